@@ -1,0 +1,41 @@
+FROM python:3.12-slim AS build
+
+WORKDIR /src
+RUN python -m venv --without-pip /opt/venv
+
+# The source changes far more often than its dependencies, so these have a layer of their own.
+COPY pyproject.toml ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+    && pip --python /opt/venv install --no-cache-dir --requirement requirements.txt
+
+COPY README.md ./
+COPY vibetracker ./vibetracker
+RUN pip --python /opt/venv install --no-cache-dir --no-deps .
+
+
+FROM python:3.12-slim
+
+ENV PATH="/opt/venv/bin:$PATH" \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+
+RUN groupadd --gid 10001 vibetracker \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin vibetracker
+
+# Owned by root: the process cannot rewrite its own code.
+COPY --from=build /opt/venv /opt/venv
+
+WORKDIR /app
+# As a number, so that an orchestrator can tell that it is not root.
+USER 10001:10001
+
+EXPOSE 8000
+
+# http.client, because urllib would go through a proxy set in the environment. Any answer below 500 will do: where
+# ALLOWED_HOSTS is set this request is refused, by a process that serves. The start period covers the wait for a database.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=40s --retries=3 \
+    CMD ["python", "-c", "import http.client; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status >= 500)"]
+
+# Exec form, so that SIGTERM reaches uvicorn; the drain is bounded, because half-sent bodies would hold it open for ever.
+# The application writes the access log itself.
+CMD ["uvicorn", "vibetracker.main:app", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "8", "--no-access-log", "--no-server-header"]

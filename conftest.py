@@ -1,0 +1,87 @@
+"""The fixtures of every test, in the features' folders and in tests/."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from starlette.testclient import TestClient
+
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+from vibetracker.core.database import Database, get_database
+from vibetracker.core.model import Base
+from vibetracker.testing import Factory, PostgresServer
+
+IN_MEMORY = "sqlite://"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that chooses the database."""
+    parser.addoption(
+        "--postgres",
+        action="store_true",
+        help="run on PostgreSQL: the one TEST_DATABASE_URL names, or an embedded PostgreSQL 16",
+    )
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Give the URL of a PostgreSQL database that the tests may empty."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+    else:
+        with PostgresServer(durable=False) as server:
+            yield server.url()
+
+
+@pytest.fixture(scope="session")
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Give the URL of the database that this run tests on."""
+    if request.config.getoption("postgres"):
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return IN_MEMORY
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str) -> Settings:
+    """Give the settings of the application under test."""
+    return Settings(database_url=database_url, _env_file=None)
+
+
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    """Make the application once; each test gives it a database of its own."""
+    return create_app(Settings(database_url=IN_MEMORY, _env_file=None))
+
+
+@pytest.fixture
+def database(app: FastAPI, settings: Settings) -> Iterator[Database]:
+    """Give an empty database, and put it in the place of the application's."""
+    database = Database(settings)
+    database.prepare()
+    if not database.in_memory:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        with database.engine.begin() as connection:
+            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    app.dependency_overrides[get_database] = lambda: database
+    Factory.database = database
+    yield database
+    app.dependency_overrides.clear()
+    database.dispose()
+
+
+@pytest.fixture(scope="session")
+def session_client(app: FastAPI) -> Iterator[TestClient]:
+    """Run the application for as long as the tests run."""
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture
+def client(session_client: TestClient, request: pytest.FixtureRequest) -> TestClient:
+    """Give a client of the application on an empty database."""
+    request.getfixturevalue("database")
+    return session_client

@@ -1,0 +1,173 @@
+"""Puts the application together: settings, database, boundary, errors and features."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
+
+import vibetracker
+from vibetracker.core import logging, openapi, pages
+from vibetracker.core.config import Settings
+from vibetracker.core.database import Database
+from vibetracker.core.discovery import Feature, discover
+from vibetracker.core.failures import problem_of
+from vibetracker.core.middleware import Boundary
+from vibetracker.core.problems import (
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    ValidationFailed,
+    faults,
+    render,
+)
+
+DESCRIPTION = """\
+Tasks, tags and what else the team has added as features.
+
+Every operation keeps the same rules. Unknown parameters and members are refused, errors are
+problem details (RFC 9457), lists are paged by cursor, single resources carry an `ETag` for
+`If-Match`, and every POST takes an `Idempotency-Key`.
+"""
+
+
+def create_app(
+    settings: Settings | None = None, features: Sequence[Feature] | None = None
+) -> FastAPI:
+    """Make an application; without arguments as the environment sets it, with every feature."""
+    settings = settings or Settings()
+    features = discover(settings.disabled_features) if features is None else features
+    app = FastAPI(
+        title="vibetracker",
+        version=vibetracker.__version__,
+        summary="A lightweight REST API for task tracking",
+        description=DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        # Costs time on every request, and nothing here reads it.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
+    app.state.settings = settings
+    app.state.database = Database(settings)
+    app.state.features = features
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=[
+                "ETag",
+                "Idempotency-Replayed",
+                "Link",
+                "Location",
+                "Retry-After",
+                "X-Request-ID",
+            ],
+        )
+    app.add_middleware(Boundary, settings=settings)
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(SQLAlchemyError, _on_database_error)
+    app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
+    routers = [*(feature.router for feature in features), pages.router]
+    for router in routers:
+        app.include_router(router)
+    tags = [
+        {"name": router.prefix.removeprefix("/"), "description": router.description}
+        for router in routers
+    ]
+    app.openapi = _once(partial(openapi.build, app, tags))  # type: ignore[method-assign] # FastAPI's documented way to customise it
+    return app
+
+
+def _once(build: partial[dict[str, Any]]) -> partial[dict[str, Any]]:
+    cache: list[dict[str, Any]] = []
+
+    def cached() -> dict[str, Any]:
+        if not cache:
+            cache.append(build())
+        return cache[0]
+
+    return partial(cached)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    logging.configure(app.state.settings)
+    database: Database = app.state.database
+    await database.prepare_or_wait()
+    preparing = asyncio.create_task(database.prepare_when_reachable())
+    yield
+    preparing.cancel()
+    with suppress(asyncio.CancelledError):
+        await preparing
+    database.dispose()
+
+
+def _to_docs(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - Starlette calls it with nothing else
+    return render(error, request.scope)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """Turn the errors of the framework into problems."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls it with nothing else
+    problem: Problem
+    if isinstance(error.__cause__, Problem):
+        # FastAPI wraps whatever goes wrong while it reads a body.
+        problem = error.__cause__
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = _allowed_methods(request)
+        problem = MethodNotAllowed(
+            f"Use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)}
+        )
+    elif error.status_code == HTTPStatus.NOT_FOUND:
+        problem = NotFound("There is nothing at this path")
+    elif error.status_code == HTTPStatus.BAD_REQUEST:
+        problem = MalformedRequest("The request cannot be read")
+    else:
+        raise error
+    return render(problem, request.scope)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        match, _ = route.original_route.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= route.methods or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return sorted(methods)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    found = faults(error.errors())
+    count = f"{len(found)} rules" if len(found) > 1 else "a rule"
+    problem = ValidationFailed(f"The request breaks {count}; see errors", errors=found)
+    return render(problem, request.scope)
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SQLAlchemyError)  # noqa: S101 - as above
+    return render(problem_of(error), request.scope)

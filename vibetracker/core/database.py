@@ -1,0 +1,281 @@
+"""The database: its engine, its tables at start, and the session of a request."""
+
+import asyncio
+import logging
+import select
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from hashlib import blake2b
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from psycopg2 import OperationalError as DriverError
+from psycopg2 import extensions
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, inspect, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+from starlette.concurrency import run_in_threadpool
+
+from vibetracker.core.config import Settings, connection_url
+from vibetracker.core.model import Base
+from vibetracker.core.problems import Unavailable
+
+logger = logging.getLogger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+PROBE_TIMEOUT = 1.4
+"""Seconds that a readiness probe waits for the database; monitors expect a verdict within two."""
+
+
+class OutdatedSchemaError(RuntimeError):
+    """The database's tables lack columns that the models have."""
+
+
+class PatientConnection(extensions.connection):
+    """A psycopg2 connection that gives up on a server which does not answer.
+
+    ``statement_timeout`` is kept by the server, and a frozen server keeps nothing.
+    """
+
+    patience: float
+    """Seconds to wait for one answer."""
+
+
+def _wait(connection: extensions.connection) -> None:
+    """Wait until psycopg2 can go on; psycopg2 closes the connection when this raises."""
+    patience = getattr(connection, "patience", None)
+    deadline = None if patience is None else time.monotonic() + patience
+    poller: select.poll | None = None
+    while (state := connection.poll()) != extensions.POLL_OK:
+        if poller is None:
+            poller = select.poll()
+        poller.register(
+            connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
+        )
+        rest = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        if not poller.poll(rest):
+            raise DriverError("the server did not answer in time")
+
+
+extensions.set_wait_callback(_wait)
+
+
+def _postgresql(settings: Settings, **options: Any) -> Engine:
+    answer_within = options.pop("answer_within", settings.statement_timeout + 1)
+    connect_within = min(settings.connect_timeout, answer_within)
+    timeouts = {
+        "statement_timeout": settings.statement_timeout,
+        "lock_timeout": settings.lock_timeout,
+        "idle_in_transaction_session_timeout": 3 * settings.statement_timeout,
+    }
+    server_options = [f"-c {name}={int(value * 1000)}" for name, value in timeouts.items()]
+
+    class Connecting(PatientConnection):
+        patience = connect_within
+
+    engine = create_engine(
+        connection_url(settings.database_url),
+        connect_args={
+            "connection_factory": Connecting,
+            "application_name": "vibetracker",
+            "options": " ".join([*server_options, "-c timezone=UTC"]),
+            "keepalives_idle": 30,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+        pool_recycle=1800,
+        skip_autocommit_rollback=True,
+        hide_parameters=True,
+        **options,
+    )
+
+    @event.listens_for(engine, "connect")
+    def be_patient(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.patience = answer_within
+
+    return engine
+
+
+def _sqlite(settings: Settings, **options: Any) -> Engine:
+    engine = create_engine(
+        connection_url(settings.database_url),
+        poolclass=QueuePool,
+        connect_args={"check_same_thread": False, "timeout": settings.lock_timeout},
+        skip_autocommit_rollback=True,
+        hide_parameters=True,
+        **options,
+    )
+
+    @event.listens_for(engine, "connect")
+    def keep_references(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def lock_before_reading(connection: Connection) -> None:
+        # What a write decides on must not change before it writes; without this SQLite locks only
+        # at the first INSERT or UPDATE, and fails where two transactions get there together.
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def lock(connection: Connection | Session, name: str, *, shared: bool = False) -> None:
+    """Hold a named lock until the transaction ends; SQLite's writes exclude each other anyway."""
+    if _dialect(connection) == "postgresql":
+        function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+        connection.execute(text(f"SELECT {function}(:key)"), {"key": lock_key(name)})
+
+
+def lock_key(name: str) -> int:
+    """Turn a name into the 64-bit number that PostgreSQL knows an advisory lock by."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+
+
+def _dialect(connection: Connection | Session) -> str:
+    bind = connection.get_bind() if isinstance(connection, Session) else connection
+    return bind.dialect.name
+
+
+class Database:
+    """One database: engine, pool, and the sessions of requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = connection_url(settings.database_url)
+        self.in_memory = url.get_backend_name() == "sqlite" and url.database in {
+            None,
+            "",
+            ":memory:",
+        }
+        connect = _sqlite if url.get_backend_name() == "sqlite" else _postgresql
+        # In memory the one connection *is* the database, so requests take turns.
+        size = 1 if self.in_memory else settings.pool_size
+        self.engine = connect(
+            settings, pool_size=size, max_overflow=0, pool_timeout=settings.pool_timeout
+        )
+        self._probe = self.engine
+        if not self.in_memory:
+            extra = {} if connect is _sqlite else {"answer_within": PROBE_TIMEOUT}
+            self._probe = connect(
+                settings, pool_size=1, max_overflow=0, pool_timeout=PROBE_TIMEOUT / 4, **extra
+            )
+        self._readers = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._places = asyncio.Semaphore(size)
+        self._patience = settings.pool_timeout
+        self._prepared = False
+
+    def session(self, *, write: bool) -> Session:
+        """Open a session; one that only reads runs each statement by itself, without BEGIN."""
+        return Session(self.engine if write else self._readers, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait in line for a connection without holding a thread; ``Unavailable`` if in vain."""
+        if not self._prepared:
+            raise Unavailable("The database is not ready yet")
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError:
+            raise Unavailable("All database connections are busy") from None
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def prepare(self) -> None:
+        """Create the tables that are missing; safe when several processes do it at once.
+
+        Raises ``OutdatedSchemaError`` when an existing table lacks columns.
+        """
+        with self.engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.rollback()
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+            lock(connection, "vibetracker schema")
+            Base.metadata.create_all(connection)
+            if missing := _missing_columns(connection):
+                raise OutdatedSchemaError(
+                    f"the database lacks {', '.join(missing)}; it was made by an older version, "
+                    "and there are no migrations: add the columns by hand or use a new database"
+                )
+        self._prepared = True
+
+    async def prepare_or_wait(self) -> None:
+        """Prepare now if the database is there; raises only what waiting would not mend."""
+        with suppress(SQLAlchemyError):
+            await run_in_threadpool(self.prepare)
+
+    async def prepare_when_reachable(self, interval: float = 1) -> None:
+        """Prepare, trying again every ``interval`` seconds while the database is out of reach."""
+        while not self._prepared:
+            try:
+                await run_in_threadpool(self.prepare)
+            except OutdatedSchemaError as error:
+                logger.critical("not serving: %s", error)
+                return
+            except SQLAlchemyError as error:
+                logger.warning("the database is not reachable: %s", reason(error))
+                await asyncio.sleep(interval)
+
+    def ping(self) -> None:
+        """Go to the database and back; raises ``SQLAlchemyError`` or ``Unavailable``."""
+        if not self._prepared:
+            raise Unavailable("The database is not ready yet")
+        with self._probe.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+        self._probe.dispose()
+
+
+def _missing_columns(connection: Connection) -> list[str]:
+    existing = {
+        table: {column["name"] for column in columns}
+        for (_, table), columns in inspect(connection).get_multi_columns().items()
+    }
+    return [
+        f"{table.name}.{column.name}"
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+        if column.name not in existing.get(table.name, set())
+    ]
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """Tell what the driver said in one line, without SQL and parameters."""
+    cause = getattr(error, "orig", None) or error
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+async def get_database(request: Request) -> Database:
+    """Give the application's database; tests override this."""
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseDep = Annotated[Database, Depends(get_database)]
+
+
+async def get_session(request: Request, database: DatabaseDep) -> AsyncIterator[Session]:
+    """Give the session of this request; the operation that uses it commits it."""
+    async with database.place():
+        session = database.session(write=request.method not in SAFE_METHODS)
+        try:
+            yield session
+        finally:
+            if session.in_transaction():
+                await run_in_threadpool(session.close)
+
+
+SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+"""A session that commits before the response leaves, or rolls back."""

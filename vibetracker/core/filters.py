@@ -1,0 +1,34 @@
+"""Filters of a list, each written once: its parameter, type, meaning and SQL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ColumnElement
+
+
+@dataclass(frozen=True)
+class Where:
+    """The SQL of a filter, made of its value and all filters of the request."""
+
+    condition: Callable[[Any, Any], ColumnElement[bool]]
+
+
+class Filters(BaseModel):
+    """The query parameters that narrow a list down.
+
+    A field annotated with ``Where`` is a filter: one that the request does not use is no
+    condition, those that it uses are joined by AND.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Give the SQL of the filters that are in use."""
+        return [
+            mark.condition(value, self)
+            for name, field in type(self).model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, Where) and (value := getattr(self, name)) not in (None, [])
+        ]

@@ -1,0 +1,64 @@
+"""Log lines: for people or for machines, each with the id of the request it belongs to."""
+
+import json
+import logging
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import override
+
+from vibetracker.core.config import Settings
+
+current_request_id: ContextVar[str] = ContextVar("current_request_id", default="-")
+
+MEMBERS = ("method", "route", "status", "duration_ms")
+
+
+class _RequestId(logging.Filter):
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = current_request_id.get()
+        return True
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object per line."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": getattr(record, "request_id", "-"),
+        }
+        line |= {name: getattr(record, name) for name in MEMBERS if hasattr(record, name)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure(settings: Settings) -> None:
+    """Send our lines and the server's to standard error, in one format.
+
+    The server's own access log is silenced: ours has the same line with the request id.
+    """
+    handler = logging.StreamHandler()
+    handler.addFilter(_RequestId())
+    if settings.log_format == "json":
+        handler.setFormatter(JSONFormatter())
+    else:
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)-8s [%(request_id)s] %(message)s")
+        )
+    for name in ("vibetracker", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.DEBUG if settings.debug else logging.INFO)
+    server_access = logging.getLogger("uvicorn.access")
+    server_access.handlers = []
+    server_access.propagate = False
+    if settings.debug:
+        sql = logging.getLogger("sqlalchemy.engine")
+        sql.handlers = [handler]
+        sql.setLevel(logging.INFO)

@@ -1,0 +1,212 @@
+"""The boundary of the service: what happens to every request before and after its operation."""
+
+import asyncio
+import logging
+import re
+import time
+from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vibetracker.core.config import Settings
+from vibetracker.core.database import SAFE_METHODS
+from vibetracker.core.logging import current_request_id
+from vibetracker.core.problems import (
+    ContentTooLarge,
+    CrossOrigin,
+    InternalError,
+    InvalidHost,
+    Problem,
+    RequestTimeout,
+    Unavailable,
+    render,
+)
+
+logger = logging.getLogger(__name__)
+access = logging.getLogger("vibetracker.access")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Boundary:
+    """Wraps the application: request ids, limits, hosts and origins, HEAD, one log line each.
+
+    It also answers what nobody else caught, so that no exception reaches the server, which would
+    close the connection without a word.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.receiving = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await _Exchange(self, scope, receive, send).run()
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, boundary: Boundary, scope: Scope, receive: Receive, send: Send) -> None:
+        self.boundary = boundary
+        self.settings = boundary.settings
+        self.headers = Headers(scope=scope)
+        self.is_head = scope["method"] == "HEAD"
+        self.scope = {**scope, "state": {**scope.get("state", {})}}
+        if self.is_head:
+            self.scope["method"] = "GET"
+        sent_id = self.headers.get("x-request-id", "")
+        self.request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else uuid4().hex
+        self.scope["state"]["request_id"] = self.request_id
+        self.receive = receive
+        self.send = send
+        self.status: int | None = None
+        self.body: bytes | None = None
+
+    async def run(self) -> None:
+        started = time.perf_counter()
+        token = current_request_id.set(self.request_id)
+        try:
+            await self._answer()
+        finally:
+            milliseconds = (time.perf_counter() - started) * 1000
+            route = getattr(self.scope.get("route"), "path_format", None)
+            access.info(
+                "%s %s %s %.1f ms",
+                "HEAD" if self.is_head else self.scope["method"],
+                route or "(no route)",
+                self.status or "aborted",
+                milliseconds,
+                extra={
+                    "method": "HEAD" if self.is_head else self.scope["method"],
+                    "route": route,
+                    "status": self.status,
+                    "duration_ms": round(milliseconds, 1),
+                },
+            )
+            current_request_id.reset(token)
+
+    async def _answer(self) -> None:
+        try:
+            self._check_host()
+            self._check_origin()
+            self.body = await self._read_body()
+            self.scope["state"]["body"] = self.body
+            await self.boundary.app(self.scope, self._replay_body, self._send)
+        except ClientGoneError:
+            logger.info("the client went away before its request was complete")
+        except Problem as problem:
+            await self._send_problem(problem)
+        except Exception:
+            logger.exception("unexpected error")
+            if self.status is None:
+                detail = "The service failed; its log has the cause under this request id"
+                await self._send_problem(InternalError(detail))
+
+    async def _send_problem(self, problem: Problem) -> None:
+        await render(problem, self.scope)(self.scope, self.receive, self._send)
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.request_id
+            headers.setdefault("Cache-Control", "no-store")
+            for name, value in HEADERS.items():
+                headers[name] = value
+        elif self.is_head:
+            message = {**message, "body": b""}
+        await self.send(message)
+
+    def _check_host(self) -> None:
+        hosts = self.headers.getlist("host")
+        if len(hosts) == 1:
+            name = _host_name(hosts[0])
+            if any(fnmatchcase(name, allowed) for allowed in self.settings.allowed_hosts):
+                return
+        raise InvalidHost("Send one Host header with a name that this service answers to")
+
+    def _check_origin(self) -> None:
+        """Refuse writes that a page of another origin makes a browser send.
+
+        ``Sec-Fetch-Site`` is the browser's own verdict; where it is missing, as on plain HTTP,
+        the origin has to be the host.
+        """
+        origin = self.headers.get("origin")
+        if self.scope["method"] in SAFE_METHODS or origin in self.settings.cors_origins:
+            return
+        site = self.headers.get("sec-fetch-site")
+        if site is not None:
+            foreign = site not in {"same-origin", "none"}
+        else:
+            foreign = origin is not None and urlsplit(origin).netloc != self.headers.get("host")
+        if foreign and "*" not in self.settings.cors_origins:
+            raise CrossOrigin("The page's origin is not one of those that may write here")
+
+    async def _read_body(self) -> bytes:
+        declared = self.headers.get("content-length", "0")
+        if self.scope["method"] in SAFE_METHODS and (
+            declared == "0" and "transfer-encoding" not in self.headers
+        ):
+            return b""
+        limit = self.settings.max_body_size
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+            raise _too_large(limit)
+        if self.boundary.receiving >= self.settings.max_uploads:
+            raise Unavailable("Too many requests are being received at once")
+        self.boundary.receiving += 1
+        try:
+            async with asyncio.timeout(self.settings.body_timeout):
+                return await self._receive_all(limit)
+        except TimeoutError:
+            raise RequestTimeout(
+                f"The body did not arrive within {self.settings.body_timeout:g} s",
+                headers={"Connection": "close"},
+            ) from None
+        finally:
+            self.boundary.receiving -= 1
+
+    async def _receive_all(self, limit: int) -> bytes:
+        body = bytearray()
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise _too_large(limit)
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    async def _replay_body(self) -> Message:
+        if self.body is None:
+            return await self.receive()
+        body, self.body = self.body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+def _too_large(limit: int) -> ContentTooLarge:
+    return ContentTooLarge(f"A body has at most {limit} bytes")
+
+
+def _host_name(host: str) -> str:
+    """Leave the port off a Host field value; an IPv6 address keeps its brackets."""
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    return host.partition(":")[0].lower()

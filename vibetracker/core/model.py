@@ -1,0 +1,119 @@
+"""What every table is built from: the base class, portable column types, versioned resources."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, override
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+
+BigInt = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits on both databases; SQLite numbers rows by itself only in an ``INTEGER`` key."""
+
+
+OrderedText = Text(collation="C").with_variant(Text(), "sqlite")
+"""Text that both databases sort by code point."""
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An instant, aware and in UTC on both databases; SQLite would forget the offset."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value if value is None else value.astimezone(UTC)
+
+    @override
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is UTC:
+            return value
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Ranked[E: StrEnum](TypeDecorator[E]):
+    """An enum stored as its place in the definition, so that it sorts by meaning, not spelling."""
+
+    impl = SmallInteger
+    cache_ok = True
+
+    def __init__(self, enum: type[E]) -> None:
+        super().__init__()
+        self.enum = enum
+        self._members = list(enum)
+        self._ranks = {member: rank for rank, member in enumerate(self._members)}
+
+    @override
+    def process_bind_param(self, value: E | None, dialect: Dialect) -> int | None:
+        return None if value is None else self._ranks[self.enum(value)]
+
+    @override
+    def process_result_value(self, value: int | None, dialect: Dialect) -> E | None:
+        return None if value is None else self._members[value]
+
+    def literal(self, member: E) -> int:
+        """Tell what is stored for a member, for use in a constraint's SQL."""
+        return self._ranks[member]
+
+
+class Base(DeclarativeBase):
+    """The base of every model; constraints are named, so that their violations can be told."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def utcnow() -> datetime:
+    """Tell the current instant, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def _creation_time(context: DefaultExecutionContext) -> datetime:
+    row = context.get_current_parameters()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it so
+    moment: datetime = row["created_at"]
+    return moment
+
+
+class Resource(Base):
+    """A row that clients address by id, and whose changes they can tell apart by ``version``.
+
+    Ids are never reused. ``version`` is 1 at creation and grows by one, and ``updated_at`` moves,
+    with every UPDATE that the session writes; an assignment that changes nothing writes none.
+    """
+
+    __abstract__ = True
+
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True, sort_order=-1)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, sort_order=1)
+    updated_at: Mapped[datetime] = mapped_column(
+        UTCDateTime, default=_creation_time, onupdate=utcnow, sort_order=2
+    )
+    version: Mapped[int] = mapped_column(BigInt, sort_order=3)
+
+    @declared_attr.directive
+    @classmethod
+    def __mapper_args__(cls) -> dict[str, Any]:
+        return {"version_id_col": cls.version}
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> Any:
+        return {"sqlite_autoincrement": True}

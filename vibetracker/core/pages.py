@@ -1,0 +1,50 @@
+"""The pages that belong to no feature: the explanations of the problem types."""
+
+from http import HTTPStatus
+from inspect import cleandoc
+
+from pydantic import Field
+
+from vibetracker.core.problems import PROBLEMS_PATH, NotFound, Problem
+from vibetracker.core.routing import Router
+from vibetracker.core.schema import Output
+
+router = Router(PROBLEMS_PATH, description="What the problem types of error responses mean.")
+
+
+class ProblemTypeRead(Output):
+    """A kind of problem, explained."""
+
+    type: str = Field(description="As in the `type` of an error response.")
+    title: str
+    status: int
+    description: str = Field(description="What it means and what to do, in Markdown.")
+
+
+class ProblemTypes(Output):
+    """All kinds of problems."""
+
+    items: list[ProblemTypeRead]
+
+
+def _explain(problem: type[Problem]) -> ProblemTypeRead:
+    return ProblemTypeRead(
+        type=f"{PROBLEMS_PATH}/{problem.slug}",
+        title=problem.title,
+        status=HTTPStatus(problem.status).value,
+        description=cleandoc(problem.__doc__ or ""),
+    )
+
+
+@router.get("")
+def list_problem_types() -> ProblemTypes:
+    """List every problem type that an error response can have."""
+    return ProblemTypes(items=[_explain(problem) for _, problem in sorted(Problem.types.items())])
+
+
+@router.get("/{slug}")
+def get_problem_type(slug: str) -> ProblemTypeRead:
+    """Explain one problem type."""
+    if slug not in Problem.types:
+        raise NotFound("There is no such problem type")
+    return _explain(Problem.types[slug])

@@ -1,0 +1,275 @@
+"""Lists: sorting by named keys, and keyset paging with cursors bound to their query."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from types import FunctionType
+from typing import Annotated, Any, cast
+from urllib.parse import urlencode
+
+from fastapi import Depends, Query, Request
+from pydantic import MISSING, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from vibetracker.core.problems import invalid
+from vibetracker.core.schema import Output, UrlBool, UrlInt
+
+MAX_LIMIT = 200
+DEFAULT_LIMIT = 50
+
+type SortExpression = InstrumentedAttribute[Any] | ColumnElement[Any]
+
+
+class Page[T](Output):
+    """One page of a list."""
+
+    items: list[T]
+    next_cursor: str | None = Field(
+        description="Give this as `cursor` to get the next page; null on the last one."
+    )
+    total: int | MISSING = Field(
+        MISSING, description="How many there are on all pages; only with `include_total=true`."
+    )
+
+
+@dataclass(frozen=True)
+class Rows[T]:
+    """What a list operation returns: the rows of one page, and where the next one begins."""
+
+    items: Sequence[T]
+    next_cursor: str | None
+    total: int | Any = MISSING
+    link: str | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key to sort by; ``nullable`` ones sort their nulls last in both directions.
+
+    ``expression`` may be a function of the list's filters, for a key that depends on them.
+    """
+
+    expression: SortExpression | Callable[[Any], SortExpression]
+    nullable: bool = False
+
+    def column(self, filters: object) -> SortExpression:
+        """Give the SQL to sort by."""
+        if isinstance(self.expression, FunctionType):
+            column: SortExpression = self.expression(filters)
+            return column
+        return cast(SortExpression, self.expression)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One key of a request's ``sort``, with its direction."""
+
+    name: str
+    descending: bool = False
+
+    def __str__(self) -> str:
+        return f"-{self.name}" if self.descending else self.name
+
+
+class Sorting:
+    """The keys that a list can be sorted by, and a mark for the ``sort`` parameter's ``str``.
+
+    ``id`` is one of them, and breaks ties ascending where the request does not sort by it.
+    """
+
+    def __init__(self, default: str, **keys: Key) -> None:
+        self.default = default
+        self.keys = keys
+        self.description = (
+            f"Comma-separated keys out of {', '.join(f'`{key}`' for key in keys)}, each once; "
+            "`-` in front means descending. Nulls come last in both directions, `id` breaks ties."
+        )
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        key = f"-?({'|'.join(self.keys)})"
+        return core_schema.no_info_after_validator_function(
+            self._check,
+            core_schema.str_schema(),
+            metadata={
+                "pydantic_js_updates": {
+                    "pattern": f"^{key}(,{key})*$",
+                    "maxLength": sum(len(key) + 2 for key in self.keys),
+                }
+            },
+        )
+
+    def _check(self, sort: str) -> str:
+        names = [term.name for term in _terms(sort)]
+        if not set(names) <= self.keys.keys():
+            raise PydanticCustomError(
+                "sort_key",
+                "Expected a comma-separated list of {keys}, each with - in front for descending",
+                {"keys": ", ".join(self.keys)},
+            )
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("sort_key_twice", "Each key can be given once")
+        return sort
+
+    def terms(self, sort: str) -> list[Term]:
+        """Give the keys of a ``sort`` that decide the order, the last one being ``id``."""
+        terms = [*_terms(sort), Term("id")]
+        return terms[: [term.name for term in terms].index("id") + 1]
+
+
+def _terms(sort: str) -> list[Term]:
+    return [
+        Term(part.removeprefix("-"), descending=part.startswith("-")) for part in sort.split(",")
+    ]
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """Which page of a list is asked for."""
+
+    limit: int
+    cursor: str | None
+    include_total: bool
+    path: str
+    query: tuple[tuple[str, str], ...]
+
+    def digest(self, *parts: object) -> bytes:
+        """Bind a cursor to what it was made for, so that it is refused anywhere else."""
+        bound = [
+            pair
+            for pair in self.query
+            if pair[0] not in {"cursor", "limit", "include_total", "sort"}
+        ]
+        data = json.dumps([self.path, sorted(bound), parts]).encode()
+        return blake2b(data, digest_size=9, person=b"vibetracker").digest()
+
+    def link(self, cursor: str) -> str:
+        """Write the ``Link`` field value that leads to the next page (RFC 8288)."""
+        query = [pair for pair in self.query if pair[0] != "cursor"]
+        return f'<{self.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+
+
+async def page_request(
+    request: Request,
+    limit: Annotated[
+        UrlInt, Query(ge=1, le=MAX_LIMIT, description="How many items a page has at most.")
+    ] = DEFAULT_LIMIT,
+    cursor: Annotated[
+        str | None,
+        Query(
+            max_length=20_000,
+            description="Where the page begins: `next_cursor` of the page before, with the same "
+            "filters and the same sort.",
+        ),
+    ] = None,
+    include_total: Annotated[
+        UrlBool, Query(description="Count the items of all pages, which costs time.")
+    ] = False,
+) -> PageRequest:
+    """Collect the paging parameters of a request."""
+    path = request.scope.get("root_path", "") + request.url.path
+    return PageRequest(
+        limit, cursor, include_total, path, tuple(request.query_params.multi_items())
+    )
+
+
+PageDep = Annotated[PageRequest, Depends(page_request)]
+
+
+def paginate[R](
+    session: Session,
+    statement: Select[R],
+    page: PageRequest,
+    sorting: Sorting,
+    sort: str,
+    filters: object = None,
+) -> Rows[R]:
+    """Run a list's statement for one page.
+
+    A row that matches and keeps its sort values during a walk is on exactly one page, since a
+    page begins after the values of the row before it and not after a number of rows.
+    """
+    terms = sorting.terms(sort)
+    keys = [sorting.keys[term.name] for term in terms]
+    columns = [key.column(filters) for key in keys]
+    order = []
+    for term, key, column in zip(terms, keys, columns, strict=True):
+        direction = column.desc() if term.descending else column.asc()
+        order.append(direction.nulls_last() if key.nullable else direction)
+    total: int | Any = MISSING
+    if page.include_total:
+        total = session.scalar(
+            select(func.count()).select_from(statement.order_by(None).subquery())
+        )
+    text = ",".join(map(str, terms))
+    if page.cursor is not None:
+        values = _decode(page, text)
+        statement = statement.where(_after(terms, keys, columns, values))
+    rows = session.execute(
+        statement.add_columns(*columns).order_by(*order).limit(page.limit + 1)
+    ).all()
+    cursor = None
+    if len(rows) > page.limit:
+        rows = rows[: page.limit]
+        cursor = _encode(page, text, list(rows[-1][1:]))
+    return Rows([row[0] for row in rows], cursor, total, cursor and page.link(cursor))
+
+
+def _after(
+    sort: Sequence[Term],
+    keys: Sequence[Key],
+    columns: Sequence[SortExpression],
+    values: Sequence[Any],
+) -> ColumnElement[bool]:
+    """Say in SQL that a row comes after the one with these sort values."""
+    ranges: list[ColumnElement[bool]] = []
+    equal: list[ColumnElement[bool]] = []
+    for term, key, column, value in zip(sort, keys, columns, values, strict=True):
+        if value is not None:
+            beyond = column < value if term.descending else column > value
+            ranges.append(and_(*equal, or_(beyond, column.is_(None)) if key.nullable else beyond))
+        equal.append(column.is_(None) if value is None else column == value)
+    first, value = columns[0], values[0]
+    if value is None:
+        return and_(first.is_(None), or_(*ranges))
+    # Says nothing new, but lets the database enter the index at the first key's value.
+    start = first <= value if sort[0].descending else first >= value
+    if keys[0].nullable:
+        start = or_(start, first.is_(None))
+    return and_(start, or_(*ranges))
+
+
+def _encode(page: PageRequest, sort: str, values: Sequence[Any]) -> str:
+    plain = [{"t": value.isoformat()} if isinstance(value, datetime) else value for value in values]
+    payload = json.dumps(plain, separators=(",", ":")).encode()
+    return urlsafe_b64encode(page.digest(sort, plain) + payload).decode().rstrip("=")
+
+
+def _decode(page: PageRequest, sort: str) -> list[Any]:
+    cursor = page.cursor or ""
+    try:
+        data = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        plain = json.loads(data[9:])
+    except ValueError:
+        data, plain = b"", None
+    # The comparison with its own encoding refuses spellings that the decoder reads leniently.
+    if (
+        not isinstance(plain, list)
+        or page.digest(sort, plain) != data[:9]
+        or urlsafe_b64encode(data).decode().rstrip("=") != cursor
+    ):
+        raise invalid(
+            "Not a cursor of this list with these filters and this sort; begin without one",
+            code="cursor",
+            parameter="cursor",
+        )
+    return [
+        datetime.fromisoformat(value["t"]).astimezone(UTC) if isinstance(value, dict) else value
+        for value in plain
+    ]

@@ -1,0 +1,91 @@
+"""Conditional requests on a resource's ``version`` (RFC 9110 section 13.1)."""
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.interfaces import ORMOption
+from starlette.requests import Request
+
+from vibetracker.core.database import SAFE_METHODS
+from vibetracker.core.model import Resource
+from vibetracker.core.problems import NotFound, PreconditionFailed
+
+ENTITY_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+
+class NotModified(Exception):  # noqa: N818 - it answers 304, which is no error
+    """The client already has the current representation."""
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(etag)
+        self.etag = etag
+
+
+@dataclass(slots=True)
+class Preconditions:
+    """What a request demands of the resource that its path names."""
+
+    writes: bool
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> "Preconditions":
+        """Read the header fields; several lines of one field are one list (RFC 9110 5.3)."""
+        writes = request.method not in SAFE_METHODS
+        field = "if-match" if writes else "if-none-match"
+        lines = request.headers.getlist(field)
+        value = ",".join(lines) if lines else None
+        if writes:
+            return cls(writes, if_match=value)
+        return cls(writes, if_none_match=value)
+
+    def check(self, version: int) -> None:
+        """Raise ``PreconditionFailed`` or ``NotModified`` when the version demands it."""
+        etag = f'"{version}"'
+        if self.if_match is not None and not _matches(self.if_match, etag, weakly=False):
+            raise PreconditionFailed(f"The current version is {version}", headers={"ETag": etag})
+        if self.if_none_match is not None and _matches(self.if_none_match, etag, weakly=True):
+            raise NotModified(etag)
+
+
+def _matches(field: str, etag: str, *, weakly: bool) -> bool:
+    if field.strip() == "*":
+        return True
+    return any(tag == etag and (weakly or not weak) for weak, tag in ENTITY_TAG.findall(field))
+
+
+def guard(session: Session, preconditions: Preconditions) -> None:
+    """Hand the demands of a request to its session, where ``find`` meets them."""
+    session.info[Preconditions] = preconditions
+
+
+def check(session: Session, version: int) -> None:
+    """Meet the demands of the request on the resource that its path names."""
+    preconditions: Preconditions = session.info[Preconditions]
+    preconditions.check(version)
+
+
+def find[R: Resource](session: Session, model: type[R], resource_id: int, *options: ORMOption) -> R:
+    """Find the resource that the path names, locked until the end where the request writes.
+
+    Raises ``NotFound``, and what the request's preconditions demand.
+    """
+    resource = find_any(session, model, resource_id, *options)
+    check(session, resource.version)
+    return resource
+
+
+def find_any[R: Resource](
+    session: Session, model: type[R], resource_id: int, *options: ORMOption
+) -> R:
+    """Find a resource as ``find`` does, whatever the preconditions say."""
+    statement = select(model).where(model.id == resource_id).options(*options)
+    if session.info[Preconditions].writes:
+        statement = statement.with_for_update(of=model)
+    resource = session.scalars(statement).one_or_none()
+    if resource is None:
+        raise NotFound(f"There is no {model.__name__.lower()} with id {resource_id}")
+    return resource

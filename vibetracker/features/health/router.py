@@ -1,0 +1,46 @@
+"""The health operations: alive, ready, and both for people."""
+
+import logging
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from vibetracker import __version__
+from vibetracker.core.database import Database, DatabaseDep, reason
+from vibetracker.core.problems import Unavailable
+from vibetracker.core.routing import Router, raising
+
+from .schema import Health, Liveness
+
+logger = logging.getLogger(__name__)
+router = Router("/health", description="Is the service alive, and can it do its work?")
+
+
+@router.get("", responses=raising(Unavailable))
+def get_health(database: DatabaseDep) -> Health:
+    """Tell whether the service is ready, its version, and what was checked."""
+    _check(database)
+    return Health(version=__version__, checks={"database": "ok"})
+
+
+@router.get("/live")
+def get_liveness() -> Liveness:
+    """Tell that the process serves; touches nothing else."""
+    return Liveness()
+
+
+@router.get("/ready", responses=raising(Unavailable))
+def get_readiness(database: DatabaseDep) -> Liveness:
+    """Tell whether requests can be answered, by going to the database and back.
+
+    The verdict comes within two seconds, also when the database does not answer.
+    """
+    _check(database)
+    return Liveness()
+
+
+def _check(database: Database) -> None:
+    try:
+        database.ping()
+    except SQLAlchemyError as error:
+        logger.warning("not ready: %s", reason(error))
+        raise Unavailable("The database does not answer") from None

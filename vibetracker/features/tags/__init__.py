@@ -1,0 +1,1 @@
+"""Labels that other features' rows can wear."""

@@ -1,0 +1,135 @@
+"""Public: how rows of other features wear tags, and what becomes of it when a tag changes.
+
+A feature whose rows wear tags makes its association table here. Whoever changes a tag then reaches
+every wearer through the tables alone, without knowing any of those features.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    Table,
+    and_,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from vibetracker.core.model import Base, BigInt, utcnow
+from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
+
+from .model import Tag, key_of
+
+OWNER = "tag_owner"
+
+
+def tag_association(name: str, owner: str) -> Table:
+    """Make the table through which the rows of the table ``owner`` wear tags.
+
+    The owner is a ``Resource``: its ``version`` grows when a tag of it is renamed or goes.
+    """
+    return Table(
+        name,
+        Base.metadata,
+        Column("owner_id", BigInt, ForeignKey(f"{owner}.id", ondelete="CASCADE"), primary_key=True),
+        Column("tag_id", BigInt, ForeignKey("tags.id"), primary_key=True),
+        Index(None, "tag_id", "owner_id"),
+        info={OWNER: owner},
+    )
+
+
+def _associations() -> list[tuple[Table, Table]]:
+    tables = Base.metadata.tables
+    return [(table, tables[table.info[OWNER]]) for table in tables.values() if OWNER in table.info]
+
+
+def touch_wearers(session: Session, tag_ids: Sequence[int]) -> None:
+    """Give every row that wears one of the tags a new version, since it now reads differently."""
+    for association, owner in _associations():
+        wearers = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
+        # Locking in one order keeps two such changes from waiting for each other.
+        locked = (
+            select(owner.c.id).where(owner.c.id.in_(wearers)).order_by(owner.c.id).with_for_update()
+        )
+        session.execute(
+            update(owner)
+            .where(owner.c.id.in_(locked))
+            .values(version=owner.c.version + 1, updated_at=utcnow())
+        )
+
+
+def take_off(session: Session, tag_ids: Sequence[int]) -> None:
+    """Take tags off every row that wears them."""
+    touch_wearers(session, tag_ids)
+    for association, _ in _associations():
+        session.execute(delete(association).where(association.c.tag_id.in_(tag_ids)))
+
+
+def replace(session: Session, tag_ids: Sequence[int], target_id: int) -> None:
+    """Let every row that wears one of the tags wear the target instead, once."""
+    for association, _ in _associations():
+        has_target = association.alias()
+        wearers = (
+            select(association.c.owner_id, Tag.id)
+            .distinct()
+            .join(Tag, Tag.id == target_id)
+            .outerjoin(
+                has_target,
+                and_(
+                    has_target.c.owner_id == association.c.owner_id,
+                    has_target.c.tag_id == target_id,
+                ),
+            )
+            .where(association.c.tag_id.in_(tag_ids), has_target.c.tag_id.is_(None))
+        )
+        session.execute(insert(association).from_select(["owner_id", "tag_id"], wearers))
+    take_off(session, tag_ids)
+
+
+def tags_named(session: Session, names: Iterable[str], *, create: bool, at: str = "") -> list[Tag]:
+    """Find the tags of these names, whatever their case, each once and in order of their keys.
+
+    Missing ones are created, or refused with ``at`` as the pointer to the list of names. Two
+    transactions that create the same tag both succeed and share it.
+    """
+    wanted = {key_of(name): name for name in reversed(list(names))}
+    found = _by_key(session, wanted)
+    missing = sorted(wanted.keys() - found.keys())
+    if missing and not create:
+        faults = [
+            Fault(
+                pointer=at + pointer_to(index),
+                code="unknown_tag",
+                detail="There is no tag of this name",
+            )
+            for index, name in enumerate(names)
+            if key_of(name) in missing
+        ]
+        raise ValidationFailed("Some tags do not exist", errors=faults)
+    if missing:
+        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+        now = utcnow()
+        # One order for everybody, so that two transactions do not wait for each other's tags.
+        rows = [
+            {
+                "name": wanted[key],
+                "key": key,
+                "version": 1,
+                "description": "",
+                "created_at": now,
+                "updated_at": now,
+            }
+            for key in missing
+        ]
+        session.execute(dialect.insert(Tag).values(rows).on_conflict_do_nothing())
+        found |= _by_key(session, missing)
+    return [found[key] for key in sorted(wanted)]
+
+
+def _by_key(session: Session, keys: Iterable[str]) -> dict[str, Tag]:
+    return {tag.key: tag for tag in session.scalars(select(Tag).where(Tag.key.in_(list(keys))))}

@@ -1,0 +1,39 @@
+"""The tags table."""
+
+import unicodedata
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, validates
+
+from vibetracker.core.model import OrderedText, Resource
+
+from .problems import TagNameTaken
+
+
+def key_of(name: str) -> str:
+    """Tell what names have in common that differ only in case (Unicode casefold)."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class Tag(Resource):
+    """A label with a name that is unique whatever its case."""
+
+    __tablename__ = "tags"
+
+    name: Mapped[str] = mapped_column(OrderedText)
+    key: Mapped[str] = mapped_column(OrderedText)
+    """The name's casefold; lower() of the databases would differ from each other."""
+    color: Mapped[str | None] = mapped_column(default=None)
+    description: Mapped[str] = mapped_column(default="")
+
+    __table_args__ = (
+        UniqueConstraint("key", info={"problem": TagNameTaken}),
+        Index(None, "created_at"),
+        Index(None, "updated_at"),
+        Resource.__table_args__,
+    )
+
+    @validates("name")
+    def _derive_key(self, _: str, name: str) -> str:
+        self.key = key_of(name)
+        return name

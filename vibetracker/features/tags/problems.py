@@ -1,0 +1,16 @@
+"""The problems that only tags have."""
+
+from http import HTTPStatus
+
+from vibetracker.core.problems import Problem
+
+
+class TagNameTaken(Problem):
+    """Another tag has this name, perhaps in other case; `existing_id` is its id.
+
+    Use that tag. To make two tags one, merge them: `POST /tags/{tag_id}/merge`.
+    """
+
+    slug = "tag-name-taken"
+    title = "The tag name is taken"
+    status = HTTPStatus.CONFLICT

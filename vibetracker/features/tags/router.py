@@ -1,0 +1,126 @@
+"""The tag operations."""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vibetracker.core.database import SessionDep
+from vibetracker.core.filters import Filters, Where
+from vibetracker.core.paging import Key, Page, PageDep, Rows, Sorting, paginate
+from vibetracker.core.preconditions import find
+from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
+from vibetracker.core.routing import Router, raising
+from vibetracker.core.schema import Line, UrlId
+
+from .association import replace, take_off, touch_wearers
+from .model import Tag, key_of
+from .problems import TagNameTaken
+from .schema import TagCreate, TagMerge, TagRead, TagUpdate
+
+router = Router("/tags", description="Labels for tasks and whatever else wears them.")
+
+TagId = Annotated[UrlId, Path(description="The tag's id.")]
+
+SORTING = Sorting(
+    default="name",
+    name=Key(Tag.key),
+    created_at=Key(Tag.created_at),
+    updated_at=Key(Tag.updated_at),
+    id=Key(Tag.id),
+)
+
+
+class TagFilters(Filters):
+    """What narrows the list of tags down."""
+
+    q: Annotated[
+        str | None,
+        Line(200, min_length=0),
+        Where(lambda text, _: Tag.key.contains(key_of(text), autoescape=True)),
+        Query(description="Text that the name contains, ignoring case."),
+    ] = None
+
+
+@router.get("", response_model=Page[TagRead])
+def list_tags(
+    session: SessionDep,
+    page: PageDep,
+    filters: Annotated[TagFilters, Query()],
+    sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
+) -> Rows[Tag]:
+    """List the tags."""
+    return paginate(session, select(Tag).where(*filters.conditions()), page, SORTING, sort)
+
+
+@router.post("", status_code=201, response_model=TagRead, responses=raising(TagNameTaken))
+def create_tag(session: SessionDep, data: TagCreate) -> Tag:
+    """Create a tag."""
+    _refuse_taken_name(session, data.name)
+    tag = Tag(**data.model_dump())
+    session.add(tag)
+    return tag
+
+
+@router.get("/{tag_id}", response_model=TagRead)
+def get_tag(session: SessionDep, tag_id: TagId) -> Tag:
+    """Get a tag."""
+    return find(session, Tag, tag_id)
+
+
+@router.patch("/{tag_id}", response_model=TagRead, responses=raising(TagNameTaken))
+def update_tag(session: SessionDep, tag_id: TagId, data: TagUpdate) -> Tag:
+    """Change a tag; what is absent stays. A new name gives every wearer a new version."""
+    tag = find(session, Tag, tag_id)
+    old_name = tag.name
+    if "name" in data.changes():
+        _refuse_taken_name(session, data.changes()["name"], renamed=tag)
+    data.apply_to(tag)
+    if tag.name != old_name:
+        touch_wearers(session, [tag_id])
+    return tag
+
+
+@router.delete("/{tag_id}", status_code=204)
+def delete_tag(session: SessionDep, tag_id: TagId) -> None:
+    """Delete a tag and take it off everything that wears it."""
+    tag = find(session, Tag, tag_id)
+    take_off(session, [tag_id])
+    session.delete(tag)
+
+
+@router.post("/{tag_id}/merge", response_model=TagRead)
+def merge_tags(session: SessionDep, tag_id: TagId, data: TagMerge) -> Tag:
+    """Merge other tags into this one: their wearers wear it, once, and they are gone."""
+    target = find(session, Tag, tag_id)
+    ids = set(data.source_ids)
+    sources = session.scalars(
+        select(Tag).where(Tag.id.in_(ids)).order_by(Tag.id).with_for_update()
+    ).all()
+    known = {tag.id for tag in sources}
+    faults = [
+        Fault(
+            pointer=pointer_to("source_ids", index),
+            code="not_another_tag",
+            detail="Not the id of another tag, or given twice",
+        )
+        for index, source_id in enumerate(data.source_ids)
+        if source_id == tag_id or source_id not in known or source_id in data.source_ids[:index]
+    ]
+    if faults:
+        raise ValidationFailed("Some tags cannot be merged; nothing was changed", errors=faults)
+    replace(session, sorted(ids), tag_id)
+    for source in sources:
+        session.delete(source)
+    return target
+
+
+def _refuse_taken_name(session: Session, name: str, *, renamed: Tag | None = None) -> None:
+    holder = session.scalar(select(Tag.id).where(Tag.key == key_of(name)))
+    if holder is None or (renamed is not None and holder == renamed.id):
+        return
+    detail = f"Tag {holder} has this name"
+    if renamed is not None:
+        detail += f"; to make both one tag, use POST /tags/{holder}/merge"
+    raise TagNameTaken(detail, existing_id=holder)

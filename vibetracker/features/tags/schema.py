@@ -1,0 +1,57 @@
+"""What comes in and goes out for tags."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import MISSING, Field, StringConstraints
+
+from vibetracker.core.schema import Id, Input, Line, Output, Patch, Prose
+
+TagName = Annotated[
+    str, Line(60, without=","), Field(description="Unique ignoring case.", examples=["home"])
+]
+Color = Annotated[
+    str,
+    StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$", to_lower=True),
+    Field(description="As in CSS, `#rrggbb`; stored in lower case.", examples=["#00aa55"]),
+]
+Description = Annotated[str, Prose(500), Field(description="What the tag is for.")]
+
+
+class TagCreate(Input):
+    """A new tag."""
+
+    name: TagName
+    color: Color | None = None
+    description: Description = ""
+
+
+class TagUpdate(Patch):
+    """Changes to a tag."""
+
+    name: TagName | MISSING = MISSING
+    color: Color | MISSING | None = MISSING
+    description: Description | MISSING = MISSING
+
+
+class TagMerge(Input):
+    """The tags to merge into another one."""
+
+    source_ids: list[Id] = Field(
+        min_length=1,
+        max_length=100,
+        description="Tags that end, and whose wearers then wear the target. Not the target.",
+        json_schema_extra={"uniqueItems": True},
+    )
+
+
+class TagRead(Output):
+    """A tag."""
+
+    id: int
+    name: str
+    color: str | None
+    description: str
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(description="Grows by one with every change; the `ETag`.")

@@ -1,0 +1,192 @@
+"""What the tests of a feature are built from; needs the ``dev`` extra."""
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, Signals
+from typing import Any, ClassVar, Self, override
+
+from factory.base import Factory as FactoryBase
+
+from vibetracker.core.database import Database
+from vibetracker.core.model import Base
+
+
+class Factory[R: Base](FactoryBase[R]):
+    """Makes rows in the test's database, each committed before the test goes on.
+
+    A row comes detached from its session, so that a test sees what it made and reads what became
+    of it through the API.
+    """
+
+    database: ClassVar[Database]
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    @override
+    def _create(cls, model_class: type[R], *args: Any, **kwargs: Any) -> R:
+        with Factory.database.session(write=True) as session:
+            row = model_class(*args, **kwargs)
+            row = session.merge(row)
+            session.commit()
+            session.expunge_all()
+            return row
+
+
+class PostgresServer:
+    """A PostgreSQL 16 of its own, from the binaries of the ``pgserver`` package.
+
+    It listens on a free TCP port of the loopback address, keeps its data in a new temporary
+    folder, and can be stopped, killed, frozen and started again. ``durable=False`` trades safety
+    against a crash of the machine for speed.
+    """
+
+    def __init__(self, *, durable: bool = True, data: Path | None = None) -> None:
+        found = find_spec("pgserver")
+        if found is None or found.submodule_search_locations is None:
+            raise RuntimeError("install the dev extra: its package pgserver carries PostgreSQL")
+        self.binaries = Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+        self.port = _free_port()
+        self._options = {} if durable else {"fsync": "off", "synchronous_commit": "off"}
+        # PostgreSQL refuses to run as root, so it becomes somebody without rights then.
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self.folder = Path(tempfile.mkdtemp(prefix="vibetracker-postgres-"))
+        self.data = data or self.folder / "data"
+        if self._user:
+            shutil.chown(self.folder, self._user)
+            for parent in (*self.binaries.parents, self.binaries):
+                _let_pass(parent)
+            _let_pass(self.folder.parent)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs, such as ``psql``, and give what it prints."""
+        return subprocess.run(  # noqa: S603 - our own arguments
+            [self.binaries / program, *arguments],
+            user=self._user,
+            cwd=self.folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def url(self, database: str = "vibetracker") -> str:
+        """Give the URL of a database on this server."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def __enter__(self) -> Self:
+        """Make the server with an empty database and start it."""
+        if not (self.data / "PG_VERSION").exists():
+            self.run(
+                "initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"
+            )
+        self.start()
+        self.sql("CREATE DATABASE vibetracker", database="postgres")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the server and remove its data."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self, **options: str) -> None:
+        """Start the server and wait until it answers; ``options`` are its settings."""
+        settings = {"unix_socket_directories": str(self.folder), **self._options, **options}
+        flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own arguments
+                [self.binaries / "postgres", "-D", self.data, "-p", str(self.port), *flags],
+                user=self._user,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 30
+        while not self.is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "log").read_text())
+            time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        """Tell whether the server accepts connections."""
+        try:
+            self.run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Stop the server in order, ending its sessions."""
+        self._end(SIGINT)
+
+    def kill(self) -> None:
+        """Kill the server and all its processes, as a crash would."""
+        self._end(SIGKILL)
+
+    def freeze(self) -> None:
+        """Let every process of the server stand still: it stays reachable and answers nothing."""
+        self.signal(SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self.signal(SIGCONT)
+
+    def signal(self, number: Signals) -> None:
+        """Send a signal to every process of the server."""
+        if self._process is not None:
+            children = subprocess.run(  # noqa: S603 - our own arguments
+                ["/usr/bin/env", "pgrep", "-P", str(self._process.pid)],
+                check=False,
+                capture_output=True,
+                text=True,
+            ).stdout.split()
+            for pid in (self._process.pid, *map(int, children)):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    def _end(self, number: Signals) -> None:
+        if self._process is not None:
+            if number is SIGKILL:
+                self.signal(number)
+            else:
+                self._process.send_signal(number)
+            self._process.wait(30)
+            self._process = None
+
+    def sql(self, statement: str, database: str = "vibetracker") -> str:
+        """Run SQL as the superuser and give what ``psql`` prints, without headings."""
+        return self.run(
+            "psql",
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            self.url(database),
+            "-c",
+            statement,
+        ).strip()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _let_pass(folder: Path) -> None:
+    mode = folder.stat().st_mode
+    if not mode & stat.S_IXOTH:
+        folder.chmod(mode | stat.S_IXOTH)
