@@ -168,7 +168,7 @@ async def page_request(
             "filters and the same sort.",
         ),
     ] = None,
-    include_total: Annotated[
+    include_total: Annotated[  # noqa: FBT002 - FastAPI passes it by name
         UrlBool, Query(description="Count the items of all pages, which costs time.")
     ] = False,
 ) -> PageRequest:
