@@ -5,7 +5,7 @@ import logging
 import select
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Annotated, Any
 
@@ -14,7 +14,15 @@ from psycopg2 import OperationalError as DriverError
 from psycopg2 import extensions
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import (
+    TimeoutError as PoolTimeoutError,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from starlette.concurrency import run_in_threadpool
@@ -26,6 +34,11 @@ from vibetracker.core.problems import Unavailable
 logger = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LOST_RACES = {"40001", "40P01"}
+"""SQLSTATEs of a serialization failure and of a deadlock."""
+OUTAGES = ("08", "25006", "3D000", "53", "55", "57", "58")
+"""Beginnings of SQLSTATEs: connection, read-only, no such database (yet), resources, object in
+use, operator intervention, system error."""
 PROBE_TIMEOUT = 1.4
 """Seconds that a readiness probe waits for the database; monitors expect a verdict within two."""
 
@@ -168,8 +181,13 @@ class Database:
         self._prepared = False
 
     def session(self, *, write: bool) -> Session:
-        """Open a session; one that only reads runs each statement by itself, without BEGIN."""
-        return Session(self.engine if write else self._readers, expire_on_commit=False)
+        """Open a session; one that only reads runs each statement by itself, without BEGIN.
+
+        Changes are written by ``flush`` and at the end, not by queries in between, so that one
+        request changes a row's version once.
+        """
+        engine = self.engine if write else self._readers
+        return Session(engine, expire_on_commit=False, autoflush=False)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -210,8 +228,11 @@ class Database:
 
     async def prepare_or_wait(self) -> None:
         """Prepare now if the database is there; raises only what waiting would not mend."""
-        with suppress(SQLAlchemyError):
+        try:
             await run_in_threadpool(self.prepare)
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
 
     async def prepare_when_reachable(self, interval: float = 1) -> None:
         """Prepare, trying again every ``interval`` seconds while the database is out of reach."""
@@ -222,6 +243,8 @@ class Database:
                 logger.critical("not serving: %s", error)
                 return
             except SQLAlchemyError as error:
+                if not is_outage(error):
+                    raise
                 logger.warning("the database is not reachable: %s", reason(error))
                 await asyncio.sleep(interval)
 
@@ -255,6 +278,26 @@ def reason(error: SQLAlchemyError) -> str:
     """Tell what the driver said in one line, without SQL and parameters."""
     cause = getattr(error, "orig", None) or error
     return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def code_of(error: DBAPIError) -> str:
+    """Give the SQLSTATE, or SQLite's name of the error; empty when the driver tells neither."""
+    code = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlite_errorname", None)
+    return code or ""
+
+
+def is_outage(error: SQLAlchemyError) -> bool:
+    """Tell whether the same statement may succeed later, on a database that is well again."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    code = code_of(error)
+    if error.connection_invalidated or not code:
+        return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+    if code.startswith("SQLITE_"):
+        return isinstance(error, OperationalError) and code != "SQLITE_ERROR"
+    return code.startswith(OUTAGES) or code in LOST_RACES
 
 
 async def get_database(request: Request) -> Database:

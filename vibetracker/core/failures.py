@@ -6,8 +6,6 @@ from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
-    InterfaceError,
-    OperationalError,
     SQLAlchemyError,
 )
 from sqlalchemy.exc import (
@@ -15,7 +13,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm.exc import StaleDataError
 
-from vibetracker.core.database import reason
+from vibetracker.core.database import LOST_RACES, code_of, is_outage, reason
 from vibetracker.core.model import Base
 from vibetracker.core.problems import (
     Conflict,
@@ -30,18 +28,7 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 4
 """How often one request tries its transaction."""
 
-SERIALIZATION_FAILURE = "40001"
-DEADLOCK_DETECTED = "40P01"
 BROKEN_RULES = {"23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK"}
-UNAVAILABLE_CLASSES = ("08", "53", "55", "57", "58")
-"""SQLSTATE classes: connection, resources, object in use, operator intervention, system error."""
-READ_ONLY_TRANSACTION = "25006"
-
-
-def code_of(error: DBAPIError) -> str:
-    """Give the SQLSTATE, or SQLite's name of the error; empty when the driver tells neither."""
-    code = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlite_errorname", None)
-    return code or ""
 
 
 def is_worth_another_try(error: SQLAlchemyError, attempt: int) -> bool:
@@ -57,7 +44,7 @@ def is_worth_another_try(error: SQLAlchemyError, attempt: int) -> bool:
         return False
     if error.connection_invalidated or isinstance(error, IntegrityError):
         return attempt == 1
-    return code_of(error) in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
+    return code_of(error) in LOST_RACES
 
 
 def problem_of(error: SQLAlchemyError) -> Problem:
@@ -69,7 +56,7 @@ def problem_of(error: SQLAlchemyError) -> Problem:
         return _violation(error)
     if isinstance(error, DataError):
         return ValidationFailed("A value is outside of what the database can store")
-    if isinstance(error, DBAPIError) and not _is_unavailable(error):
+    if isinstance(error, DBAPIError) and not is_outage(error):
         logger.error("the database refused a statement: %s", reason(error), exc_info=error)
         return InternalError("The service failed; its log has the cause under this request id")
     if isinstance(error, (DBAPIError, PoolTimeoutError, StaleDataError)):
@@ -77,21 +64,6 @@ def problem_of(error: SQLAlchemyError) -> Problem:
         return Unavailable("The database did not answer, or not in time; try again")
     logger.error("unexpected database error", exc_info=error)
     return InternalError("The service failed; its log has the cause under this request id")
-
-
-def _is_unavailable(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    code = code_of(error)
-    if code.startswith("SQLITE_"):
-        return isinstance(error, OperationalError) and code != "SQLITE_ERROR"
-    if not code:
-        return isinstance(error, (OperationalError, InterfaceError))
-    return code.startswith(UNAVAILABLE_CLASSES) or code in {
-        SERIALIZATION_FAILURE,
-        DEADLOCK_DETECTED,
-        READ_ONLY_TRANSACTION,
-    }
 
 
 def _violation(error: IntegrityError) -> Problem:

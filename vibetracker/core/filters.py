@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement
 
 @dataclass(frozen=True)
 class Where:
-    """The SQL of a filter, made of its value and all filters of the request."""
+    """The SQL of a filter, made of its value and of the context that the handler gives."""
 
     condition: Callable[[Any, Any], ColumnElement[bool]]
 
@@ -24,10 +24,10 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def conditions(self, context: object = None) -> list[ColumnElement[bool]]:
         """Give the SQL of the filters that are in use."""
         return [
-            mark.condition(value, self)
+            mark.condition(value, context)
             for name, field in type(self).model_fields.items()
             for mark in field.metadata
             if isinstance(mark, Where) and (value := getattr(self, name)) not in (None, [])

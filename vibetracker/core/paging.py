@@ -51,16 +51,16 @@ class Rows[T]:
 class Key:
     """A key to sort by; ``nullable`` ones sort their nulls last in both directions.
 
-    ``expression`` may be a function of the list's filters, for a key that depends on them.
+    ``expression`` may be a function of the context that the handler gives to ``paginate``.
     """
 
     expression: SortExpression | Callable[[Any], SortExpression]
     nullable: bool = False
 
-    def column(self, filters: object) -> SortExpression:
+    def column(self, context: object) -> SortExpression:
         """Give the SQL to sort by."""
         if isinstance(self.expression, FunctionType):
-            column: SortExpression = self.expression(filters)
+            column: SortExpression = self.expression(context)
             return column
         return cast(SortExpression, self.expression)
 
@@ -188,7 +188,7 @@ def paginate[R](
     page: PageRequest,
     sorting: Sorting,
     sort: str,
-    filters: object = None,
+    context: object = None,
 ) -> Rows[R]:
     """Run a list's statement for one page.
 
@@ -197,7 +197,7 @@ def paginate[R](
     """
     terms = sorting.terms(sort)
     keys = [sorting.keys[term.name] for term in terms]
-    columns = [key.column(filters) for key in keys]
+    columns = [key.column(context) for key in keys]
     order = []
     for term, key, column in zip(terms, keys, columns, strict=True):
         direction = column.desc() if term.descending else column.asc()

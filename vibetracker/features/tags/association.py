@@ -5,16 +5,24 @@ every wearer through the tables alone, without knowing any of those features.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any, override
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
+    Dialect,
     ForeignKey,
     Index,
+    ScalarSelect,
     Table,
+    Text,
+    TypeDecorator,
     and_,
     delete,
+    func,
     insert,
     select,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -41,6 +49,38 @@ def tag_association(name: str, owner: str) -> Table:
         Index(None, "tag_id", "owner_id"),
         info={OWNER: owner},
     )
+
+
+class TagNames(TypeDecorator[list[str]]):
+    """The names of some tags, sorted ignoring case, read from one aggregated text."""
+
+    impl = Text
+    cache_ok = True
+
+    @override
+    def process_result_value(self, value: str | None, dialect: Dialect) -> list[str]:
+        # No name has a comma.
+        return sorted(value.split(","), key=key_of) if value else []
+
+
+def worn_names(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
+    """Write the SQL for the names of the tags that the row with this id wears."""
+    names = type_coerce(func.aggregate_strings(Tag.name, ","), TagNames)
+    return (
+        select(names)
+        .join(association, association.c.tag_id == Tag.id)
+        .where(association.c.owner_id == owner_id)
+        .scalar_subquery()
+    )
+
+
+def wears(association: Table, owner_id: Any, names: Iterable[str] = ()) -> ColumnElement[bool]:
+    """Write the condition that the row with this id wears a tag: one of these names, or any."""
+    worn = select(association.c.tag_id).where(association.c.owner_id == owner_id)
+    keys = [key_of(name) for name in names]
+    if keys:
+        worn = worn.join(Tag, Tag.id == association.c.tag_id).where(Tag.key.in_(keys))
+    return worn.exists()
 
 
 def _associations() -> list[tuple[Table, Table]]:

@@ -1,0 +1,133 @@
+"""Days and zones: when a day begins and ends, and what that means for a due date."""
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from fastapi import Depends, Query, Request
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+from vibetracker.core.model import UTCDateTime, utcnow
+from vibetracker.core.schema import CALENDAR_DATE, parse_date, parse_timestamp
+
+DAY = timedelta(days=1)
+
+
+def start_of_day(day: date, zone: ZoneInfo) -> datetime:
+    """Tell the instant at which a day begins in a zone.
+
+    Where clocks skip midnight, that is the instant at which they do.
+    """
+    return datetime.combine(day, time.min, zone).astimezone(UTC)
+
+
+def end_of_day(day: date, zone: ZoneInfo) -> datetime:
+    """Tell the instant at which a day is over in a zone, and the next one begins."""
+    return start_of_day(day + DAY, zone)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The zone in which the days of a request begin and end, and its present."""
+
+    zone: ZoneInfo
+    now: datetime
+
+    @classmethod
+    def of(cls, zone: str) -> "Clock":
+        """Make the clock of a request out of the name of its zone."""
+        return cls(ZoneInfo(zone), utcnow())
+
+    def instant(self, moment: date) -> datetime:
+        """Turn a bound of a range into an instant: a date stands for the start of its day."""
+        return moment if isinstance(moment, datetime) else start_of_day(moment, self.zone)
+
+    def last_day_over_before(self, instant: datetime) -> date:
+        """Tell the last day that is over before an instant."""
+        today = instant.astimezone(self.zone).date()
+        return today - (DAY if start_of_day(today, self.zone) < instant else 2 * DAY)
+
+
+class EndOfDay(GenericFunction[datetime]):
+    """SQL for the instant at which the day of a date column is over in a zone."""
+
+    type = UTCDateTime()
+    inherit_cache = True
+
+
+@compiles(EndOfDay, "postgresql")
+def _on_postgresql(element: EndOfDay, compiler: SQLCompiler, **options: Any) -> str:
+    day, zone = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"timezone({zone}, ({day} + 1)::timestamp)"
+
+
+@compiles(EndOfDay, "sqlite")
+def _on_sqlite(element: EndOfDay, compiler: SQLCompiler, **options: Any) -> str:
+    return f"end_of_day({compiler.process(element.clauses, **options)})"
+
+
+@event.listens_for(Engine, "connect")
+def _teach_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.create_function("end_of_day", 2, _end_of_day_text, deterministic=True)
+
+
+def _end_of_day_text(day: str | None, zone: str) -> str | None:
+    if day is None:
+        return None
+    return f"{end_of_day(date.fromisoformat(day), ZoneInfo(zone)):%Y-%m-%d %H:%M:%S.%f}"
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise PydanticCustomError("time_zone", "Expected an IANA time zone such as Europe/Berlin")
+    return name
+
+
+def _moment(value: object) -> object:
+    if isinstance(value, str) and CALENDAR_DATE.fullmatch(value):
+        return parse_date(value)
+    return parse_timestamp(value)
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+"""The name of an IANA time zone."""
+
+Moment = Annotated[
+    date,
+    Field(strict=False, json_schema_extra={"format": None, "examples": ["2026-02-28"]}),
+    BeforeValidator(_moment, json_schema_input_type=str),
+]
+"""A date, which stands for the start of its day, or a timestamp."""
+
+
+async def server_clock(request: Request) -> Clock:
+    """Make the clock of a request in the zone of the server's settings."""
+    return Clock.of(request.app.state.settings.time_zone)
+
+
+async def request_clock(
+    request: Request,
+    tz: Annotated[
+        Zone | None,
+        Query(
+            description="IANA zone in which days begin and end, `Europe/Berlin` for instance; "
+            "the server's own when absent."
+        ),
+    ] = None,
+) -> Clock:
+    """Make the clock of a request in the zone that it names."""
+    return Clock.of(tz or request.app.state.settings.time_zone)
+
+
+ServerClockDep = Annotated[Clock, Depends(server_clock)]
+ClockDep = Annotated[Clock, Depends(request_clock)]

@@ -1,0 +1,333 @@
+"""Every change of tasks, for the operations on one task and for batches of them."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm.attributes import set_committed_value
+
+from vibetracker.core.database import lock
+from vibetracker.core.model import Base
+from vibetracker.core.preconditions import check, find_any
+from vibetracker.core.problems import Gone, invalid
+from vibetracker.features.tags.association import tags_named
+from vibetracker.features.tags.model import Tag
+
+from . import ranking
+from .calendar import Clock, end_of_day
+from .model import Status, Task, live, task_tags
+from .problems import ParentInTrash, TaskCycle
+from .schema import TaskCreate, TaskMove, TaskUpdate
+
+MAX_DEPTH = 8
+
+type Place = tuple[str, int]
+"""Where a task is among its siblings: its position, and its id where that is shared."""
+
+
+def find_task(session: Session, task_id: int, *, conditional: bool = True) -> Task:
+    """Find a live task; ``Gone`` for one in the trash.
+
+    The request's preconditions are met on it, unless its answer is more than the task.
+    """
+    task = find_any(session, Task, task_id)
+    if task.deleted_at is not None:
+        raise Gone(f"Task {task_id} is in the trash; POST /tasks/{task_id}/restore brings it back")
+    if conditional:
+        check(session, task.version)
+    return task
+
+
+def lock_tree(session: Session, *, shared: bool = False) -> None:
+    """Keep the tree of tasks as it is until the transaction ends.
+
+    Taken before any row is locked, so that two transactions cannot wait for each other.
+    """
+    lock(session, "tasks tree", shared=shared)
+
+
+class TaskChanges:
+    """The changes of one transaction; ``flush`` writes them."""
+
+    def __init__(
+        self, session: Session, clock: Clock, missing_tags: Literal["create", "reject"] = "create"
+    ) -> None:
+        self.session = session
+        self.clock = clock
+        self.create_tags = missing_tags == "create"
+        self._new_tags: list[tuple[Task, Sequence[Tag]]] = []
+        self._last_positions: dict[int | None, str | None] = {}
+        self._good_parents: set[int] = set()
+
+    def create(self, data: TaskCreate) -> Task:
+        """Make a task, last among its siblings."""
+        now = self.clock.now
+        task = Task(**data.model_dump(exclude={"status", "tags", "completed_at"}), created_at=now)
+        if data.completed_at and data.status is not Status.DONE:
+            raise invalid("Only with the status done", code="not_done", pointer="/completed_at")
+        task.enter(data.status, data.completed_at or now)
+        self._check_times(task, data.model_fields_set)
+        if data.parent_id is not None:
+            lock_tree(self.session, shared=True)
+            self._check_parent(data.parent_id)
+        task.position = self._last_position(data.parent_id)
+        tags = self._tags(data.tags)
+        set_committed_value(task, "tag_names", [tag.name for tag in tags])
+        self._new_tags.append((task, tags))
+        self.session.add(task)
+        return task
+
+    def update(self, task: Task, data: TaskUpdate) -> Task:
+        """Change a task by a merge patch; the tree is locked if that moves it to a new parent."""
+        changes = data.changes()
+        data.apply_to(task, "title", "description", "priority", "due_on", "due_at", "start_at")
+        if "status" in changes:
+            task.enter(changes["status"], self.clock.now)
+        self._check_times(task, changes.keys())
+        if "parent_id" in changes and changes["parent_id"] != task.parent_id:
+            self._put_under(task, changes["parent_id"])
+            task.position = self._last_position(task.parent_id)
+        if "tags" in changes:
+            self._replace_tags(task, self._tags(changes["tags"]))
+        return task
+
+    def move(self, task: Task, data: TaskMove) -> Task:
+        """Put a task in another place among its siblings, perhaps under another parent.
+
+        The tree is locked. A task that is there already stays as it is.
+        """
+        wanted = data.model_dump()
+        parent_id = wanted.get("parent_id", task.parent_id)
+        siblings = (
+            select(Task.position, Task.id)
+            .where(Task.parent_id == parent_id, Task.id != task.id)
+            .order_by(Task.position, Task.id)
+        )
+        low, high = self._gap(siblings, wanted)
+        is_there = parent_id == task.parent_id
+        if parent_id != task.parent_id:
+            self._put_under(task, parent_id)
+        place = (task.position, task.id)
+        if is_there and (low is None or low < place) and (high is None or place < high):
+            return task
+        position = ranking.between(low and low[0], high and high[0])
+        task.position = position or self._spread(siblings, low)
+        return task
+
+    def trash(self, task: Task) -> None:
+        """Put a task and its subtree into the trash, to be restored together."""
+        self._change_subtree(task, live, deleted_at=self.clock.now, deleted_with=task.id)
+
+    def restore(self, task: Task) -> Task:
+        """Bring back what was put into the trash together; nothing for a live task."""
+        if task.deleted_at is None:
+            return task
+        parent_id = task.parent_id
+        if parent_id is not None and self.session.scalar(
+            select(Task.deleted_at).where(Task.id == parent_id)
+        ):
+            raise ParentInTrash(f"Restore the parent, task {parent_id}, first", parent_id=parent_id)
+        together = Task.deleted_with == task.deleted_with
+        self._change_subtree(task, together, deleted_at=None, deleted_with=None)
+        self.session.refresh(task)
+        return task
+
+    def purge(self, task: Task) -> None:
+        """Remove a task and its subtree for good; the foreign keys take along what hangs on it."""
+        self.session.execute(delete(Task).where(Task.id == task.id))
+
+    def flush(self) -> None:
+        """Write what has been changed, in as few statements as there are kinds of it."""
+        self.session.flush()
+        rows = [
+            {"owner_id": task.id, "tag_id": tag.id} for task, tags in self._new_tags for tag in tags
+        ]
+        if rows:
+            self.session.execute(insert(task_tags), rows)
+        self._new_tags.clear()
+
+    def _check_times(self, task: Task, sent: Collection[str]) -> None:
+        if task.due_on and task.due_at:
+            raise invalid(
+                "A task has due_on or due_at, not both; clear the other one with null",
+                code="two_dues",
+                pointer="/due_at" if "due_at" in sent else "/due_on",
+            )
+        due = end_of_day(task.due_on, self.clock.zone) if task.due_on else task.due_at
+        if task.start_at and due and task.start_at > due:
+            culprits = [name for name in ("start_at", "due_at", "due_on") if name in sent]
+            raise invalid(
+                "A task cannot start after it is due",
+                code="start_after_due",
+                pointer=f"/{culprits[0] if culprits else 'start_at'}",
+            )
+
+    def _put_under(self, task: Task, parent_id: int | None) -> None:
+        if parent_id is not None:
+            self._check_parent(parent_id, task)
+        task.parent_id = parent_id
+
+    def _check_parent(self, parent_id: int, task: Task | None = None) -> None:
+        if task is None and parent_id in self._good_parents:
+            return
+        above = self.session.scalars(_ancestors(parent_id)).all()
+        if not above:
+            raise invalid(
+                "There is no live task with this id", code="unknown_parent", pointer="/parent_id"
+            )
+        if task is not None and task.id in above:
+            path = [*above[above.index(task.id) :: -1]]
+            raise TaskCycle(
+                f"Task {task.id} would be its own descendant: "
+                f"{' > '.join(map(str, [*path, task.id]))}",
+                path=path,
+            )
+        height = 1 if task is None else self.session.scalar(_height(task.id)) or 1
+        if len(above) + height > MAX_DEPTH:
+            raise invalid(
+                f"Tasks are at most {MAX_DEPTH} levels deep", code="too_deep", pointer="/parent_id"
+            )
+        if task is None:
+            self._good_parents.add(parent_id)
+
+    def _last_position(self, parent_id: int | None) -> str:
+        if parent_id not in self._last_positions:
+            self._last_positions[parent_id] = self.session.scalar(
+                select(Task.position)
+                .where(Task.parent_id == parent_id)
+                .order_by(Task.position.desc())
+                .limit(1)
+            )
+        last = ranking.between(self._last_positions[parent_id], None)
+        self._last_positions[parent_id] = last
+        assert last is not None  # noqa: S101 - there is always room behind the last
+        return last
+
+    def _gap(
+        self, siblings: Select[str, int], wanted: dict[str, Any]
+    ) -> tuple[Place | None, Place | None]:
+        """Find the neighbours between which the task is wanted."""
+        anchor_id = wanted.get("before_id") or wanted.get("after_id")
+        place = tuple_(Task.position, Task.id)
+        backwards = siblings.order_by(None).order_by(Task.position.desc(), Task.id.desc())
+        if anchor_id is None:
+            if wanted["to"] == "first":
+                return None, self._first(siblings)
+            return self._first(backwards), None
+        anchor = self._first(siblings.where(Task.id == anchor_id, live))
+        if anchor is None:
+            raise invalid(
+                "Not another live task with the same parent",
+                code="not_a_sibling",
+                pointer="/before_id" if "before_id" in wanted else "/after_id",
+            )
+        if "before_id" in wanted:
+            return self._first(backwards.where(place < anchor)), anchor
+        return anchor, self._first(siblings.where(place > anchor))
+
+    def _first(self, siblings: Select[str, int]) -> Place | None:
+        row = self.session.execute(siblings.limit(1)).one_or_none()
+        return None if row is None else (row.position, row.id)
+
+    def _spread(self, siblings: Select[str, int], low: Place | None) -> str:
+        """Give all siblings new ranks with room between them, and return the one behind ``low``."""
+        places = [(row.position, row.id) for row in self.session.execute(siblings)]
+        index = 0 if low is None else places.index(low) + 1
+        ranks = ranking.spread(len(places) + 1)
+        own = ranks.pop(index)
+        table = Base.metadata.tables[Task.__tablename__]
+        self.session.connection().execute(
+            update(table)
+            .where(table.c.id == bindparam("sibling"))
+            .values(
+                position=bindparam("rank"), version=table.c.version + 1, updated_at=self.clock.now
+            ),
+            [
+                {"sibling": task_id, "rank": rank}
+                for (_, task_id), rank in zip(places, ranks, strict=True)
+            ],
+        )
+        return own
+
+    def _change_subtree(self, task: Task, condition: ColumnElement[bool], **values: object) -> None:
+        rows = (
+            select(Task.id)
+            .where(Task.id.in_(_subtree(task.id)), condition)
+            .order_by(Task.id)
+            .with_for_update()
+        )
+        self.session.execute(
+            update(Task)
+            .where(Task.id.in_(rows))
+            .values(version=Task.version + 1, updated_at=self.clock.now, **values)
+            .execution_options(synchronize_session=False)
+        )
+
+    def _tags(self, names: Sequence[str]) -> list[Tag]:
+        if not names:
+            return []
+        return tags_named(self.session, names, create=self.create_tags, at="/tags")
+
+    def _replace_tags(self, task: Task, tags: Sequence[Tag]) -> None:
+        names = [tag.name for tag in tags]
+        if names == task.tag_names:
+            return
+        old = set(
+            self.session.scalars(select(task_tags.c.tag_id).where(task_tags.c.owner_id == task.id))
+        )
+        new = {tag.id for tag in tags}
+        self.session.execute(
+            delete(task_tags).where(
+                task_tags.c.owner_id == task.id, task_tags.c.tag_id.in_(old - new)
+            )
+        )
+        self._new_tags.append((task, [tag for tag in tags if tag.id not in old]))
+        set_committed_value(task, "tag_names", names)
+        task.updated_at = self.clock.now
+
+
+def _ancestors(task_id: int) -> Select[int]:
+    """Select the id of a live task and those of its ancestors, from the bottom up."""
+    chain = (
+        select(Task.id, Task.parent_id, literal(1).label("level"))
+        .where(Task.id == task_id, live)
+        .cte(recursive=True)
+    )
+    parent = aliased(Task)
+    chain = chain.union_all(
+        select(parent.id, parent.parent_id, chain.c.level + 1).join(
+            chain, parent.id == chain.c.parent_id
+        )
+    )
+    return select(chain.c.id).order_by(chain.c.level)
+
+
+def _descent(task_id: int) -> CTE:
+    tree = select(Task.id, literal(1).label("level")).where(Task.id == task_id).cte(recursive=True)
+    child = aliased(Task)
+    return tree.union_all(
+        select(child.id, tree.c.level + 1).join(tree, child.parent_id == tree.c.id)
+    )
+
+
+def _subtree(task_id: int) -> Select[int]:
+    """Select the ids of a task and all its descendants, those in the trash too."""
+    return select(_descent(task_id).c.id)
+
+
+def _height(task_id: int) -> Select[int]:
+    """Select the number of levels from a task down to its lowest descendant."""
+    return select(func.max(_descent(task_id).c.level))

@@ -1,0 +1,172 @@
+"""The tasks table and its invariants, which the database enforces too."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import CheckConstraint, Connection, ForeignKey, Index, Table, event, text
+from sqlalchemy.orm import (
+    Mapped,
+    column_property,
+    declared_attr,
+    mapped_column,
+    validates,
+)
+
+from vibetracker.core.model import BigInt, OrderedText, Ranked, Resource, UTCDateTime
+from vibetracker.features.tags.association import tag_association, worn_names
+from vibetracker.features.tags.model import key_of
+
+from .calendar import end_of_day
+
+
+class Status(StrEnum):
+    """How far a task is, in the order of its life."""
+
+    TODO = "todo"
+    IN_PROGRESS = "in_progress"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class Priority(StrEnum):
+    """How urgent a task is, the least urgent first."""
+
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    URGENT = "urgent"
+
+
+UTC = ZoneInfo("UTC")
+OPEN = (Status.TODO, Status.IN_PROGRESS)
+
+_status = Ranked(Status)
+_TODO, _, _DONE, _CANCELLED = map(_status.literal, Status)
+
+task_tags = tag_association("task_tags", owner="tasks")
+
+
+class Task(Resource):
+    """Something to do."""
+
+    __tablename__ = "tasks"
+
+    title: Mapped[str]
+    title_key: Mapped[str] = mapped_column(OrderedText)
+    """The title's casefold, to sort by."""
+    description: Mapped[str] = mapped_column(default="")
+    search_text: Mapped[str]
+    """Casefold of title and description, since the databases fold case differently."""
+    status: Mapped[Status] = mapped_column(_status, default=Status.TODO)
+    priority: Mapped[Priority] = mapped_column(Ranked(Priority), default=Priority.NONE)
+    due_on: Mapped[date | None]
+    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    due: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    """``due_at``, or the end of ``due_on`` in UTC."""
+    start_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    parent_id: Mapped[int | None] = mapped_column(
+        BigInt, ForeignKey("tasks.id", ondelete="CASCADE")
+    )
+    position: Mapped[str] = mapped_column(OrderedText)
+    started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    cancelled_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    deleted_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
+    deleted_with: Mapped[int | None] = mapped_column(BigInt)
+    """Id of the task whose deletion put this one into the trash."""
+
+    @declared_attr
+    @classmethod
+    def tag_names(cls) -> Mapped[list[str]]:
+        """Names of the tags that the task wears, sorted; read together with the row."""
+        return column_property(worn_names(task_tags, cls.id))
+
+    __table_args__ = (
+        CheckConstraint("title <> ''", "title_not_empty"),
+        CheckConstraint("due_on IS NULL OR due_at IS NULL", "one_due"),
+        CheckConstraint("start_at <= due_at", "start_before_due"),
+        CheckConstraint(f"(status = {_DONE}) = (completed_at IS NOT NULL)", "completed_when_done"),
+        CheckConstraint(
+            f"(status = {_CANCELLED}) = (cancelled_at IS NOT NULL)", "cancelled_when_cancelled"
+        ),
+        CheckConstraint(f"status <> {_TODO} OR started_at IS NULL", "todo_is_not_started"),
+        CheckConstraint("parent_id <> id", "not_its_own_parent"),
+        CheckConstraint("(deleted_at IS NULL) = (deleted_with IS NULL)", "deleted_with_something"),
+        Resource.__table_args__,
+    )
+
+    @validates("title", "description")
+    def _derive_texts(self, field: str, text: str) -> str:
+        title = text if field == "title" else self.title or ""
+        description = text if field == "description" else self.description or ""
+        self.title_key = key_of(title)
+        # A search term holds no white space, so that none can match across the line break.
+        self.search_text = key_of(f"{title}\n{description}")
+        return text
+
+    @validates("due_on", "due_at")
+    def _derive_due(self, field: str, value: date | None) -> date | None:
+        due_at = value if field == "due_at" else self.due_at
+        due_on = value if field == "due_on" else self.due_on
+        if isinstance(due_at, datetime):
+            self.due = due_at
+        else:
+            self.due = None if due_on is None else end_of_day(due_on, UTC)
+        return value
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is still something to do."""
+        return self.status in OPEN
+
+    def enter(self, status: Status, at: datetime) -> None:
+        """Change the status, and the timestamps that follow from it."""
+        if status is self.status:
+            return
+        self.status = status
+        if status is Status.TODO:
+            self.started_at = None
+        elif status is Status.IN_PROGRESS:
+            self.started_at = self.started_at or at
+        self.completed_at = at if status is Status.DONE else None
+        self.cancelled_at = at if status is Status.CANCELLED else None
+
+
+live = Task.deleted_at.is_(None)
+"""The condition of a task that is not in the trash; indexes and lists share it."""
+
+
+def _index(name: str, column: Any) -> Index:
+    """Index live tasks for a list in this order; ``id`` comes last as it breaks ties."""
+    return Index(f"ix_tasks_{name}", column, Task.id, postgresql_where=live, sqlite_where=live)
+
+
+for rarely_shared in (Task.created_at, Task.updated_at, Task.title_key, Task.position):
+    _index(rarely_shared.key, rarely_shared)
+# Where many rows share a value, each direction needs the ids in ascending order behind it.
+for shared in (Task.status, Task.priority, Task.due, Task.start_at, Task.completed_at):
+    _index(shared.key, shared)
+    # Descending, SQLite has nulls last anyway, and no word for it.
+    descending = f"{shared.key}_desc"
+    _index(descending, shared.desc()).ddl_if("sqlite")
+    _index(descending, shared.desc().nulls_last()).ddl_if("postgresql")
+Index(None, Task.parent_id, Task.position, Task.id)
+
+
+@event.listens_for(Task.__table__, "after_create")
+def _index_search(table: Table, connection: Connection, **_: object) -> None:
+    """Let searches use an index where PostgreSQL has ``pg_trgm``; they work without it too."""
+    if connection.dialect.name != "postgresql":
+        return
+    available = text("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'")
+    if connection.scalar(available):
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
+        connection.execute(
+            text(
+                f"CREATE INDEX ix_tasks_search_text ON {table.name} "
+                "USING gin (search_text gin_trgm_ops)"
+            )
+        )

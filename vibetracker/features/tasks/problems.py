@@ -1,0 +1,24 @@
+"""The problems that only tasks have."""
+
+from http import HTTPStatus
+
+from vibetracker.core.problems import Problem
+
+
+class TaskCycle(Problem):
+    """A task would become its own descendant; `path` lists the ids from the task down to it."""
+
+    slug = "task-cycle"
+    title = "A task cannot be its own descendant"
+    status = HTTPStatus.CONFLICT
+
+
+class ParentInTrash(Problem):
+    """A task cannot be restored while its parent, `parent_id`, is in the trash.
+
+    Restore the parent first, or put the task elsewhere by purging the parent.
+    """
+
+    slug = "parent-in-trash"
+    title = "The parent is in the trash"
+    status = HTTPStatus.CONFLICT

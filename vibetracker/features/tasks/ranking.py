@@ -1,0 +1,44 @@
+"""Ranks: short strings whose order is the order that tasks were put in by hand.
+
+A rank is a hexadecimal number: twelve digits before an unwritten point, and more behind it only
+where a gap between neighbours has been split often. So one row is written per move, and a rank
+that would become too long says that its siblings need to be spread anew.
+"""
+
+WHOLE = 12
+FIRST = 16 ** (WHOLE - 1) * 8
+STEP = 16**4
+LONGEST = 100
+
+
+def between(before: str | None, after: str | None) -> str | None:
+    """Make a rank between two neighbours; None stands for the end of the list on that side.
+
+    Returns None when there is no room for one of at most ``LONGEST`` digits.
+    """
+    if before is None and after is None:
+        return _write(FIRST, WHOLE)
+    if after is None:
+        return _write(int(str(before)[:WHOLE], 16) + STEP, WHOLE)
+    if before is None:
+        return _write(int(after[:WHOLE], 16) - STEP, WHOLE)
+    digits = max(len(before), len(after))
+    low, high = (int(rank.ljust(digits, "0"), 16) for rank in (before, after))
+    if high <= low:
+        return None
+    if high - low == 1:
+        digits, low, high = digits + 1, low * 16, high * 16
+    if digits > LONGEST:
+        return None
+    return _write((low + high) // 2, digits)
+
+
+def spread(count: int) -> list[str]:
+    """Make ranks for a list of this length, with room between all neighbours."""
+    start = FIRST - count // 2 * STEP
+    return [_write(start + index * STEP, WHOLE) for index in range(count)]
+
+
+def _write(number: int, digits: int) -> str:
+    rank = f"{number:0{digits}x}"
+    return rank[:WHOLE] + rank[WHOLE:].rstrip("0")

@@ -1,0 +1,196 @@
+"""The task operations."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+from fastapi import Path, Query
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from vibetracker.core.database import SessionDep
+from vibetracker.core.paging import Page, PageDep, PageRequest, Rows, Sorting, paginate
+from vibetracker.core.preconditions import check, find_any
+from vibetracker.core.problems import Gone
+from vibetracker.core.routing import Router, raising
+from vibetracker.core.schema import UrlBool, UrlId
+
+from .calendar import Clock, ClockDep, ServerClockDep
+from .changes import TaskChanges, find_task, lock_tree
+from .filters import SORTING, SUBTASK_SORTING, TaskFilters
+from .model import OPEN, Status, Task, live
+from .problems import ParentInTrash, TaskCycle
+from .schema import SubtaskCounts, TaskCreate, TaskMove, TaskRead, TaskUpdate
+
+router = Router("/tasks", description="What there is to do.")
+
+TaskId = Annotated[UrlId, Path(description="The task's id.")]
+MissingTags = Annotated[
+    Literal["create", "reject"],
+    Query(description="What to do about names of tags that do not exist yet."),
+]
+Include = Annotated[
+    list[Literal["subtask_counts"]],
+    Query(
+        description="`subtask_counts` adds `subtasks`, the numbers of live direct subtasks, to "
+        "each task, which then has no `ETag`."
+    ),
+]
+
+
+@router.get("", response_model=Page[TaskRead])
+def list_tasks(
+    session: SessionDep,
+    page: PageDep,
+    clock: ClockDep,
+    filters: Annotated[TaskFilters, Query()],
+    sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
+    include: Include = [],  # noqa: B006 - FastAPI copies it
+) -> Rows[Task] | Rows[TaskRead]:
+    """List tasks: the live ones of every status, newest first, unless asked otherwise."""
+    return _list(session, page, clock, filters, SORTING, sort, include)
+
+
+@router.post("", status_code=201, response_model=TaskRead)
+def create_task(
+    session: SessionDep,
+    clock: ServerClockDep,
+    data: TaskCreate,
+    missing_tags: MissingTags = "create",
+) -> Task:
+    """Create a task, last among its siblings."""
+    changes = TaskChanges(session, clock, missing_tags)
+    task = changes.create(data)
+    changes.flush()
+    return task
+
+
+@router.get("/{task_id}", response_model=TaskRead, responses=raising(Gone))
+def get_task(
+    session: SessionDep,
+    task_id: TaskId,
+    include: Include = [],  # noqa: B006 - FastAPI copies it
+) -> Task | TaskRead:
+    """Get a task."""
+    if not include:
+        return find_task(session, task_id)
+    (task,) = _with_counts(session, [find_task(session, task_id, conditional=False)])
+    return task
+
+
+@router.patch("/{task_id}", response_model=TaskRead, responses=raising(Gone, TaskCycle))
+def update_task(
+    session: SessionDep,
+    clock: ServerClockDep,
+    task_id: TaskId,
+    data: TaskUpdate,
+    missing_tags: MissingTags = "create",
+) -> Task:
+    """Change a task; what is absent stays, and a change of nothing is none."""
+    if "parent_id" in data.model_fields_set:
+        lock_tree(session)
+    task = find_task(session, task_id)
+    changes = TaskChanges(session, clock, missing_tags)
+    changes.update(task, data)
+    changes.flush()
+    return task
+
+
+@router.delete("/{task_id}", status_code=204, responses=raising(Gone))
+def delete_task(
+    session: SessionDep,
+    clock: ServerClockDep,
+    task_id: TaskId,
+    permanent: Annotated[  # noqa: FBT002 - FastAPI passes it by name
+        UrlBool, Query(description="Remove it for good, from the trash as well.")
+    ] = False,
+) -> None:
+    """Put a task and all its subtasks into the trash, or remove them for good."""
+    lock_tree(session)
+    changes = TaskChanges(session, clock)
+    if permanent:
+        task = find_any(session, Task, task_id)
+        check(session, task.version)
+        changes.purge(task)
+    else:
+        changes.trash(find_task(session, task_id))
+
+
+@router.post("/{task_id}/restore", response_model=TaskRead, responses=raising(ParentInTrash))
+def restore_task(session: SessionDep, clock: ServerClockDep, task_id: TaskId) -> Task:
+    """Bring a task back from the trash, with the subtasks that went there with it.
+
+    A live task stays as it is.
+    """
+    lock_tree(session)
+    task = find_any(session, Task, task_id)
+    check(session, task.version)
+    return TaskChanges(session, clock).restore(task)
+
+
+@router.post("/{task_id}/move", response_model=TaskRead, responses=raising(Gone, TaskCycle))
+def move_task(session: SessionDep, clock: ServerClockDep, task_id: TaskId, data: TaskMove) -> Task:
+    """Put a task in another place among its siblings, or under another parent."""
+    lock_tree(session)
+    task = find_task(session, task_id)
+    return TaskChanges(session, clock).move(task, data)
+
+
+@router.get("/{task_id}/subtasks", response_model=Page[TaskRead], responses=raising(Gone))
+def list_subtasks(
+    session: SessionDep,
+    page: PageDep,
+    clock: ClockDep,
+    task_id: TaskId,
+    filters: Annotated[TaskFilters, Query()],
+    sort: Annotated[
+        str, SUBTASK_SORTING, Query(description=SUBTASK_SORTING.description)
+    ] = SUBTASK_SORTING.default,
+    include: Include = [],  # noqa: B006 - FastAPI copies it
+) -> Rows[Task] | Rows[TaskRead]:
+    """List the direct subtasks of a task, in the order that they were put in by hand."""
+    find_task(session, task_id, conditional=False)
+    return _list(session, page, clock, filters, SUBTASK_SORTING, sort, include, task_id)
+
+
+def _list(
+    session: Session,
+    page: PageRequest,
+    clock: Clock,
+    filters: TaskFilters,
+    sorting: Sorting,
+    sort: str,
+    include: Iterable[str],
+    parent_id: int | None = None,
+) -> Rows[Task] | Rows[TaskRead]:
+    statement = select(Task).where(*filters.conditions(clock))
+    if parent_id is not None:
+        statement = statement.where(Task.parent_id == parent_id)
+    rows = paginate(session, statement, page, sorting, sort, clock)
+    if not include:
+        return rows
+    counted = _with_counts(session, rows.items)
+    return Rows(counted, rows.next_cursor, rows.total, rows.link)
+
+
+def _with_counts(session: Session, tasks: Sequence[Task]) -> list[TaskRead]:
+    counts: dict[int | None, dict[Status, int]] = {task.id: {} for task in tasks}
+    rows = session.execute(
+        select(Task.parent_id, Task.status, func.count())
+        .where(Task.parent_id.in_(counts), live)
+        .group_by(Task.parent_id, Task.status)
+    )
+    for parent_id, status, count in rows:
+        counts[parent_id][status] = count
+    return [
+        TaskRead.model_validate(task).model_copy(
+            update={
+                "subtasks": SubtaskCounts(
+                    total=sum(counts[task.id].values()),
+                    open=sum(counts[task.id].get(status, 0) for status in OPEN),
+                    done=counts[task.id].get(Status.DONE, 0),
+                    cancelled=counts[task.id].get(Status.CANCELLED, 0),
+                )
+            }
+        )
+        for task in tasks
+    ]

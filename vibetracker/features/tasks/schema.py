@@ -1,0 +1,131 @@
+"""What comes in and goes out for tasks."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import MISSING, Field, model_validator
+
+from vibetracker.core.problems import invalid
+from vibetracker.core.schema import CalendarDate, Id, Input, Line, Output, Patch, Prose, Timestamp
+from vibetracker.features.tags.schema import TagName
+
+from .model import Priority as PriorityEnum
+from .model import Status as StatusEnum
+
+Title = Annotated[str, Line(500), Field(examples=["Water the plants"])]
+Description = Annotated[str, Prose(50_000), Field(description="Markdown.")]
+Status = Annotated[StatusEnum, Field(strict=False)]
+Priority = Annotated[PriorityEnum, Field(strict=False)]
+DueOn = Annotated[
+    CalendarDate, Field(description="The day at whose end the task is due; not with `due_at`.")
+]
+DueAt = Annotated[
+    Timestamp, Field(description="The instant at which the task is due; not with `due_on`.")
+]
+StartAt = Annotated[Timestamp, Field(description="Not before this instant; not after the due.")]
+ParentId = Annotated[
+    Id, Field(description="The task that this one is a part of; at most 8 levels deep.")
+]
+TagList = Annotated[
+    list[TagName],
+    Field(
+        max_length=50,
+        description="Names of tags, each once, ignoring case. New names become tags.",
+        examples=[["garden", "home"]],
+    ),
+]
+
+
+class TaskCreate(Input):
+    """A new task."""
+
+    title: Title
+    description: Description = ""
+    status: Status = StatusEnum.TODO
+    priority: Priority = PriorityEnum.NONE
+    due_on: DueOn | None = None
+    due_at: DueAt | None = None
+    start_at: StartAt | None = None
+    parent_id: ParentId | None = None
+    tags: TagList = Field(default=[])
+    completed_at: (
+        Annotated[
+            Timestamp,
+            Field(description="When it was done, if that was before now; only with `done`."),
+        ]
+        | None
+    ) = None
+
+
+class TaskUpdate(Patch):
+    """Changes to a task."""
+
+    title: Title | MISSING = MISSING
+    description: Description | MISSING = MISSING
+    status: Status | MISSING = MISSING
+    priority: Priority | MISSING = MISSING
+    due_on: DueOn | MISSING | None = MISSING
+    due_at: DueAt | MISSING | None = MISSING
+    start_at: StartAt | MISSING | None = MISSING
+    parent_id: ParentId | MISSING | None = MISSING
+    tags: TagList | MISSING = MISSING
+
+
+class TaskMove(Input):
+    """Where to put a task among its siblings; exactly one of the first three."""
+
+    before_id: Annotated[Id, Field(description="The sibling to stand in front of.")] | MISSING = (
+        MISSING
+    )
+    after_id: Annotated[Id, Field(description="The sibling to stand behind.")] | MISSING = MISSING
+    to: Literal["first", "last"] | MISSING = MISSING
+    parent_id: (
+        Annotated[Id, Field(description="The new parent, or null for none; absent: as it is.")]
+        | MISSING
+        | None
+    ) = MISSING
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if len(self.model_fields_set & {"before_id", "after_id", "to"}) != 1:
+            raise invalid(
+                "Give exactly one of before_id, after_id and to", code="one_place", pointer=""
+            )
+        return self
+
+
+class SubtaskCounts(Output):
+    """How many direct subtasks a task has, the trash left out."""
+
+    total: int
+    open: int = Field(description="`todo` or `in_progress`.")
+    done: int
+    cancelled: int
+
+
+class TaskRead(Output):
+    """A task."""
+
+    id: int
+    title: str
+    description: str
+    status: StatusEnum
+    priority: PriorityEnum
+    due_on: date | None
+    due_at: datetime | None
+    start_at: datetime | None
+    parent_id: int | None
+    tags: list[str] = Field(validation_alias="tag_names", description="Sorted, ignoring case.")
+    position: str = Field(
+        description="Sorts the task among its siblings, by code point; opaque otherwise."
+    )
+    started_at: datetime | None = Field(description="When it was first in progress.")
+    completed_at: datetime | None
+    cancelled_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(description="Grows by one with every change; the `ETag`.")
+    deleted_at: datetime | None = Field(description="In the trash since.")
+    subtasks: SubtaskCounts | MISSING = Field(
+        MISSING, description="Only with `include=subtask_counts`."
+    )
