@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import json
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -21,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vibetracker.core import idempotency
+from vibetracker.core.bodies import StrictRequest
 from vibetracker.core.database import SAFE_METHODS, get_session
 from vibetracker.core.failures import MAX_ATTEMPTS, is_worth_another_try
 from vibetracker.core.model import Resource
@@ -44,24 +44,6 @@ MEDIA_TYPES = {
 }
 BACKOFF = 0.02
 """Seconds of the longest pause before a transaction's second try; doubles with each further one."""
-
-
-class StrictRequest(Request):
-    """A request whose body is JSON by RFC 8259 and nothing looser, in UTF-8."""
-
-    @override
-    async def json(self) -> Any:
-        try:
-            text = (await self.body()).decode()
-            return json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            raise MalformedRequest(
-                "The body is not JSON in UTF-8, or nested or long beyond reason"
-            ) from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 class Operation(APIRoute):
