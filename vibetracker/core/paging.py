@@ -173,7 +173,7 @@ async def page_request(
     ] = False,
 ) -> PageRequest:
     """Collect the paging parameters of a request."""
-    path = request.scope.get("root_path", "") + request.url.path
+    path: str = request.scope["path"]
     return PageRequest(
         limit, cursor, include_total, path, tuple(request.query_params.multi_items())
     )

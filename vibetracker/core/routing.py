@@ -204,8 +204,7 @@ class Operation(APIRoute):
             headers["ETag"] = f'"{result.version}"'
             headers["Cache-Control"] = "no-cache"
             if status == HTTPStatus.CREATED:
-                path = request.scope.get("root_path", "") + request.scope["path"]
-                headers["Location"] = f"{path}/{result.id}"
+                headers["Location"] = f"{request.scope['path']}/{result.id}"
         if isinstance(result, Rows) and result.link is not None:
             headers["Link"] = result.link
         return Response(
