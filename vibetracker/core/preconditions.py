@@ -12,7 +12,9 @@ from vibetracker.core.database import SAFE_METHODS
 from vibetracker.core.model import Resource
 from vibetracker.core.problems import NotFound, PreconditionFailed
 
-ENTITY_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
+"""The list of a field value; its empty members count for nothing (RFC 9110 5.6.1)."""
 
 
 class NotModified(Exception):  # noqa: N818 - it answers 304, which is no error
@@ -54,7 +56,10 @@ class Preconditions:
 def _matches(field: str, etag: str, *, weakly: bool) -> bool:
     if field.strip() == "*":
         return True
-    return any(tag == etag and (weakly or not weak) for weak, tag in ENTITY_TAG.findall(field))
+    if not ENTITY_TAGS.fullmatch(field):
+        return False
+    tags = re.findall(ENTITY_TAG, field)
+    return etag in tags or (weakly and f"W/{etag}" in tags)
 
 
 def guard(session: Session, preconditions: Preconditions) -> None:
