@@ -14,10 +14,8 @@ MAX_ID = 2**53 - 1
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-TIMESTAMP = re.compile(
-    r"(19\d\d|[2-9]\d{3})-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
-CALENDAR_DATE = re.compile(r"(19\d\d|[2-9]\d{3})-\d\d-\d\d", re.ASCII)
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+CALENDAR_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 LAST_YEAR = 9998
 
 
