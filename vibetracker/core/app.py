@@ -12,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
@@ -63,21 +62,6 @@ def create_app(
     app.state.settings = settings
     app.state.database = Database(settings)
     app.state.features = features
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=[
-                "ETag",
-                "Idempotency-Replayed",
-                "Link",
-                "Location",
-                "Retry-After",
-                "X-Request-ID",
-            ],
-        )
     app.add_middleware(Boundary, settings=settings)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -162,7 +146,7 @@ def _allowed_methods(request: Request) -> list[str]:
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    found = faults(error.errors())
+    found = faults(error.errors(), error.body)
     count = f"{len(found)} rules" if len(found) > 1 else "a rule"
     problem = ValidationFailed(f"The request breaks {count}; see errors", errors=found)
     return render(problem, request.scope)

@@ -4,14 +4,14 @@ import asyncio
 import logging
 import re
 import time
-from fnmatch import fnmatchcase
-from urllib.parse import urlsplit
+from functools import partial
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vibetracker.core.config import Settings
+from vibetracker.core.cors import CORS
 from vibetracker.core.database import SAFE_METHODS
 from vibetracker.core.logging import current_request_id
 from vibetracker.core.problems import (
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 access = logging.getLogger("vibetracker.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]*)?")
+"""A ``Host`` field value: name or address, and port (RFC 9110 7.2)."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -41,14 +43,15 @@ class ClientGoneError(Exception):
 
 
 class Boundary:
-    """Wraps the application: request ids, limits, hosts and origins, HEAD, one log line each.
+    """Wraps the application: request ids, limits, hosts, origins, CORS, HEAD, one log line each.
 
     It also answers what nobody else caught, so that no exception reaches the server, which would
     close the connection without a word.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.app = app
+        self.cors = CORS(app, settings) if settings.cors_origins else None
+        self.app = self.cors or app
         self.settings = settings
         self.receiving = 0
 
@@ -120,7 +123,10 @@ class _Exchange:
                 await self._send_problem(InternalError(detail))
 
     async def _send_problem(self, problem: Problem) -> None:
-        await render(problem, self.scope)(self.scope, self.receive, self._send)
+        send: Send = self._send
+        if self.boundary.cors is not None:
+            send = partial(self.boundary.cors.send, send=send, request_headers=self.headers)
+        await render(problem, self.scope)(self.scope, self.receive, send)
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -136,9 +142,9 @@ class _Exchange:
 
     def _check_host(self) -> None:
         hosts = self.headers.getlist("host")
-        if len(hosts) == 1:
-            name = _host_name(hosts[0])
-            if any(fnmatchcase(name, allowed) for allowed in self.settings.allowed_hosts):
+        if len(hosts) == 1 and (host := HOST.fullmatch(hosts[0])):
+            name = host[1].lower()
+            if any(_covers(allowed.lower(), name) for allowed in self.settings.allowed_hosts):
                 return
         raise InvalidHost("Send one Host header with a name that this service answers to")
 
@@ -155,7 +161,8 @@ class _Exchange:
         if site is not None:
             foreign = site not in {"same-origin", "none"}
         else:
-            foreign = origin is not None and urlsplit(origin).netloc != self.headers.get("host")
+            host = self.headers["host"].lower()
+            foreign = origin is not None and origin.lower().partition("://")[2] != host
         if foreign and "*" not in self.settings.cors_origins:
             raise CrossOrigin("The page's origin is not one of those that may write here")
 
@@ -205,8 +212,6 @@ def _too_large(limit: int) -> ContentTooLarge:
     return ContentTooLarge(f"A body has at most {limit} bytes")
 
 
-def _host_name(host: str) -> str:
-    """Leave the port off a Host field value; an IPv6 address keeps its brackets."""
-    if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
-    return host.partition(":")[0].lower()
+def _covers(allowed: str, name: str) -> bool:
+    """Tell whether an entry of ``allowed_hosts`` is meant for a host of this name."""
+    return allowed in {"*", name} or (allowed.startswith("*.") and name.endswith(allowed[1:]))
