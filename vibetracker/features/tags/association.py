@@ -137,9 +137,10 @@ def tags_named(session: Session, names: Iterable[str], *, create: bool, at: str 
     Missing ones are created, or refused with ``at`` as the pointer to the list of names. Two
     transactions that create the same tag both succeed and share it.
     """
-    wanted = {key_of(name): name for name in reversed(list(names))}
+    names = list(names)
+    wanted = {key_of(name): name for name in reversed(names)}
     found = _by_key(session, wanted)
-    missing = sorted(wanted.keys() - found.keys())
+    missing = wanted.keys() - found.keys()
     if missing and not create:
         faults = [
             Fault(
@@ -151,8 +152,9 @@ def tags_named(session: Session, names: Iterable[str], *, create: bool, at: str 
             if key_of(name) in missing
         ]
         raise ValidationFailed("Some tags do not exist", errors=faults)
-    if missing:
-        dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    # Again where a tag that stood in the way of the insert is gone by the time it is read.
+    while missing := wanted.keys() - found.keys():
         now = utcnow()
         # One order for everybody, so that two transactions do not wait for each other's tags.
         rows = [
@@ -164,7 +166,7 @@ def tags_named(session: Session, names: Iterable[str], *, create: bool, at: str 
                 "created_at": now,
                 "updated_at": now,
             }
-            for key in missing
+            for key in sorted(missing)
         ]
         session.execute(dialect.insert(Tag).values(rows).on_conflict_do_nothing())
         found |= _by_key(session, missing)

@@ -11,8 +11,12 @@ from .problems import TagNameTaken
 
 
 def key_of(name: str) -> str:
-    """Tell what names have in common that differ only in case (Unicode casefold)."""
-    return unicodedata.normalize("NFC", name).casefold()
+    """Tell what names have in common that differ only in case (Unicode casefold).
+
+    Case is folded in decomposed text (Unicode 3.13, canonical caseless matching): a composed
+    capital such as that of U+0390 folds to other characters than the small letter does.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 class Tag(Resource):
