@@ -281,23 +281,46 @@ def pointer_to(*steps: object) -> str:
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 
-def faults(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:
-    """Translate Pydantic's errors, leaving out the input that they carry."""
+def faults(errors: Iterable[Mapping[str, Any]], body: object = None) -> list[Fault]:
+    """Translate Pydantic's errors, leaving out the input that they carry.
+
+    Pydantic's locations also name the members of unions; a pointer into the ``body`` does not.
+    """
     result: list[Fault] = []
     for error in errors:
         place, *steps = error["loc"]
         detail = str(error["msg"]).removeprefix("Value error, ")
         if error["type"] == "extra_forbidden":
             detail = "Unknown or read-only; nothing that is sent is ignored"
+        elif error["type"] == "union_tag_invalid":
+            # The only message of Pydantic's that quotes what was sent.
+            detail = f"Expected one of {error['ctx']['expected_tags']}"
+            steps.append(error["ctx"]["discriminator"].strip("'"))
         fault = Fault(code=error["type"], detail=detail)
         if place == "body":
-            fault["pointer"] = pointer_to(*steps)
+            fault["pointer"] = pointer_to(*_path(steps, body))
         elif place == "header":
             fault["header"] = str(steps[0])
         else:
             fault["parameter"] = str(steps[0])
         result.append(fault)
     return result
+
+
+def _path(steps: Sequence[int | str], body: object) -> list[int | str]:
+    path: list[int | str] = []
+    here = body
+    for index, step in enumerate(steps):
+        if isinstance(here, dict) and isinstance(step, str):
+            if step not in here and index < len(steps) - 1:
+                continue
+            here = here.get(step)
+        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
+            here = here[step]
+        else:
+            break
+        path.append(step)
+    return path
 
 
 def render(problem: Problem, scope: Scope) -> Response:

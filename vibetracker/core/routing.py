@@ -11,6 +11,7 @@ from typing import Any, get_args, override
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter
+from fastapi.dependencies.models import Dependant
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
@@ -18,6 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from vibetracker.core import idempotency
 from vibetracker.core.bodies import StrictRequest
@@ -64,6 +67,8 @@ class Operation(APIRoute):
     ) -> None:
         (self.verb,) = options["methods"]
         self.writes = self.verb not in SAFE_METHODS
+        if self.writes and self.verb not in MEDIA_TYPES:
+            raise TypeError(f"{endpoint.__name__}: the shared rules know nothing of {self.verb}")
         self._parameters: dict[str, bool] | None = None
         session_name = _session_parameter(endpoint)
         self.is_transaction = session_name is not None
@@ -74,10 +79,26 @@ class Operation(APIRoute):
         super().__init__(path, endpoint, **options)
         self.accepts_body = self.body_field is not None
         _require_strict_bodies(self)
+        if not self.is_transaction and _needs_session(self.dependant):
+            raise TypeError(f"{self.name}: take a SessionDep, or nothing commits what it writes")
         self._answer: TypeAdapter[Any] | None = None
         if self.response_model is not None:
             self._answer = TypeAdapter(self.response_model)
         document(self, verb=self.verb, transaction=self.is_transaction, raises=raised)
+
+    @override
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Leave a path that is spelled out elsewhere to the operations that spell it out.
+
+        So ``GET /things/search`` is a wrong method where that path has a POST alone, and not a
+        malformed id.
+        """
+        match, child_scope = super().matches(scope)
+        if match is not Match.NONE and "{" in self.path_format:
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            if path in scope["app"].openapi()["paths"]:
+                return Match.NONE, {}
+        return match, child_scope
 
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -182,7 +203,7 @@ class Operation(APIRoute):
                 time.sleep(random.uniform(0, BACKOFF * 2**attempt))  # noqa: S311 - spreads load
                 attempt += 1
 
-        signature = inspect.signature(endpoint)
+        signature = inspect.signature(endpoint, eval_str=True)
         run.__signature__ = signature.replace(  # type: ignore[attr-defined] # as inspect documents
             parameters=[
                 *(p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values()),
@@ -265,11 +286,15 @@ def _accepted(verb: str) -> dict[str, str]:
 
 
 def _session_parameter(endpoint: Callable[..., Any]) -> str | None:
-    for name, parameter in inspect.signature(endpoint).parameters.items():
+    for name, parameter in inspect.signature(endpoint, eval_str=True).parameters.items():
         for mark in get_args(parameter.annotation)[1:]:
             if isinstance(mark, Depends) and mark.dependency is get_session:
                 return name
     return None
+
+
+def _needs_session(dependant: Dependant) -> bool:
+    return dependant.call is get_session or any(map(_needs_session, dependant.dependencies))
 
 
 def _require_strict_bodies(operation: Operation) -> None:

@@ -1,6 +1,6 @@
 """Every change of tasks, for the operations on one task and for batches of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -24,7 +24,7 @@ from vibetracker.core.model import Base
 from vibetracker.core.preconditions import check, find_any
 from vibetracker.core.problems import Gone, invalid
 from vibetracker.features.tags.association import tags_named
-from vibetracker.features.tags.model import Tag
+from vibetracker.features.tags.model import Tag, key_of
 
 from . import ranking
 from .calendar import Clock, end_of_day
@@ -44,11 +44,16 @@ def find_task(session: Session, task_id: int, *, conditional: bool = True) -> Ta
     The request's preconditions are met on it, unless its answer is more than the task.
     """
     task = find_any(session, Task, task_id)
-    if task.deleted_at is not None:
-        raise Gone(f"Task {task_id} is in the trash; POST /tasks/{task_id}/restore brings it back")
+    refuse_trashed(task)
     if conditional:
         check(session, task.version)
     return task
+
+
+def refuse_trashed(task: Task) -> None:
+    """Raise ``Gone`` for a task in the trash."""
+    if task.deleted_at is not None:
+        raise Gone(f"Task {task.id} is in the trash; POST /tasks/{task.id}/restore brings it back")
 
 
 def lock_tree(session: Session, *, shared: bool = False) -> None:
@@ -71,11 +76,13 @@ class TaskChanges:
         self._new_tags: list[tuple[Task, Sequence[Tag]]] = []
         self._last_positions: dict[int | None, str | None] = {}
         self._good_parents: set[int] = set()
+        self._known_tags: dict[str, Tag] = {}
 
     def create(self, data: TaskCreate) -> Task:
         """Make a task, last among its siblings."""
         now = self.clock.now
-        task = Task(**data.model_dump(exclude={"status", "tags", "completed_at"}), created_at=now)
+        fields = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
+        task = Task(**data.model_dump(include=fields), created_at=now)
         if data.completed_at and data.status is not Status.DONE:
             raise invalid("Only with the status done", code="not_done", pointer="/completed_at")
         task.enter(data.status, data.completed_at or now)
@@ -179,10 +186,12 @@ class TaskChanges:
         if parent_id is not None:
             self._check_parent(parent_id, task)
         task.parent_id = parent_id
+        self._good_parents.clear()
 
     def _check_parent(self, parent_id: int, task: Task | None = None) -> None:
         if task is None and parent_id in self._good_parents:
             return
+        self.flush()
         above = self.session.scalars(_ancestors(parent_id)).all()
         if not above:
             raise invalid(
@@ -276,10 +285,20 @@ class TaskChanges:
             .execution_options(synchronize_session=False)
         )
 
+    def know_tags(self, names: Iterable[str]) -> None:
+        """Find or create tags at once that several tasks are going to wear."""
+        names = list(names)
+        if names and self.create_tags:
+            self._remember(tags_named(self.session, names, create=True))
+
     def _tags(self, names: Sequence[str]) -> list[Tag]:
-        if not names:
-            return []
-        return tags_named(self.session, names, create=self.create_tags, at="/tags")
+        keys = {key_of(name) for name in names}
+        if not keys <= self._known_tags.keys():
+            self._remember(tags_named(self.session, names, create=self.create_tags, at="/tags"))
+        return [self._known_tags[key] for key in sorted(keys)]
+
+    def _remember(self, tags: Iterable[Tag]) -> None:
+        self._known_tags |= {tag.key: tag for tag in tags}
 
     def _replace_tags(self, task: Task, tags: Sequence[Tag]) -> None:
         names = [tag.name for tag in tags]

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from vibetracker.core.database import SessionDep
 from vibetracker.core.paging import Page, PageDep, PageRequest, Rows, Sorting, paginate
 from vibetracker.core.preconditions import check, find_any
-from vibetracker.core.problems import Gone
+from vibetracker.core.problems import Gone, NotFound, PreconditionFailed
 from vibetracker.core.routing import Router, raising
 from vibetracker.core.schema import UrlBool, UrlId
 
+from .batch import Batch, BatchResult, TaskBatch
 from .calendar import Clock, ClockDep, ServerClockDep
 from .changes import TaskChanges, find_task, lock_tree
 from .filters import SORTING, SUBTASK_SORTING, TaskFilters
@@ -62,6 +63,22 @@ def create_task(
     task = changes.create(data)
     changes.flush()
     return task
+
+
+@router.post(
+    "/batch",
+    response_model=BatchResult,
+    responses=raising(Gone, NotFound, ParentInTrash, PreconditionFailed, TaskCycle),
+)
+def change_tasks(
+    session: SessionDep, clock: ServerClockDep, data: Batch, missing_tags: MissingTags = "create"
+) -> BatchResult:
+    """Create, change, delete and restore tasks in one transaction: all of it, or nothing.
+
+    The operations happen in their order, each by the rules of its own endpoint. The first that
+    fails ends the batch; `pointer` in its problem says which, and nothing is changed.
+    """
+    return TaskBatch(TaskChanges(session, clock, missing_tags)).run(data.operations)
 
 
 @router.get("/{task_id}", response_model=TaskRead, responses=raising(Gone))

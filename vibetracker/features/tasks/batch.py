@@ -1,0 +1,258 @@
+"""Several changes of tasks in one request and one transaction: all of them, or none."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from pydantic import MISSING, Field
+from sqlalchemy import select
+
+from vibetracker.core.preconditions import Preconditions
+from vibetracker.core.problems import Fault, NotFound, Problem, invalid
+from vibetracker.core.schema import Id, Input, Line, Output
+
+from .changes import TaskChanges, lock_tree, refuse_trashed
+from .model import Task
+from .schema import TaskCreate, TaskRead, TaskUpdate
+
+Ref = Annotated[
+    str, Line(100), Field(description="A name for the new task, for use in this batch alone.")
+]
+ParentRef = Annotated[
+    str, Line(100), Field(description="The `ref` of an earlier create, instead of `parent_id`.")
+]
+IfMatch = Annotated[
+    str,
+    Field(
+        max_length=1000,
+        description="As the header `If-Match`: go on only if the task has one of these versions.",
+        examples=['"3"'],
+    ),
+]
+
+
+class CreateData(TaskCreate):
+    """A new task, perhaps under one that the same batch creates."""
+
+    parent_ref: ParentRef | MISSING = MISSING
+
+
+class UpdateData(TaskUpdate):
+    """Changes to a task."""
+
+    parent_ref: ParentRef | MISSING = MISSING
+
+
+class CreateOperation(Input):
+    """Create a task."""
+
+    op: Literal["create"]
+    ref: Ref | MISSING = MISSING
+    data: CreateData
+
+
+class UpdateOperation(Input):
+    """Change a task by a merge patch."""
+
+    op: Literal["update"]
+    id: Id
+    if_match: IfMatch | MISSING = MISSING
+    data: UpdateData
+
+
+class DeleteOperation(Input):
+    """Put a task and its subtasks into the trash."""
+
+    op: Literal["delete"]
+    id: Id
+    if_match: IfMatch | MISSING = MISSING
+
+
+class RestoreOperation(Input):
+    """Bring a task back from the trash."""
+
+    op: Literal["restore"]
+    id: Id
+    if_match: IfMatch | MISSING = MISSING
+
+
+type Operation = Annotated[
+    CreateOperation | UpdateOperation | DeleteOperation | RestoreOperation,
+    Field(discriminator="op"),
+]
+
+
+class Batch(Input):
+    """Operations in the order in which they happen."""
+
+    operations: list[Operation] = Field(min_length=1, max_length=100)
+
+
+class OperationResult(Output):
+    """What one operation did."""
+
+    status: int = Field(description="The status that the operation alone would have had.")
+    id: int
+    task: TaskRead | MISSING = Field(MISSING, description="The task after it; not for a delete.")
+
+
+class BatchResult(Output):
+    """What the operations did, in their order."""
+
+    results: list[OperationResult]
+
+
+class TaskBatch:
+    """Runs a batch: the changes of the single operations, with shared look-ups."""
+
+    def __init__(self, changes: TaskChanges) -> None:
+        self.changes = changes
+        self.session = changes.session
+        self._refs: dict[str, Task] = {}
+        self._tasks: dict[int, Task] = {}
+        self._deleted: set[int] = set()
+        # A task is read into its result when a later operation may change it, or at the end.
+        self._results: list[tuple[HTTPStatus, Task | TaskRead | int]] = []
+
+    def run(self, operations: Sequence[Operation]) -> BatchResult:
+        """Run the operations; a problem of one says in ``pointer`` which, and nothing remains."""
+        self._prepare(operations)
+        for index, operation in enumerate(operations):
+            with _located(f"/operations/{index}", whole=True):
+                self._run(operation)
+        self._settle()
+        return BatchResult(
+            results=[
+                OperationResult(status=status, id=outcome)
+                if isinstance(outcome, int)
+                else OperationResult(
+                    status=status, id=outcome.id, task=TaskRead.model_validate(outcome)
+                )
+                for status, outcome in self._results
+            ]
+        )
+
+    def _prepare(self, operations: Sequence[Operation]) -> None:
+        """Lock and read at once what the operations need one by one."""
+        if any(_touches_tree(operation) for operation in operations):
+            lock_tree(self.session)
+        ids = {op.id for op in operations if not isinstance(op, CreateOperation)}
+        if ids:
+            rows = select(Task).where(Task.id.in_(ids)).order_by(Task.id).with_for_update(of=Task)
+            self._tasks = {task.id: task for task in self.session.scalars(rows)}
+        self.changes.know_tags(
+            name
+            for operation in operations
+            if isinstance(operation, (CreateOperation, UpdateOperation))
+            and operation.data.tags is not MISSING
+            for name in operation.data.tags
+        )
+
+    def _run(self, operation: Operation) -> None:
+        if isinstance(operation, CreateOperation):
+            self._create(operation)
+            return
+        if operation.id in self._deleted and not isinstance(operation, RestoreOperation):
+            raise invalid(
+                "An earlier operation of this batch deletes this task",
+                code="deleted_in_batch",
+                pointer="/id",
+            )
+        task = self._find(operation.id)
+        if isinstance(operation, UpdateOperation):
+            self._update(task, operation)
+        elif isinstance(operation, DeleteOperation):
+            refuse_trashed(task)
+            _check(task, operation.if_match)
+            self._settle()
+            self.changes.trash(task)
+            self.session.expire_all()
+            self._deleted.add(task.id)
+            self._results.append((HTTPStatus.NO_CONTENT, operation.id))
+        else:
+            _check(task, operation.if_match)
+            self._settle()
+            self.changes.restore(task)
+            self.session.expire_all()
+            self._deleted.clear()
+            self._results.append((HTTPStatus.OK, task))
+
+    def _create(self, operation: CreateOperation) -> None:
+        ref = operation.ref
+        if ref is not MISSING and ref in self._refs:
+            raise invalid("An earlier create has this ref", code="ref_twice", pointer="/ref")
+        with _located("/data"):
+            task = self.changes.create(self._with_parent(operation.data))
+        if ref is not MISSING:
+            self._refs[ref] = task
+        self._results.append((HTTPStatus.CREATED, task))
+
+    def _update(self, task: Task, operation: UpdateOperation) -> None:
+        refuse_trashed(task)
+        if any(outcome is task for _, outcome in self._results):
+            self._settle()
+        _check(task, operation.if_match)
+        with _located("/data"):
+            self.changes.update(task, self._with_parent(operation.data))
+        self._results.append((HTTPStatus.OK, task))
+
+    def _with_parent[D: (CreateData, UpdateData)](self, data: D) -> D:
+        """Put the id of the task that ``parent_ref`` names into the data."""
+        if data.parent_ref is MISSING:
+            return data
+        if "parent_id" in data.model_fields_set:
+            raise invalid(
+                "Give parent_id or parent_ref, not both", code="two_parents", pointer="/parent_ref"
+            )
+        parent = self._refs.get(data.parent_ref)
+        if parent is None:
+            raise invalid(
+                "No earlier create of this batch has this ref",
+                code="unknown_ref",
+                pointer="/parent_ref",
+            )
+        if parent.id is None:
+            self.changes.flush()
+        return data.model_copy(update={"parent_id": parent.id})
+
+    def _find(self, task_id: int) -> Task:
+        if task_id not in self._tasks:
+            raise NotFound(f"There is no task with id {task_id}")
+        return self._tasks[task_id]
+
+    def _settle(self) -> None:
+        """Write the changes so far, and read their results before they change again."""
+        self.changes.flush()
+        self._results = [
+            (status, TaskRead.model_validate(outcome) if isinstance(outcome, Task) else outcome)
+            for status, outcome in self._results
+        ]
+
+
+def _check(task: Task, if_match: str | MISSING) -> None:
+    if if_match is not MISSING:
+        Preconditions(writes=True, if_match=if_match).check(task.version)
+
+
+def _touches_tree(operation: Operation) -> bool:
+    if isinstance(operation, (CreateOperation, UpdateOperation)):
+        return not operation.data.model_fields_set.isdisjoint({"parent_id", "parent_ref"})
+    return True
+
+
+@contextmanager
+def _located(prefix: str, *, whole: bool = False) -> Iterator[None]:
+    """Put a prefix in front of the pointers of a problem, or of the ``whole`` problem."""
+    try:
+        yield
+    except Problem as problem:
+        problem.errors = [
+            Fault(**{**fault, "pointer": prefix + fault["pointer"]})
+            if "pointer" in fault
+            else fault
+            for fault in problem.errors
+        ]
+        if whole:
+            problem.extensions["pointer"] = prefix
+        raise
