@@ -9,8 +9,12 @@ from pathlib import Path
 from sqlalchemy.exc import InvalidRequestError
 
 import vibetracker.features
+from vibetracker.core import pages
 from vibetracker.core.model import Base
 from vibetracker.core.routing import Operation, Router
+
+RESERVED = {"docs", "redoc", pages.router.prefix.removeprefix("/")}
+"""Paths of the application itself."""
 
 
 class FeatureError(Exception):
@@ -32,7 +36,12 @@ class Feature:
     @property
     def operations(self) -> list[Operation]:
         """Give the feature's operations in the order of their definition."""
-        return [route for route in self.router.routes if isinstance(route, Operation)]
+        return operations(self.router)
+
+
+def operations(router: Router) -> list[Operation]:
+    """List the operations of a router in the order of their definition."""
+    return [route for route in router.routes if isinstance(route, Operation)]
 
 
 def folders(root: Path) -> list[Path]:
@@ -72,6 +81,10 @@ def _check_folder(folder: Path) -> None:
     if not folder.name.isidentifier() or folder.name != folder.name.lower():
         raise FeatureError(
             folder.name, "the name is not a lower-case Python identifier", "rename the folder"
+        )
+    if folder.name in RESERVED:
+        raise FeatureError(
+            folder.name, f"/{folder.name} belongs to the application itself", "rename the folder"
         )
     if not (folder / "__init__.py").is_file():
         raise FeatureError(
@@ -126,13 +139,13 @@ def _load_router(name: str, package: str) -> Router:
 
 
 def _check_operation_ids(features: Sequence[Feature]) -> None:
-    owners: dict[str, str] = {}
+    owners = {operation.unique_id: "the application" for operation in operations(pages.router)}
     for feature in features:
         for operation in feature.operations:
-            owner = owners.setdefault(operation.unique_id, feature.name)
-            if owner != feature.name:
+            if owner := owners.get(operation.unique_id):
                 raise FeatureError(
                     feature.name,
-                    f"its operation {operation.unique_id!r} exists in feature {owner!r} too",
+                    f"its operation {operation.unique_id!r} exists in {owner} already",
                     "rename the handler",
                 )
+            owners[operation.unique_id] = f"feature {feature.name!r}"
