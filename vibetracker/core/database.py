@@ -274,7 +274,7 @@ def _missing_columns(connection: Connection) -> list[str]:
     ]
 
 
-def reason(error: SQLAlchemyError) -> str:
+def reason(error: Exception) -> str:
     """Tell what the driver said in one line, without SQL and parameters."""
     cause = getattr(error, "orig", None) or error
     return " ".join(str(cause).split()) or type(cause).__name__

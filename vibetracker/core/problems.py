@@ -250,8 +250,8 @@ class Unavailable(Problem):
     title = "Temporarily unavailable"
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
-    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+    def __init__(self, detail: str, *, retry_after: int = 1, **extensions: object) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extensions)
 
 
 PROBLEMS_PATH = "/problems"

@@ -17,8 +17,11 @@ router = Router("/health", description="Is the service alive, and can it do its 
 
 @router.get("", responses=raising(Unavailable))
 def get_health(database: DatabaseDep) -> Health:
-    """Tell whether the service is ready, its version, and what was checked."""
-    _check(database)
+    """Tell whether the service is ready, its version, and what was checked.
+
+    The problem of a service that is not ready has `version` and `checks` too.
+    """
+    _check(database, version=__version__, checks={"database": "unavailable"})
     return Health(version=__version__, checks={"database": "ok"})
 
 
@@ -38,9 +41,9 @@ def get_readiness(database: DatabaseDep) -> Liveness:
     return Liveness()
 
 
-def _check(database: Database) -> None:
+def _check(database: Database, **extensions: object) -> None:
     try:
         database.ping()
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, Unavailable) as error:
         logger.warning("not ready: %s", reason(error))
-        raise Unavailable("The database does not answer") from None
+        raise Unavailable("The database does not answer", **extensions) from None
