@@ -250,7 +250,7 @@ class Unavailable(Problem):
     title = "Temporarily unavailable"
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
-    def __init__(self, detail: str, *, retry_after: int = 1, **extensions: object) -> None:
+    def __init__(self, detail: str, *, retry_after: int = 1, **extensions: Any) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extensions)
 
 

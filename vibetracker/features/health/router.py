@@ -1,6 +1,7 @@
 """The health operations: alive, ready, and both for people."""
 
 import logging
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,7 +42,7 @@ def get_readiness(database: DatabaseDep) -> Liveness:
     return Liveness()
 
 
-def _check(database: Database, **extensions: object) -> None:
+def _check(database: Database, **extensions: Any) -> None:
     try:
         database.ping()
     except (SQLAlchemyError, Unavailable) as error:
