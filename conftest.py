@@ -12,7 +12,7 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database, get_database
 from vibetracker.core.model import Base
-from vibetracker.testing import Factory, PostgresServer
+from vibetracker.testing import Factory, PostgresServer, documented
 
 IN_MEMORY = "sqlite://"
 
@@ -75,8 +75,9 @@ def database(app: FastAPI, settings: Settings) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def session_client(app: FastAPI) -> Iterator[TestClient]:
-    """Run the application for as long as the tests run."""
+    """Run the application for as long as the tests run, and hold its answers to its document."""
     with TestClient(app) as client:
+        client.event_hooks = {"response": [documented(app)]}
         yield client
 
 

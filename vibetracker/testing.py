@@ -1,12 +1,14 @@
 """What the tests of a feature are built from; needs the ``dev`` extra."""
 
 import os
+import re
 import shutil
 import socket
 import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +16,13 @@ from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, Signals
 from typing import Any, ClassVar, Self, override
 
 from factory.base import Factory as FactoryBase
+from fastapi import FastAPI
+from httpx2 import Response
 
 from vibetracker.core.database import Database
 from vibetracker.core.model import Base
+from vibetracker.core.openapi import problems_of
+from vibetracker.core.problems import MEDIA_TYPE
 
 
 class Factory[R: Base](FactoryBase[R]):
@@ -40,6 +46,42 @@ class Factory[R: Base](FactoryBase[R]):
             session.commit()
             session.expunge_all()
             return row
+
+
+def documented(app: FastAPI) -> Callable[[Response], None]:
+    """Make a response hook that fails a test whose answer the OpenAPI document does not list.
+
+    It looks at the status, and at the type of the problem.
+    """
+    operations = [
+        (method.upper(), re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), operation)
+        for path, methods in sorted(app.openapi()["paths"].items())
+        for method, operation in methods.items()
+    ]
+
+    def check(response: Response) -> None:
+        response.read()
+        method = response.request.method.replace("HEAD", "GET")
+        path = response.request.url.path
+        for documented_method, pattern, operation in operations:
+            if documented_method == method and pattern.fullmatch(path):
+                if not _lists(operation, response):
+                    raise AssertionError(
+                        f"{operation['operationId']} does not document this answer: "
+                        f"{response.status_code} {response.text}"
+                    )
+                return
+
+    return check
+
+
+def _lists(operation: dict[str, Any], response: Response) -> bool:
+    if str(response.status_code) not in operation["responses"]:
+        return False
+    if response.headers.get("content-type") != MEDIA_TYPE or response.request.method == "HEAD":
+        return True
+    slug: str = response.json()["type"].rpartition("/")[2]
+    return slug in problems_of(operation)
 
 
 class PostgresServer:

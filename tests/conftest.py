@@ -1,0 +1,37 @@
+"""The fixtures of what no feature owns."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+from vibetracker.core.database import Database, get_database
+from vibetracker.testing import documented
+
+from .specimens import FEATURE
+
+
+@pytest.fixture(scope="session")
+def specimen_app() -> FastAPI:
+    """Make an application of the one feature that is there to be tested on."""
+    return create_app(Settings(database_url="sqlite://", _env_file=None), features=[FEATURE])
+
+
+@pytest.fixture(scope="session")
+def _specimen_client(specimen_app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(specimen_app) as client:
+        client.event_hooks = {"response": [documented(specimen_app)]}
+        yield client
+
+
+@pytest.fixture
+def specimens(
+    specimen_app: FastAPI, _specimen_client: TestClient, database: Database
+) -> Iterator[TestClient]:
+    """Give a client of that application on an empty database."""
+    specimen_app.dependency_overrides[get_database] = lambda: database
+    yield _specimen_client
+    specimen_app.dependency_overrides.clear()

@@ -1,0 +1,73 @@
+"""The operations of an OpenAPI document, so that a new feature is tested without being named."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+type Schema = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Documented:
+    """An operation as its document describes it."""
+
+    method: str
+    path: str
+    spec: Schema
+    document: Schema
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def url(self) -> str:
+        """Give an address with an id that fits and that nothing has."""
+        return re.sub(r"\{\w+\}", "4711", self.path)
+
+    def parameters(self, place: str) -> dict[str, Schema]:
+        """Give the schemas of the parameters in ``path``, ``query`` or ``header``, by name."""
+        return {
+            parameter["name"]: parameter["schema"]
+            for parameter in self.spec.get("parameters", ())
+            if parameter["in"] == place
+        }
+
+    @cached_property
+    def body(self) -> Schema | None:
+        """Give the schema of the body; None for an operation that takes none."""
+        content = self.spec.get("requestBody", {}).get("content", {})
+        return self.resolve(content["application/json"]["schema"]) if content else None
+
+    def answer(self, status: int) -> Schema:
+        """Give the schema of an answer; empty where it has no body."""
+        content = self.spec["responses"].get(str(status), {}).get("content", {})
+        return self.resolve(content["application/json"]["schema"]) if content else {}
+
+    def resolve(self, schema: Schema) -> Schema:
+        """Follow a reference to the schema that it means."""
+        if "$ref" in schema:
+            found: Schema = self.document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+            return found
+        return schema
+
+
+def operations(app: FastAPI) -> list[Documented]:
+    """List what an application documents."""
+    document = app.openapi()
+    return [
+        Documented(method.upper(), path, spec, document)
+        for path, methods in document["paths"].items()
+        for method, spec in methods.items()
+    ]
+
+
+def errors_of(client: TestClient, method: str, url: str, **options: Any) -> list[dict[str, str]]:
+    """Send what breaks a rule and give the ``errors`` of the 422 that has to come."""
+    response = client.request(method, url, **options)
+    assert response.status_code == 422, f"{method} {url}: {response.status_code} {response.text}"
+    errors: list[dict[str, str]] = response.json()["errors"]
+    return errors

@@ -1,0 +1,166 @@
+"""A feature for tests of the shared rules, so that none of them depends on a real feature."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import MISSING
+from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vibetracker.core.database import SessionDep
+from vibetracker.core.discovery import Feature
+from vibetracker.core.filters import Filters, Where
+from vibetracker.core.model import BigInt, OrderedText, Resource, UTCDateTime
+from vibetracker.core.paging import Key, Page, PageDep, Rows, Sorting, paginate
+from vibetracker.core.preconditions import find
+from vibetracker.core.problems import Conflict
+from vibetracker.core.routing import Router, raising
+from vibetracker.core.schema import (
+    Id,
+    Input,
+    Line,
+    Output,
+    Patch,
+    Prose,
+    Timestamp,
+    UrlId,
+    UrlInt,
+)
+
+CAUSE = "what only the log may tell"
+
+
+class Specimen(Resource):
+    """A row with a column of each kind that the shared rules treat differently."""
+
+    __tablename__ = "specimens"
+
+    label: Mapped[str] = mapped_column(OrderedText)
+    note: Mapped[str] = mapped_column(default="")
+    weight: Mapped[int | None] = mapped_column(default=None)
+    found_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
+    twin_id: Mapped[int | None] = mapped_column(
+        BigInt, ForeignKey("specimens.id", deferrable=True, initially="DEFERRED"), default=None
+    )
+    """Checked at COMMIT, so that a commit can be made to fail."""
+
+    __table_args__ = (UniqueConstraint("label"), Resource.__table_args__)
+
+
+class SpecimenCreate(Input):
+    """A new specimen."""
+
+    label: Annotated[str, Line(40)]
+    note: Annotated[str, Prose(200)] = ""
+    weight: int | None = None
+    found_at: Timestamp | None = None
+    twin_id: Id | None = None
+
+
+class SpecimenUpdate(Patch):
+    """Changes to a specimen."""
+
+    label: Annotated[str, Line(40)] | MISSING = MISSING
+    note: Annotated[str, Prose(200)] | MISSING = MISSING
+    weight: int | MISSING | None = MISSING
+
+
+class Weighing(Input):
+    """What the scales say."""
+
+    weight: int
+
+
+class SpecimenRead(Output):
+    """A specimen."""
+
+    id: int
+    label: str
+    note: str
+    weight: int | None
+    found_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+class SpecimenFilters(Filters):
+    """What narrows the list down."""
+
+    weight: Annotated[
+        list[UrlInt], Where(lambda weights, _: Specimen.weight.in_(weights)), Query()
+    ] = []
+    heavier_than: Annotated[
+        UrlInt | None, Where(lambda weight, _: Specimen.weight > weight), Query()
+    ] = None
+
+
+SORTING = Sorting(
+    default="-created_at",
+    id=Key(Specimen.id),
+    label=Key(Specimen.label),
+    weight=Key(Specimen.weight, nullable=True),
+    found_at=Key(Specimen.found_at, nullable=True),
+    created_at=Key(Specimen.created_at),
+)
+
+router = Router("/specimens", description="Things to test on.")
+
+SpecimenId = Annotated[UrlId, Path()]
+
+
+@router.get("", response_model=Page[SpecimenRead])
+def list_specimens(
+    session: SessionDep,
+    page: PageDep,
+    filters: Annotated[SpecimenFilters, Query()],
+    sort: Annotated[str, SORTING, Query()] = SORTING.default,
+) -> Rows[Specimen]:
+    """List the specimens."""
+    return paginate(session, select(Specimen).where(*filters.conditions()), page, SORTING, sort)
+
+
+@router.post("", status_code=201, response_model=SpecimenRead, responses=raising(Conflict))
+def create_specimen(session: SessionDep, data: SpecimenCreate) -> Specimen:
+    """Create a specimen; a taken label is left to the database."""
+    specimen = Specimen(**data.model_dump())
+    session.add(specimen)
+    return specimen
+
+
+@router.get("/{specimen_id}", response_model=SpecimenRead)
+def get_specimen(session: SessionDep, specimen_id: SpecimenId) -> Specimen:
+    """Get a specimen."""
+    return find(session, Specimen, specimen_id)
+
+
+@router.patch("/{specimen_id}", response_model=SpecimenRead, responses=raising(Conflict))
+def update_specimen(session: SessionDep, specimen_id: SpecimenId, data: SpecimenUpdate) -> Specimen:
+    """Change a specimen."""
+    return data.apply_to(find(session, Specimen, specimen_id))
+
+
+@router.delete("/{specimen_id}", status_code=204)
+def delete_specimen(session: SessionDep, specimen_id: SpecimenId) -> None:
+    """Delete a specimen."""
+    session.delete(find(session, Specimen, specimen_id))
+
+
+@router.post("/{specimen_id}/weigh", response_model=SpecimenRead)
+def weigh_specimen(session: SessionDep, specimen_id: SpecimenId, data: Weighing) -> Specimen:
+    """Weigh a specimen: an action on one resource."""
+    specimen = find(session, Specimen, specimen_id)
+    specimen.weight = data.weight
+    return specimen
+
+
+@router.post("/{specimen_id}/drop", response_model=SpecimenRead)
+def drop_specimen(session: SessionDep, specimen_id: SpecimenId) -> Specimen:
+    """Drop a specimen: fails after it has written."""
+    find(session, Specimen, specimen_id).note = "broken"
+    session.flush()
+    raise RuntimeError(CAUSE)
+
+
+FEATURE = Feature("specimens", "tests.specimens", router)
