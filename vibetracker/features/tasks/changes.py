@@ -100,13 +100,14 @@ class TaskChanges:
     def update(self, task: Task, data: TaskUpdate) -> Task:
         """Change a task by a merge patch; the tree is locked if that moves it to a new parent."""
         changes = data.changes()
+        # First, since looking for a parent writes what is pending: a change is one new version.
+        if "parent_id" in changes and changes["parent_id"] != task.parent_id:
+            self._put_under(task, changes["parent_id"])
+            task.position = self._last_position(task.parent_id)
         data.apply_to(task, "title", "description", "priority", "due_on", "due_at", "start_at")
         if "status" in changes:
             task.enter(changes["status"], self.clock.now)
         self._check_times(task, changes.keys())
-        if "parent_id" in changes and changes["parent_id"] != task.parent_id:
-            self._put_under(task, changes["parent_id"])
-            task.position = self._last_position(task.parent_id)
         if "tags" in changes:
             self._replace_tags(task, self._tags(changes["tags"]))
         return task
