@@ -3,6 +3,7 @@
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -53,8 +54,11 @@ class Clock:
 
     def last_day_over_before(self, instant: datetime) -> date:
         """Tell the last day that is over before an instant."""
-        today = instant.astimezone(self.zone).date()
-        return today - (DAY if start_of_day(today, self.zone) < instant else 2 * DAY)
+        # Where clocks went back past midnight, today is over already for the second time.
+        day = instant.astimezone(self.zone).date()
+        while end_of_day(day, self.zone) >= instant:
+            day -= DAY
+        return day
 
 
 class EndOfDay(GenericFunction[datetime]):
@@ -67,7 +71,14 @@ class EndOfDay(GenericFunction[datetime]):
 @compiles(EndOfDay, "postgresql")
 def _on_postgresql(element: EndOfDay, compiler: SQLCompiler, **options: Any) -> str:
     day, zone = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"timezone({zone}, ({day} + 1)::timestamp)"
+    midnight = f"({day} + 1)::timestamp"
+    # Where clocks go back to it, midnight comes twice. PostgreSQL takes the second one, a day
+    # ends with the first, which has the offset of the day before.
+    second = f"timezone({zone}, {midnight})"
+    day_before = f"({second} - interval '24 hours')"
+    offset = f"(timezone({zone}, {day_before}) - timezone('UTC', {day_before}))"
+    first = f"timezone('UTC', {midnight} - {offset})"
+    return f"CASE WHEN timezone({zone}, {first}) = {midnight} THEN {first} ELSE {second} END"
 
 
 @compiles(EndOfDay, "sqlite")
@@ -87,8 +98,14 @@ def _end_of_day_text(day: str | None, zone: str) -> str | None:
     return f"{end_of_day(date.fromisoformat(day), ZoneInfo(zone)):%Y-%m-%d %H:%M:%S.%f}"
 
 
+@cache
+def _zones() -> set[str]:
+    # "localtime" is this machine's own, a name that means nothing to anybody else.
+    return available_timezones() - {"localtime"}
+
+
 def _zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _zones():
         raise PydanticCustomError("time_zone", "Expected an IANA time zone such as Europe/Berlin")
     return name
 
