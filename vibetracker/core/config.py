@@ -33,11 +33,15 @@ def connection_url(database_url: str) -> URL:
     if scheme not in DRIVERS:
         raise ValueError(f"{scheme!r} is not supported; use postgresql:// or sqlite:///")
     try:
-        return make_url(database_url).set(drivername=DRIVERS[scheme])
+        url = make_url(database_url).set(drivername=DRIVERS[scheme])
     except (ArgumentError, ValueError):
+        url = None
+    # Behind an @ of the password its rest is taken for the host, whose name the log tells.
+    if url is None or (scheme.startswith("postgres") and "@" in f"{url.host} {url.database}"):
         raise ValueError(
             "cannot be read; quote special characters in user and password as in %40 for @"
-        ) from None
+        )
+    return url
 
 
 class Settings(BaseSettings):
@@ -116,7 +120,7 @@ class Settings(BaseSettings):
     def _known_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (OSError, ValueError):
+        except (KeyError, OSError, ValueError):
             raise ValueError("is not an IANA time zone such as Europe/Berlin") from None
         return value
 
