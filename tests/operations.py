@@ -42,6 +42,11 @@ class Documented:
         content = self.spec.get("requestBody", {}).get("content", {})
         return self.resolve(content["application/json"]["schema"]) if content else None
 
+    @property
+    def body_members(self) -> list[str]:
+        """Give the names of the members that the body can have."""
+        return list((self.body or {}).get("properties", ()))
+
     def answer(self, status: int) -> Schema:
         """Give the schema of an answer; empty where it has no body."""
         content = self.spec["responses"].get(str(status), {}).get("content", {})
