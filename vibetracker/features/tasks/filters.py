@@ -75,7 +75,7 @@ def _wears_all(names: list[str], _: Clock) -> Condition:
     return and_(*(wears(task_tags, Task.id, [name]) for name in names))
 
 
-is_open = Task.status.in_(OPEN)
+still_open = Task.status.in_(OPEN)
 
 
 class TaskFilters(Filters):
@@ -97,7 +97,7 @@ class TaskFilters(Filters):
         Field(description="One of these priorities."),
     ] = []
     is_open: Annotated[
-        UrlBool | None, _flag(is_open), Field(description="`todo` or `in_progress`, or neither.")
+        UrlBool | None, _flag(still_open), Field(description="`todo` or `in_progress`, or neither.")
     ] = None
     q: Annotated[
         Annotated[str, Line(500, min_length=0)] | None,
@@ -134,7 +134,7 @@ class TaskFilters(Filters):
     ] = None
     overdue: Annotated[
         UrlBool | None,
-        _flag(lambda clock: and_(is_open, _due_before(clock.now, clock))),
+        _flag(lambda clock: and_(still_open, _due_before(clock.now, clock))),
         Field(description="Open, and due before now."),
     ] = None
     start_after: Annotated[
@@ -146,7 +146,7 @@ class TaskFilters(Filters):
     actionable: Annotated[
         UrlBool | None,
         _flag(
-            lambda clock: and_(is_open, or_(Task.start_at.is_(None), Task.start_at <= clock.now))
+            lambda clock: and_(still_open, or_(Task.start_at.is_(None), Task.start_at <= clock.now))
         ),
         Field(description="Open, and its start has come or there is none."),
     ] = None
