@@ -116,9 +116,10 @@ def list_specimens(
     page: PageDep,
     filters: Annotated[SpecimenFilters, Query()],
     sort: Annotated[str, SORTING, Query()] = SORTING.default,
-) -> Rows[Specimen]:
+) -> Rows:
     """List the specimens."""
-    return paginate(session, select(Specimen).where(*filters.conditions()), page, SORTING, sort)
+    rows = select(*SpecimenRead.columns(Specimen)).where(*filters.conditions())
+    return paginate(session, rows, page, SORTING, sort)
 
 
 @router.post("", status_code=201, response_model=SpecimenRead, responses=raising(Conflict))

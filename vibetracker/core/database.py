@@ -100,6 +100,7 @@ def _postgresql(settings: Settings, **options: Any) -> Engine:
             "keepalives_count": 3,
         },
         pool_recycle=1800,
+        isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         hide_parameters=True,
         **options,
@@ -117,6 +118,7 @@ def _sqlite(settings: Settings, **options: Any) -> Engine:
         connection_url(settings.database_url),
         poolclass=QueuePool,
         connect_args={"check_same_thread": False, "timeout": settings.lock_timeout},
+        isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
         hide_parameters=True,
         **options,
@@ -130,7 +132,7 @@ def _sqlite(settings: Settings, **options: Any) -> Engine:
     def lock_before_reading(connection: Connection) -> None:
         # What a write decides on must not change before it writes; without this SQLite locks only
         # at the first INSERT or UPDATE, and fails where two transactions get there together.
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        if "isolation_level" in connection.get_execution_options():
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
@@ -175,7 +177,9 @@ class Database:
             self._probe = connect(
                 settings, pool_size=1, max_overflow=0, pool_timeout=PROBE_TIMEOUT / 4, **extra
             )
-        self._readers = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Connections run each statement by itself, as reading needs, unless they are asked not to.
+        level = "SERIALIZABLE" if connect is _sqlite else "READ COMMITTED"
+        self._writers = self.engine.execution_options(isolation_level=level)
         self._places = asyncio.Semaphore(size)
         self._patience = settings.pool_timeout
         self._prepared = False
@@ -186,7 +190,7 @@ class Database:
         Changes are written by ``flush`` and at the end, not by queries in between, so that one
         request changes a row's version once.
         """
-        engine = self.engine if write else self._readers
+        engine = self._writers if write else self.engine
         return Session(engine, expire_on_commit=False, autoflush=False)
 
     @asynccontextmanager
@@ -211,10 +215,8 @@ class Database:
         """
         with self.engine.connect() as connection:
             if connection.dialect.name == "sqlite":
-                connection.rollback()
-                connection.execution_options(isolation_level="AUTOCOMMIT")
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        with self.engine.begin() as connection:
+        with self._writers.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
             lock(connection, "vibetracker schema")

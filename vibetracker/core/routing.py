@@ -219,7 +219,11 @@ class Operation(APIRoute):
         status = self.status_code or HTTPStatus.OK
         if self._answer is None:
             return Response(status_code=status)
-        content = self._answer.dump_json(self._answer.validate_python(result, from_attributes=True))
+        if isinstance(result, Rows):
+            content = result.to_json()
+        else:
+            answer = self._answer.validate_python(result, from_attributes=True)
+            content = self._answer.dump_json(answer)
         headers = {}
         if isinstance(result, Resource) and not dry_run:
             headers["ETag"] = f'"{result.version}"'

@@ -4,17 +4,22 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import MISSING, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import DeclarativeBase
 
 MAX_ID = 2**53 - 1
 """Largest integer that every JSON client reads exactly."""
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+TIMESTAMP = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
+)
 CALENDAR_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 LAST_YEAR = 9998
 
@@ -29,6 +34,19 @@ class Output(BaseModel):
     """What a client receives; reads its fields from the attributes of a row."""
 
     model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    @cache
+    def columns(cls, model: type[DeclarativeBase]) -> list[ColumnElement[Any]]:
+        """Give the columns of a model to select for this answer, under the names it has here.
+
+        A list reads them instead of objects, and writes them as they are.
+        """
+        return [
+            getattr(model, str(field.validation_alias or name)).label(name)
+            for name, field in cls.model_fields.items()
+            if field.default is not MISSING
+        ]
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,10 @@ def list_tags(
     page: PageDep,
     filters: Annotated[TagFilters, Query()],
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
-) -> Rows[Tag]:
+) -> Rows:
     """List the tags."""
-    return paginate(session, select(Tag).where(*filters.conditions()), page, SORTING, sort)
+    tags = select(*TagRead.columns(Tag)).where(*filters.conditions())
+    return paginate(session, tags, page, SORTING, sort)
 
 
 @router.post("", status_code=201, response_model=TagRead, responses=raising(TagNameTaken))

@@ -46,7 +46,7 @@ def list_tasks(
     filters: Annotated[TaskFilters, Query()],
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
     include: Include = [],  # noqa: B006 - FastAPI copies it
-) -> Rows[Task] | Rows[TaskRead]:
+) -> Rows:
     """List tasks: the live ones of every status, newest first, unless asked otherwise."""
     return _list(session, page, clock, filters, SORTING, sort, include)
 
@@ -90,7 +90,8 @@ def get_task(
     """Get a task."""
     if not include:
         return find_task(session, task_id)
-    (task,) = _with_counts(session, [find_task(session, task_id, conditional=False)])
+    task = TaskRead.model_validate(find_task(session, task_id, conditional=False))
+    task.subtasks = _count_subtasks(session, [task_id])[task_id]
     return task
 
 
@@ -163,7 +164,7 @@ def list_subtasks(
         str, SUBTASK_SORTING, Query(description=SUBTASK_SORTING.description)
     ] = SUBTASK_SORTING.default,
     include: Include = [],  # noqa: B006 - FastAPI copies it
-) -> Rows[Task] | Rows[TaskRead]:
+) -> Rows:
     """List the direct subtasks of a task, in the order that they were put in by hand."""
     find_task(session, task_id, conditional=False)
     return _list(session, page, clock, filters, SUBTASK_SORTING, sort, include, task_id)
@@ -178,36 +179,34 @@ def _list(
     sort: str,
     include: Iterable[str],
     parent_id: int | None = None,
-) -> Rows[Task] | Rows[TaskRead]:
-    statement = select(Task).where(*filters.conditions(clock))
+) -> Rows:
+    statement = select(*TaskRead.columns(Task)).where(*filters.conditions(clock))
     if parent_id is not None:
         statement = statement.where(Task.parent_id == parent_id)
     rows = paginate(session, statement, page, sorting, sort, clock)
-    if not include:
-        return rows
-    counted = _with_counts(session, rows.items)
-    return Rows(counted, rows.next_cursor, rows.total, rows.link)
+    if include:
+        counts = _count_subtasks(session, [row["id"] for row in rows.items])
+        for row in rows.items:
+            row["subtasks"] = counts[row["id"]]
+    return rows
 
 
-def _with_counts(session: Session, tasks: Sequence[Task]) -> list[TaskRead]:
-    counts: dict[int | None, dict[Status, int]] = {task.id: {} for task in tasks}
+def _count_subtasks(session: Session, task_ids: Sequence[int]) -> dict[int, SubtaskCounts]:
+    counts: dict[int, dict[Status, int]] = {task_id: {} for task_id in task_ids}
     rows = session.execute(
         select(Task.parent_id, Task.status, func.count())
-        .where(Task.parent_id.in_(counts), live)
+        .where(Task.parent_id.in_(task_ids), live)
         .group_by(Task.parent_id, Task.status)
     )
     for parent_id, status, count in rows:
-        counts[parent_id][status] = count
-    return [
-        TaskRead.model_validate(task).model_copy(
-            update={
-                "subtasks": SubtaskCounts(
-                    total=sum(counts[task.id].values()),
-                    open=sum(counts[task.id].get(status, 0) for status in OPEN),
-                    done=counts[task.id].get(Status.DONE, 0),
-                    cancelled=counts[task.id].get(Status.CANCELLED, 0),
-                )
-            }
+        if parent_id is not None:
+            counts[parent_id][status] = count
+    return {
+        task_id: SubtaskCounts(
+            total=sum(by_status.values()),
+            open=sum(by_status.get(status, 0) for status in OPEN),
+            done=by_status.get(Status.DONE, 0),
+            cancelled=by_status.get(Status.CANCELLED, 0),
         )
-        for task in tasks
-    ]
+        for task_id, by_status in counts.items()
+    }
