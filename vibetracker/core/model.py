@@ -1,5 +1,6 @@
 """What every table is built from: the base class, portable column types, versioned resources."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, override
@@ -36,10 +37,17 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value if value is None else value.astimezone(UTC)
 
     @override
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], datetime | None] | None:
+        if dialect.name == "postgresql":
+            # The session's time zone is UTC, so that the driver's values are right as they come.
+            return None
+        return super().result_processor(dialect, coltype)
+
+    @override
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None or value.tzinfo is UTC:
-            return value
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return value if value is None else value.replace(tzinfo=UTC)
 
 
 class Ranked[E: StrEnum](TypeDecorator[E]):

@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from vibetracker.core.problems import (
@@ -229,6 +230,11 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
     for definition in shared["$defs"].values():
         schemas[definition["title"]] = _renamed(definition)
     document["security"] = []
+    for context in iter_route_contexts(app.routes):
+        for model in getattr(context.original_route, "query_models", ()):
+            verb = next(iter(context.methods or ()))
+            operation = document["paths"][context.path_format][verb.lower()]
+            operation["parameters"] = [*_parameters(model, schemas), *operation["parameters"]]
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):
@@ -236,6 +242,22 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
             for response in operation["responses"].values():
                 response.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID
     return document
+
+
+def _parameters(model: type[BaseModel], schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    """Document the fields of a model as query parameters."""
+    schema = model.model_json_schema(ref_template=REF)
+    schemas.update(schema.get("$defs", {}))
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "description": field.pop("description", ""),
+            "schema": field,
+        }
+        for name, field in schema["properties"].items()
+    ]
 
 
 def _renamed(schema: Any) -> Any:

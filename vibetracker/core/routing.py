@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
@@ -38,6 +39,7 @@ from vibetracker.core.problems import (
     ValidationFailed,
     invalid,
 )
+from vibetracker.core.query import faults_in, replace_models
 from vibetracker.core.schema import Input
 
 MEDIA_TYPES = {
@@ -72,8 +74,8 @@ class Operation(APIRoute):
         self._parameters: dict[str, bool] | None = None
         session_name = _session_parameter(endpoint)
         self.is_transaction = session_name is not None
-        if session_name is not None:
-            endpoint = self._in_transaction(endpoint, session_name)
+        signature, self.query_models = replace_models(inspect.signature(endpoint, eval_str=True))
+        endpoint = self._in_one_thread(endpoint, signature, session_name)
         raised = options["responses"].pop("problems", ())
         options["operation_id"] = options.get("operation_id") or endpoint.__name__
         super().__init__(path, endpoint, **options)
@@ -108,7 +110,11 @@ class Operation(APIRoute):
             request = StrictRequest(request.scope, request.receive)
             self._check_query(request)
             await self._check_body(request)
-            return await handle(request)
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                found = [*faults_in(request), *error.errors()]
+                raise RequestValidationError(found, body=error.body) from None
 
         return handle_strictly
 
@@ -174,36 +180,23 @@ class Operation(APIRoute):
                 headers=_accepted(self.verb),
             )
 
-    def _in_transaction(
-        self, endpoint: Callable[..., Any], session_name: str
+    def _in_one_thread(
+        self,
+        endpoint: Callable[..., Any],
+        signature: inspect.Signature,
+        session_name: str | None,
     ) -> Callable[..., Response]:
+        """Wrap a handler so that the thread that runs it also makes the response."""
+
         @functools.wraps(endpoint)
         def run(*, request_: Request, **arguments: Any) -> Response:
-            session: Session = arguments[session_name]
-            transaction = _Transaction(self, request_, session)
-            attempt = 1
-            while True:
-                try:
-                    return transaction.run(functools.partial(endpoint, **arguments))
-                except NotModified as unchanged:
-                    return Response(
-                        status_code=HTTPStatus.NOT_MODIFIED,
-                        headers={"ETag": unchanged.etag, "Cache-Control": "no-cache"},
-                    )
-                except SQLAlchemyError as error:
-                    session.rollback()
-                    if (
-                        transaction.committing
-                        or attempt == MAX_ATTEMPTS
-                        or not is_worth_another_try(error, attempt)
-                    ):
-                        raise
-                finally:
-                    session.close()
-                time.sleep(random.uniform(0, BACKOFF * 2**attempt))  # noqa: S311 - spreads load
-                attempt += 1
+            if faults_in(request_):
+                raise RequestValidationError([])
+            if session_name is None:
+                return self.respond(endpoint(**arguments), request_, dry_run=False)
+            work = functools.partial(endpoint, **arguments)
+            return self._run_transaction(work, request_, arguments[session_name])
 
-        signature = inspect.signature(endpoint, eval_str=True)
         run.__signature__ = signature.replace(  # type: ignore[attr-defined] # as inspect documents
             parameters=[
                 *(p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values()),
@@ -211,6 +204,32 @@ class Operation(APIRoute):
             ]
         )
         return run
+
+    def _run_transaction(
+        self, work: Callable[[], object], request: Request, session: Session
+    ) -> Response:
+        transaction = _Transaction(self, request, session)
+        attempt = 1
+        while True:
+            try:
+                return transaction.run(work)
+            except NotModified as unchanged:
+                return Response(
+                    status_code=HTTPStatus.NOT_MODIFIED,
+                    headers={"ETag": unchanged.etag, "Cache-Control": "no-cache"},
+                )
+            except SQLAlchemyError as error:
+                session.rollback()
+                if (
+                    transaction.committing
+                    or attempt == MAX_ATTEMPTS
+                    or not is_worth_another_try(error, attempt)
+                ):
+                    raise
+            finally:
+                session.close()
+            time.sleep(random.uniform(0, BACKOFF * 2**attempt))  # noqa: S311 - spreads load
+            attempt += 1
 
     def respond(self, result: object, request: Request, *, dry_run: bool) -> Response:
         """Make the response of what a handler returned."""

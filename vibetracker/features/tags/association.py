@@ -60,7 +60,8 @@ class TagNames(TypeDecorator[list[str]]):
     @override
     def process_result_value(self, value: str | None, dialect: Dialect) -> list[str]:
         # No name has a comma.
-        return sorted(value.split(","), key=key_of) if value else []
+        names = value.split(",") if value else []
+        return sorted(names, key=key_of) if len(names) > 1 else names
 
 
 def worn_names(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
