@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vibetracker.core.problems import invalid
-from vibetracker.core.schema import Output, UrlBool, UrlInt
+from vibetracker.core.schema import FROM_DIGITS, Output, UrlBool
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
@@ -165,7 +165,10 @@ class PageRequest:
 async def page_request(
     request: Request,
     limit: Annotated[
-        UrlInt, Query(ge=1, le=MAX_LIMIT, description="How many items a page has at most.")
+        int,
+        Field(ge=1, le=MAX_LIMIT),
+        FROM_DIGITS,
+        Query(description="How many items a page has at most."),
     ] = DEFAULT_LIMIT,
     cursor: Annotated[
         str | None,

@@ -237,10 +237,13 @@ CalendarDate = Annotated[
 Id = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_integral)]
 """The id of a resource in a body."""
 
-UrlInt = Annotated[int, BeforeValidator(_digits)]
+FROM_DIGITS = BeforeValidator(_digits)
+"""Reads an ``int`` from a URL; bounds stand before it, or the OpenAPI document misspells them."""
+
+UrlInt = Annotated[int, FROM_DIGITS]
 """A whole number, not negative, in a path or a query."""
 
-UrlId = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_digits)]
+UrlId = Annotated[int, Field(ge=1, le=MAX_ID), FROM_DIGITS]
 """The id of a resource in a path or a query."""
 
 UrlBool = Annotated[bool, BeforeValidator(_boolean)]
