@@ -5,14 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database, get_database
-from vibetracker.core.model import Base
-from vibetracker.testing import Factory, PostgresServer, documented
+from vibetracker.testing import Factory, PostgresServer, documented, empty
 
 IN_MEMORY = "sqlite://"
 
@@ -57,20 +55,23 @@ def app() -> FastAPI:
     return create_app(Settings(database_url=IN_MEMORY, _env_file=None))
 
 
-@pytest.fixture
-def database(app: FastAPI, settings: Settings) -> Iterator[Database]:
-    """Give an empty database, and put it in the place of the application's."""
+@pytest.fixture(scope="session")
+def kept_database(settings: Settings) -> Iterator[Database]:
+    """Give the database whose tables each test finds empty; making them anew takes longer."""
     database = Database(settings)
     database.prepare()
-    if not database.in_memory:
-        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-        with database.engine.begin() as connection:
-            connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-    app.dependency_overrides[get_database] = lambda: database
-    Factory.database = database
     yield database
-    app.dependency_overrides.clear()
     database.dispose()
+
+
+@pytest.fixture
+def database(app: FastAPI, kept_database: Database) -> Iterator[Database]:
+    """Give an empty database, and put it in the place of the application's."""
+    empty(kept_database)
+    app.dependency_overrides[get_database] = lambda: kept_database
+    Factory.database = kept_database
+    yield kept_database
+    app.dependency_overrides.clear()
 
 
 @pytest.fixture(scope="session")

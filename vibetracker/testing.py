@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self, override
 from factory.base import Factory as FactoryBase
 from fastapi import FastAPI
 from httpx2 import Response
+from sqlalchemy import delete, text
 
 from vibetracker.core.database import Database
 from vibetracker.core.model import Base
@@ -46,6 +47,21 @@ class Factory[R: Base](FactoryBase[R]):
             session.commit()
             session.expunge_all()
             return row
+
+
+def empty(database: Database) -> None:
+    """Remove all rows and begin to count ids anew."""
+    tables = Base.metadata.sorted_tables
+    with database.engine.begin() as connection:
+        for table in reversed(tables):
+            connection.execute(delete(table))
+        if connection.dialect.name == "sqlite":
+            connection.execute(text("DELETE FROM sqlite_sequence"))
+            return
+        for table in tables:
+            if "id" in table.columns:
+                sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
+                connection.execute(text(f"SELECT setval({sequence}, 1, false)"))
 
 
 def documented(app: FastAPI) -> Callable[[Response], None]:
