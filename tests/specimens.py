@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Path, Query
 from pydantic import MISSING
-from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vibetracker.core.database import SessionDep
@@ -118,7 +118,7 @@ def list_specimens(
     sort: Annotated[str, SORTING, Query()] = SORTING.default,
 ) -> Rows:
     """List the specimens."""
-    rows = select(*SpecimenRead.columns(Specimen)).where(*filters.conditions())
+    rows = SpecimenRead.select(Specimen).where(*filters.conditions())
     return paginate(session, rows, page, SORTING, sort)
 
 

@@ -26,6 +26,24 @@ OrderedText = Text(collation="C").with_variant(Text(), "sqlite")
 """Text that both databases sort by code point."""
 
 
+class Spelled(TypeDecorator[str]):
+    """Reads the place of an enum's member as the member's spelling.
+
+    For answers that are written at once: writing text takes half the time of writing members.
+    """
+
+    impl = SmallInteger
+    cache_ok = True
+
+    def __init__(self, spellings: tuple[str, ...]) -> None:
+        super().__init__()
+        self.spellings = spellings
+
+    @override
+    def process_result_value(self, value: int | None, dialect: Dialect) -> str | None:
+        return None if value is None else self.spellings[value]
+
+
 class UTCDateTime(TypeDecorator[datetime]):
     """An instant, aware and in UTC on both databases; SQLite would forget the offset."""
 
@@ -69,6 +87,11 @@ class Ranked[E: StrEnum](TypeDecorator[E]):
     @override
     def process_result_value(self, value: int | None, dialect: Dialect) -> E | None:
         return None if value is None else self._members[value]
+
+    @property
+    def spelled(self) -> "Spelled":
+        """Give the type that reads the same column as plain text."""
+        return Spelled(tuple(member.value for member in self._members))
 
     def literal(self, member: E) -> int:
         """Tell what is stored for a member, for use in a constraint's SQL."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from types import FunctionType
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, override
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query, Request
-from pydantic import MISSING, Field, GetCoreSchemaHandler
+from fastapi import Query, Request
+from pydantic import MISSING, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema, to_json
 from sqlalchemy import ColumnElement, Select, and_, func, or_
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -136,60 +136,48 @@ def _terms(sort: str) -> list[Term]:
     ]
 
 
-@dataclass(frozen=True)
-class PageRequest:
+class PageRequest(BaseModel):
     """Which page of a list is asked for."""
 
-    limit: int
-    cursor: str | None
-    include_total: bool
-    path: str
-    query: tuple[tuple[str, str], ...]
+    model_config = ConfigDict(frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT), FROM_DIGITS] = Field(
+        DEFAULT_LIMIT, description="How many items a page has at most."
+    )
+    cursor: str | None = Field(
+        None,
+        max_length=20_000,
+        description="Where the page begins: `next_cursor` of the page before, with the same "
+        "filters and the same sort.",
+    )
+    include_total: UrlBool = Field(
+        default=False, description="Count the items of all pages, which costs time."
+    )
+
+    _path: str = ""
+    _query: tuple[tuple[str, str], ...] = ()
+
+    @override
+    def model_post_init(self, context: Any) -> None:
+        """Take from the request what its cursors are bound to."""
+        request: Request = context["request"]
+        self._path = request.scope["path"]
+        self._query = tuple(request.query_params.multi_items())
 
     def digest(self, sort: str, payload: bytes) -> bytes:
         """Bind a cursor to what it was made for, so that it is refused anywhere else."""
-        bound = [
-            pair
-            for pair in self.query
-            if pair[0] not in {"cursor", "limit", "include_total", "sort"}
-        ]
-        data = json.dumps([self.path, sorted(bound), sort]).encode() + payload
+        unbound = {"cursor", "limit", "include_total", "sort"}
+        bound = [pair for pair in self._query if pair[0] not in unbound]
+        data = json.dumps([self._path, sorted(bound), sort]).encode() + payload
         return blake2b(data, digest_size=9, person=b"vibetracker").digest()
 
     def link(self, cursor: str) -> str:
         """Write the ``Link`` field value that leads to the next page (RFC 8288)."""
-        query = [pair for pair in self.query if pair[0] != "cursor"]
-        return f'<{self.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+        query = [pair for pair in self._query if pair[0] != "cursor"]
+        return f'<{self._path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
 
 
-async def page_request(
-    request: Request,
-    limit: Annotated[
-        int,
-        Field(ge=1, le=MAX_LIMIT),
-        FROM_DIGITS,
-        Query(description="How many items a page has at most."),
-    ] = DEFAULT_LIMIT,
-    cursor: Annotated[
-        str | None,
-        Query(
-            max_length=20_000,
-            description="Where the page begins: `next_cursor` of the page before, with the same "
-            "filters and the same sort.",
-        ),
-    ] = None,
-    include_total: Annotated[  # noqa: FBT002 - FastAPI passes it by name
-        UrlBool, Query(description="Count the items of all pages, which costs time.")
-    ] = False,
-) -> PageRequest:
-    """Collect the paging parameters of a request."""
-    path: str = request.scope["path"]
-    return PageRequest(
-        limit, cursor, include_total, path, tuple(request.query_params.multi_items())
-    )
-
-
-PageDep = Annotated[PageRequest, Depends(page_request)]
+PageDep = Annotated[PageRequest, Query()]
 
 
 def paginate(
@@ -222,13 +210,13 @@ def paginate(
     if page.cursor is not None:
         values = _decode(page, text)
         statement = statement.where(_after(terms, keys, columns, values))
-    rows = session.execute(
-        statement.add_columns(*columns).order_by(*order).limit(page.limit + 1)
-    ).all()
+    statement = statement.add_columns(*columns).order_by(*order).limit(page.limit + 1)
+    # The connection runs it without the session's bookkeeping for objects, of which it has none.
+    rows = session.connection().execute(statement).all()
     cursor = None
     if len(rows) > page.limit:
         rows = rows[: page.limit]
-        cursor = _encode(page, text, list(rows[-1][len(names) :]))
+        cursor = encode_cursor(page, text, list(rows[-1][len(names) :]))
     items = [dict(zip(names, row, strict=False)) for row in rows]
     return Rows(items, cursor, total, cursor and page.link(cursor))
 
@@ -257,7 +245,8 @@ def _after(
     return and_(start, or_(*ranges))
 
 
-def _encode(page: PageRequest, sort: str, values: Sequence[Any]) -> str:
+def encode_cursor(page: PageRequest, sort: str, values: Sequence[Any]) -> str:
+    """Write the cursor of the page that begins after a row with these sort values."""
     plain = [{"t": value.isoformat()} if isinstance(value, datetime) else value for value in values]
     payload = json.dumps(plain, separators=(",", ":")).encode()
     return urlsafe_b64encode(page.digest(sort, payload) + payload).decode().rstrip("=")

@@ -55,7 +55,7 @@ def _reader[M: BaseModel](model: type[M]) -> Callable[[Request], Any]:
             if name in repeatable
         }
         try:
-            return model.model_validate(sent)
+            return model.model_validate(sent, context={"request": request})
         except ValidationError as error:
             # Told together with what FastAPI finds wrong elsewhere in the request.
             faults_in(request).extend(

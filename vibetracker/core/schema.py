@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import MISSING, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Select, select, type_coerce
 from sqlalchemy.orm import DeclarativeBase
+
+from vibetracker.core.model import Ranked
 
 MAX_ID = 2**53 - 1
 """Largest integer that every JSON client reads exactly."""
@@ -37,16 +39,24 @@ class Output(BaseModel):
 
     @classmethod
     @cache
-    def columns(cls, model: type[DeclarativeBase]) -> list[ColumnElement[Any]]:
-        """Give the columns of a model to select for this answer, under the names it has here.
+    def select(cls, model: type[DeclarativeBase]) -> Select[*tuple[Any, ...]]:
+        """Select from a model what this answer needs, under the names that it has here.
 
-        A list reads them instead of objects, and writes them as they are.
+        A list reads these columns instead of objects, and writes them as they are.
         """
-        return [
-            getattr(model, str(field.validation_alias or name)).label(name)
-            for name, field in cls.model_fields.items()
-            if field.default is not MISSING
-        ]
+        return select(
+            *(
+                _plain(getattr(model, str(field.validation_alias or name))).label(name)
+                for name, field in cls.model_fields.items()
+                if field.default is not MISSING
+            )
+        )
+
+
+def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    if isinstance(column.type, Ranked):
+        return type_coerce(column, column.type.spelled)
+    return column
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def list_tags(
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
 ) -> Rows:
     """List the tags."""
-    tags = select(*TagRead.columns(Tag)).where(*filters.conditions())
+    tags = TagRead.select(Tag).where(*filters.conditions())
     return paginate(session, tags, page, SORTING, sort)
 
 
