@@ -269,7 +269,7 @@ def test_a_cursor_is_refused_with_another_query(
 def test_an_altered_cursor_is_refused(collection: TestClient, cursor: str) -> None:
     def altered() -> Iterator[str]:
         for place, character in enumerate(cursor):
-            for other in ("A", "B", "-", "~", "", character + character):
+            for other in ("A", "B", ""):
                 if other != character:
                     yield cursor[:place] + other + cursor[place + 1 :]
         for length in range(len(cursor)):
