@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from fastapi import Depends, Query, Request
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -121,8 +121,9 @@ Zone = Annotated[str, AfterValidator(_zone)]
 
 Moment = Annotated[
     date,
-    Field(strict=False, json_schema_extra={"format": None, "examples": ["2026-02-28"]}),
-    BeforeValidator(_moment, json_schema_input_type=str),
+    # In place of the validation as a date, which would cut a timestamp off at its day.
+    PlainValidator(_moment, json_schema_input_type=str),
+    Field(json_schema_extra={"examples": ["2026-02-28"]}),
 ]
 """A date, which stands for the start of its day, or a timestamp."""
 
