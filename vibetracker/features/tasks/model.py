@@ -43,8 +43,9 @@ class Priority(StrEnum):
 UTC = ZoneInfo("UTC")
 OPEN = (Status.TODO, Status.IN_PROGRESS)
 
-_status = Ranked(Status)
+_status, _priority = Ranked(Status), Ranked(Priority)
 _TODO, _, _DONE, _CANCELLED = map(_status.literal, Status)
+_NONE, _URGENT = map(_priority.literal, (Priority.NONE, Priority.URGENT))
 
 task_tags = tag_association("task_tags", owner="tasks")
 
@@ -61,7 +62,7 @@ class Task(Resource):
     search_text: Mapped[str]
     """Casefold of title and description, since the databases fold case differently."""
     status: Mapped[Status] = mapped_column(_status, default=Status.TODO)
-    priority: Mapped[Priority] = mapped_column(Ranked(Priority), default=Priority.NONE)
+    priority: Mapped[Priority] = mapped_column(_priority, default=Priority.NONE)
     due_on: Mapped[date | None]
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     due: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -85,8 +86,14 @@ class Task(Resource):
         return column_property(worn_names(task_tags, cls.id))
 
     __table_args__ = (
-        CheckConstraint("title <> ''", "title_not_empty"),
+        CheckConstraint("length(title) BETWEEN 1 AND 500", "title_length"),
+        CheckConstraint("length(description) <= 50000", "description_length"),
+        CheckConstraint(f"status BETWEEN {_TODO} AND {_CANCELLED}", "known_status"),
+        CheckConstraint(f"priority BETWEEN {_NONE} AND {_URGENT}", "known_priority"),
+        CheckConstraint("position <> ''", "position_not_empty"),
         CheckConstraint("due_on IS NULL OR due_at IS NULL", "one_due"),
+        CheckConstraint("(due IS NULL) = (due_on IS NULL AND due_at IS NULL)", "due_when_due"),
+        CheckConstraint("due = due_at", "due_is_due_at"),
         CheckConstraint("start_at <= due_at", "start_before_due"),
         CheckConstraint(f"(status = {_DONE}) = (completed_at IS NOT NULL)", "completed_when_done"),
         CheckConstraint(
