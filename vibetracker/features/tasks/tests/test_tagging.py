@@ -1,0 +1,161 @@
+"""Tags of tasks, given by name, and what a change of a tag does to its wearers."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from vibetracker.features.tags.tests.factory import TagFactory
+
+from .calls import change, everything, faults, make, read, walk
+from .factory import TaskFactory
+
+
+def tag_names(client: TestClient) -> list[str]:
+    return [tag["name"] for tag in walk(client, "/tags", limit=200)]
+
+
+def test_new_names_become_tags_and_known_ones_are_found_in_any_case(client: TestClient) -> None:
+    TagFactory.create(name="Straße")
+    assert make(client, tags=["STRASSE", " Home "])["tags"] == ["Home", "Straße"]
+    assert make(client, tags=["hOME", "strasse"])["tags"] == ["Home", "Straße"]
+    assert change(client, 1, tags=["HOME"])["tags"] == ["Home"]
+    assert tag_names(client) == ["Home", "Straße"]
+
+
+def test_tags_come_sorted_ignoring_case_and_each_once(client: TestClient) -> None:
+    sent = ["b", "C", "a", "Ä", "A", "é", "\U0001f600", "\uffee", "_", "B"]
+    worn = ["_", "a", "b", "C", "Ä", "é", "\uffee", "\U0001f600"]
+    assert make(client, tags=sent)["tags"] == worn
+    assert change(client, make(client)["id"], tags=sent[::-1])["tags"] == worn
+    assert read(client, 2)["tags"] == worn
+
+
+def test_the_first_spelling_names_a_new_tag(client: TestClient) -> None:
+    assert make(client, tags=["Home", "HOME", "home"])["tags"] == ["Home"]
+
+
+def test_fifty_tags_are_accepted_and_one_more_is_not(client: TestClient) -> None:
+    names = [f"tag {n:02}" for n in range(51)]
+    assert make(client, tags=names[:50])["tags"] == names[:50]
+    before = everything(client)
+    for response in (
+        client.post("/tasks", json={"title": "x", "tags": names}),
+        client.patch("/tasks/1", json={"tags": names}),
+    ):
+        assert faults(response) == [("/tags", "too_long")]
+    assert everything(client) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("", "string_too_short"),
+        ("  ", "string_too_short"),
+        ("a,b", "text_character"),
+        ("x" * 61, "string_too_long"),
+        ("a\nb", "text_control_character"),
+        ("a\u0000b", "text_control_character"),
+        (7, "string_type"),
+        (None, "string_type"),
+    ],
+)
+def test_a_name_that_no_tag_can_have_breaks_a_rule(
+    client: TestClient, name: object, code: str
+) -> None:
+    make(client)
+    before = everything(client)
+    for response in (
+        client.post("/tasks", json={"title": "x", "tags": ["good", name]}),
+        client.patch("/tasks/1", json={"tags": ["good", name]}),
+    ):
+        assert faults(response) == [("/tags/1", code)]
+    assert everything(client) == before
+
+
+def test_missing_tags_can_be_refused(client: TestClient) -> None:
+    make(client, tags=["Home"])
+    before = everything(client)
+    body = {"title": "x", "tags": ["new", "HOME", "newer"]}
+    for response in (
+        client.post("/tasks?missing_tags=reject", json=body),
+        client.patch("/tasks/1?missing_tags=reject", json=body),
+    ):
+        assert faults(response) == [("/tags/0", "unknown_tag"), ("/tags/2", "unknown_tag")]
+    assert everything(client) == before
+    body["tags"] = ["HOME"]
+    assert client.post("/tasks?missing_tags=reject", json=body).json()["tags"] == ["Home"]
+    assert client.patch("/tasks/1?missing_tags=reject", json=body).json()["tags"] == ["Home"]
+    assert client.post("/tasks?missing_tags=create", json={"title": "x"}).status_code == 201
+
+
+def test_a_task_that_is_refused_leaves_no_tags_behind(client: TestClient) -> None:
+    response = client.post("/tasks", json={"title": "x", "tags": ["new"], "parent_id": 77})
+    assert faults(response) == [("/parent_id", "unknown_parent")]
+    assert tag_names(client) == []
+
+
+def test_tags_stay_when_the_last_wearer_leaves_them(client: TestClient) -> None:
+    task = make(client, tags=["home"])
+    change(client, task["id"], tags=[])
+    assert tag_names(client) == ["home"]
+    client.delete(f"/tasks/{task['id']}?permanent=true")
+    assert tag_names(client) == ["home"]
+
+
+@pytest.mark.parametrize("trashed", [False, True])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "worn"),
+    [
+        ("PATCH", "/tags/1", {"name": "z"}, ["b", "c", "z"]),
+        ("PATCH", "/tags/1", {"name": "A"}, ["A", "b", "c"]),
+        ("PATCH", "/tags/1", {"name": "z", "color": "#aabbcc"}, ["b", "c", "z"]),
+        ("DELETE", "/tags/1", None, ["b", "c"]),
+        ("POST", "/tags/4/merge", {"source_ids": [1]}, ["b", "c", "other"]),
+        ("POST", "/tags/4/merge", {"source_ids": [1, 2, 3]}, ["other"]),
+        ("POST", "/tags/2/merge", {"source_ids": [1]}, ["b", "c"]),
+        ("POST", "/tags/2/merge", {"source_ids": [1, 3, 4]}, ["b"]),
+    ],
+)
+def test_a_change_of_tags_is_one_version_of_each_wearer(
+    client: TestClient,
+    method: str,
+    path: str,
+    body: dict[str, object] | None,
+    worn: list[str],
+    *,
+    trashed: bool,
+) -> None:
+    """Those in the trash too, and no other task."""
+    tags = [TagFactory.create(name=name) for name in ("a", "b", "c", "other")]
+    wearer = TaskFactory.create(tags=tags[:3], trashed=trashed)
+    stranger = TaskFactory.create()
+    before, unchanged = read(client, wearer.id), read(client, stranger.id)
+    assert before["tags"] == ["a", "b", "c"]
+    answer = client.request(method, path, json=body) if body else client.delete(path)
+    assert answer.is_success, answer.text
+    after = read(client, wearer.id)
+    assert after["tags"] == worn
+    assert after["version"] == before["version"] + 1
+    assert after["updated_at"] > before["updated_at"]
+    assert after["deleted_at"] == before["deleted_at"]
+    assert read(client, stranger.id) == unchanged
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/tags/1", {"color": "#aabbcc"}),
+        ("PATCH", "/tags/1", {"name": "a", "description": "x"}),
+        ("PATCH", "/tags/2", {"name": "z"}),
+        ("POST", "/tags/1/merge", {"source_ids": [2]}),
+        ("DELETE", "/tags/2", None),
+    ],
+)
+def test_what_a_task_does_not_show_of_tags_is_no_version(
+    client: TestClient, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    tag, _ = TagFactory.create(name="a"), TagFactory.create(name="b")
+    task = TaskFactory.create(tags=[tag])
+    before = read(client, task.id)
+    answer = client.request(method, path, json=body) if body else client.delete(path)
+    assert answer.is_success, answer.text
+    assert read(client, task.id) == before
