@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import Annotated, Any
+from typing import Annotated, Any, override
 
 from fastapi import Depends, Request
 from psycopg2 import OperationalError as DriverError
@@ -56,6 +56,15 @@ class PatientConnection(extensions.connection):
     patience: float
     """Seconds to wait for one answer."""
 
+    @override
+    def set_isolation_level(self, level: int | None) -> None:
+        """Switch autocommit, and leave the level to the server's setting made at connect.
+
+        psycopg2 would send that setting again with each switch: one more way to the server, in a
+        place where SQLAlchemy does not translate the error of a lost connection.
+        """
+        self.autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
+
 
 def _wait(connection: extensions.connection) -> None:
     """Wait until psycopg2 can go on; psycopg2 closes the connection when this raises."""
@@ -84,7 +93,11 @@ def _postgresql(settings: Settings, **options: Any) -> Engine:
         "lock_timeout": settings.lock_timeout,
         "idle_in_transaction_session_timeout": 3 * settings.statement_timeout,
     }
-    server_options = [f"-c {name}={int(value * 1000)}" for name, value in timeouts.items()]
+    server_options = [
+        *(f"-c {name}={int(value * 1000)}" for name, value in timeouts.items()),
+        "-c timezone=UTC",
+        r"-c default_transaction_isolation=read\ committed",
+    ]
 
     class Connecting(PatientConnection):
         patience = connect_within
@@ -94,7 +107,7 @@ def _postgresql(settings: Settings, **options: Any) -> Engine:
         connect_args={
             "connection_factory": Connecting,
             "application_name": "vibetracker",
-            "options": " ".join([*server_options, "-c timezone=UTC"]),
+            "options": " ".join(server_options),
             "keepalives_idle": 30,
             "keepalives_interval": 5,
             "keepalives_count": 3,
