@@ -1,6 +1,7 @@
 """Puts the application together: settings, database, boundary, errors and features."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -95,8 +96,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     logging.configure(app.state.settings)
     database: Database = app.state.database
     await database.prepare_or_wait()
+    # What exists now lives as long as the process; the collector need not look at it again.
+    app.openapi()
+    gc.collect()
+    gc.freeze()
     preparing = asyncio.create_task(database.prepare_when_reachable())
     yield
+    gc.unfreeze()
     preparing.cancel()
     with suppress(asyncio.CancelledError):
         await preparing

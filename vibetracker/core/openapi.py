@@ -231,7 +231,8 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
         schemas[definition["title"]] = _renamed(definition)
     document["security"] = []
     for context in iter_route_contexts(app.routes):
-        for model in getattr(context.original_route, "query_models", ()):
+        query = getattr(context.original_route, "query", None)
+        for model in query.models.values() if query else ():
             verb = next(iter(context.methods or ()))
             operation = document["paths"][context.path_format][verb.lower()]
             operation["parameters"] = [*_parameters(model, schemas), *operation["parameters"]]

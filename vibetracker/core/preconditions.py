@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import ORMOption
 from starlette.requests import Request
@@ -11,6 +13,7 @@ from starlette.requests import Request
 from vibetracker.core.database import SAFE_METHODS
 from vibetracker.core.model import Resource
 from vibetracker.core.problems import NotFound, PreconditionFailed
+from vibetracker.core.schema import Output
 
 ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
@@ -83,6 +86,37 @@ def find[R: Resource](session: Session, model: type[R], resource_id: int, *optio
     return resource
 
 
+def read(
+    session: Session, output: type[Output], model: type[Resource], resource_id: int
+) -> dict[str, Any]:
+    """Read the resource that the path names as its answer, without making an object of it.
+
+    Raises ``NotFound``, and what the request's preconditions demand.
+    """
+    answer = read_any(session, output, model, resource_id)
+    check(session, answer["version"])
+    return answer
+
+
+def read_any(
+    session: Session, output: type[Output], model: type[Resource], resource_id: int
+) -> dict[str, Any]:
+    """Read a resource as ``read`` does, whatever the preconditions say."""
+    row = session.connection().execute(_by_id(output, model), {"id": resource_id}).one_or_none()
+    if row is None:
+        raise _not_found(model, resource_id)
+    return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+
+
+@cache
+def _by_id(output: type[Output], model: type[Resource]) -> Select[*tuple[Any, ...]]:
+    return output.select(model).where(model.id == bindparam("id"))
+
+
+def _not_found(model: type[Resource], resource_id: int) -> NotFound:
+    return NotFound(f"There is no {model.__name__.lower()} with id {resource_id}")
+
+
 def find_any[R: Resource](
     session: Session, model: type[R], resource_id: int, *options: ORMOption
 ) -> R:
@@ -92,5 +126,5 @@ def find_any[R: Resource](
         statement = statement.with_for_update(of=model)
     resource = session.scalars(statement).one_or_none()
     if resource is None:
-        raise NotFound(f"There is no {model.__name__.lower()} with id {resource_id}")
+        raise _not_found(model, resource_id)
     return resource

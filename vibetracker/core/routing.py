@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.requests import Request
@@ -39,7 +40,7 @@ from vibetracker.core.problems import (
     ValidationFailed,
     invalid,
 )
-from vibetracker.core.query import faults_in, replace_models
+from vibetracker.core.query import QueryModels
 from vibetracker.core.schema import Input
 
 MEDIA_TYPES = {
@@ -57,8 +58,8 @@ class Operation(APIRoute):
     Unknown and doubled parameters, foreign content types and bodies nobody asked for are refused.
     A handler that takes a ``SessionDep`` runs, together with its commit and the making of its
     response, as one transaction in one thread; a transaction that lost a race is tried again. It
-    returns a row, a ``Rows``, an ``Output`` or, for 204, ``None``; ``ETag``, ``Location`` and
-    ``Link`` follow from that.
+    returns a row, what ``read`` reads, a ``Rows``, an ``Output`` or, for 204, ``None``; ``ETag``,
+    ``Location`` and ``Link`` follow from that.
     """
 
     def __init__(
@@ -74,8 +75,8 @@ class Operation(APIRoute):
         self._parameters: dict[str, bool] | None = None
         session_name = _session_parameter(endpoint)
         self.is_transaction = session_name is not None
-        signature, self.query_models = replace_models(inspect.signature(endpoint, eval_str=True))
-        endpoint = self._in_one_thread(endpoint, signature, session_name)
+        self.query = QueryModels(inspect.signature(endpoint, eval_str=True))
+        endpoint = self._in_one_thread(endpoint, session_name)
         raised = options["responses"].pop("problems", ())
         options["operation_id"] = options.get("operation_id") or endpoint.__name__
         super().__init__(path, endpoint, **options)
@@ -110,10 +111,12 @@ class Operation(APIRoute):
             request = StrictRequest(request.scope, request.receive)
             self._check_query(request)
             await self._check_body(request)
+            arguments, faults = self.query.read(request)
+            request.scope["state"]["query"] = arguments, faults
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                found = [*faults_in(request), *error.errors()]
+                found = [*faults, *error.errors()]
                 raise RequestValidationError(found, body=error.body) from None
 
         return handle_strictly
@@ -181,27 +184,27 @@ class Operation(APIRoute):
             )
 
     def _in_one_thread(
-        self,
-        endpoint: Callable[..., Any],
-        signature: inspect.Signature,
-        session_name: str | None,
+        self, endpoint: Callable[..., Any], session_name: str | None
     ) -> Callable[..., Response]:
         """Wrap a handler so that the thread that runs it also makes the response."""
 
         @functools.wraps(endpoint)
         def run(*, request_: Request, **arguments: Any) -> Response:
-            if faults_in(request_):
+            query, faults = request_.scope["state"]["query"]
+            if faults:
                 raise RequestValidationError([])
+            arguments |= query
             if session_name is None:
                 return self.respond(endpoint(**arguments), request_, dry_run=False)
             work = functools.partial(endpoint, **arguments)
             return self._run_transaction(work, request_, arguments[session_name])
 
-        run.__signature__ = signature.replace(  # type: ignore[attr-defined] # as inspect documents
-            parameters=[
-                *(p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values()),
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # as inspect documents
+            [
+                *(p.replace(kind=p.KEYWORD_ONLY) for p in self.query.rest),
                 inspect.Parameter("request_", inspect.Parameter.KEYWORD_ONLY, annotation=Request),
-            ]
+            ],
+            return_annotation=inspect.signature(endpoint, eval_str=True).return_annotation,
         )
         return run
 
@@ -238,16 +241,22 @@ class Operation(APIRoute):
         status = self.status_code or HTTPStatus.OK
         if self._answer is None:
             return Response(status_code=status)
+        version = None
         if isinstance(result, Rows):
             content = result.to_json()
+        elif isinstance(result, dict):
+            content = to_json(result)
+            version = result.get("version")
         else:
             answer = self._answer.validate_python(result, from_attributes=True)
             content = self._answer.dump_json(answer)
         headers = {}
-        if isinstance(result, Resource) and not dry_run:
-            headers["ETag"] = f'"{result.version}"'
+        if isinstance(result, Resource):
+            version = result.version
+        if version is not None and not dry_run:
+            headers["ETag"] = f'"{version}"'
             headers["Cache-Control"] = "no-cache"
-            if status == HTTPStatus.CREATED:
+            if status == HTTPStatus.CREATED and isinstance(result, Resource):
                 headers["Location"] = f"{request.scope['path']}/{result.id}"
         if isinstance(result, Rows) and result.link is not None:
             headers["Link"] = result.link

@@ -5,6 +5,7 @@ every wearer through the tables alone, without knowing any of those features.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, override
 
 from sqlalchemy import (
@@ -59,9 +60,13 @@ class TagNames(TypeDecorator[list[str]]):
 
     @override
     def process_result_value(self, value: str | None, dialect: Dialect) -> list[str]:
-        # No name has a comma.
-        names = value.split(",") if value else []
-        return sorted(names, key=key_of) if len(names) > 1 else names
+        return list(_sorted_names(value)) if value else []
+
+
+@lru_cache(maxsize=1024)
+def _sorted_names(joined: str) -> tuple[str, ...]:
+    # No name has a comma; and the same few sets of tags are worn again and again.
+    return tuple(sorted(joined.split(","), key=key_of))
 
 
 def worn_names(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:

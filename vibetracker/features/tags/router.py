@@ -1,6 +1,6 @@
 """The tag operations."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Path, Query
 from sqlalchemy import select
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from vibetracker.core.database import SessionDep
 from vibetracker.core.filters import Filters, Where
 from vibetracker.core.paging import Key, Page, PageDep, Rows, Sorting, paginate
-from vibetracker.core.preconditions import find
+from vibetracker.core.preconditions import find, read
 from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
 from vibetracker.core.routing import Router, raising
 from vibetracker.core.schema import Line, UrlId
@@ -65,9 +65,9 @@ def create_tag(session: SessionDep, data: TagCreate) -> Tag:
 
 
 @router.get("/{tag_id}", response_model=TagRead)
-def get_tag(session: SessionDep, tag_id: TagId) -> Tag:
+def get_tag(session: SessionDep, tag_id: TagId) -> dict[str, Any]:
     """Get a tag."""
-    return find(session, Tag, tag_id)
+    return read(session, TagRead, Tag, tag_id)
 
 
 @router.patch("/{tag_id}", response_model=TagRead, responses=raising(TagNameTaken))

@@ -21,7 +21,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from vibetracker.core.database import lock
 from vibetracker.core.model import Base
-from vibetracker.core.preconditions import check, find_any
+from vibetracker.core.preconditions import check, find_any, read_any
 from vibetracker.core.problems import Gone, invalid
 from vibetracker.features.tags.association import tags_named
 from vibetracker.features.tags.model import Tag, key_of
@@ -30,7 +30,7 @@ from . import ranking
 from .calendar import Clock, end_of_day
 from .model import Status, Task, live, task_tags
 from .problems import ParentInTrash, TaskCycle
-from .schema import TaskCreate, TaskMove, TaskUpdate
+from .schema import TaskCreate, TaskMove, TaskRead, TaskUpdate
 
 MAX_DEPTH = 8
 
@@ -50,10 +50,23 @@ def find_task(session: Session, task_id: int, *, conditional: bool = True) -> Ta
     return task
 
 
+def read_task(session: Session, task_id: int) -> dict[str, Any]:
+    """Read a live task as its answer; ``Gone`` for one in the trash."""
+    task = read_any(session, TaskRead, Task, task_id)
+    if task["deleted_at"] is not None:
+        raise _gone(task_id)
+    check(session, task["version"])
+    return task
+
+
 def refuse_trashed(task: Task) -> None:
     """Raise ``Gone`` for a task in the trash."""
     if task.deleted_at is not None:
-        raise Gone(f"Task {task.id} is in the trash; POST /tasks/{task.id}/restore brings it back")
+        raise _gone(task.id)
+
+
+def _gone(task_id: int) -> Gone:
+    return Gone(f"Task {task_id} is in the trash; POST /tasks/{task_id}/restore brings it back")
 
 
 def lock_tree(session: Session, *, shared: bool = False) -> None:

@@ -1,7 +1,7 @@
 """The task operations."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from sqlalchemy import func, select
@@ -16,7 +16,7 @@ from vibetracker.core.schema import UrlBool, UrlId
 
 from .batch import Batch, BatchResult, TaskBatch
 from .calendar import Clock, ClockDep, ServerClockDep
-from .changes import TaskChanges, find_task, lock_tree
+from .changes import TaskChanges, find_task, lock_tree, read_task
 from .filters import SORTING, SUBTASK_SORTING, TaskFilters
 from .model import OPEN, Status, Task, live
 from .problems import ParentInTrash, TaskCycle
@@ -86,10 +86,10 @@ def get_task(
     session: SessionDep,
     task_id: TaskId,
     include: Include = [],  # noqa: B006 - FastAPI copies it
-) -> Task | TaskRead:
+) -> dict[str, Any] | TaskRead:
     """Get a task."""
     if not include:
-        return find_task(session, task_id)
+        return read_task(session, task_id)
     task = TaskRead.model_validate(find_task(session, task_id, conditional=False))
     task.subtasks = _count_subtasks(session, [task_id])[task_id]
     return task

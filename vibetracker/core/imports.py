@@ -1,0 +1,43 @@
+"""Reads what modules import from their source, without running them."""
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import resolve_name
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of a module, or of names from it."""
+
+    module: str
+    names: tuple[str, ...]
+    line: int
+    relative: bool = False
+
+    def reaches(self, package: str) -> bool:
+        """Tell whether the import is of this package or of something in it."""
+        targets = (self.module, *(f"{self.module}.{name}" for name in self.names))
+        return any(f"{target}.".startswith(f"{package}.") for target in targets)
+
+
+def imports_of(path: Path, package: str) -> Iterator[Import]:
+    """Give the imports of a file in ``package``, those of type checking and of functions too."""
+    for node in ast.walk(ast.parse(path.read_bytes(), path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, (), node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            module = resolve_name("." * node.level + (node.module or ""), package)
+            yield Import(module, names, node.lineno, relative=node.level > 0)
+
+
+def reached(imports: Iterable[Import], packages: dict[str, str]) -> set[str]:
+    """Tell which of these packages, given by name, the imports reach."""
+    return {
+        name
+        for name, package in packages.items()
+        if any(an_import.reaches(package) for an_import in imports)
+    }
