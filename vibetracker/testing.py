@@ -111,7 +111,7 @@ class PostgresServer:
         if found is None or found.submodule_search_locations is None:
             raise RuntimeError("install the dev extra: its package pgserver carries PostgreSQL")
         self.binaries = Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
-        self.port = _free_port()
+        self.port = free_port()
         self._options = {} if durable else {"fsync": "off", "synchronous_commit": "off"}
         # PostgreSQL refuses to run as root, so it becomes somebody without rights then.
         self._user = "nobody" if os.geteuid() == 0 else None
@@ -134,6 +134,13 @@ class PostgresServer:
             capture_output=True,
             text=True,
         ).stdout
+
+    @property
+    def pid(self) -> int:
+        """Give the process id of the running server."""
+        if self._process is None:
+            raise RuntimeError("the server is not running")
+        return self._process.pid
 
     def url(self, database: str = "vibetracker") -> str:
         """Give the URL of a database on this server."""
@@ -236,7 +243,8 @@ class PostgresServer:
         ).strip()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a TCP port of the loopback address that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

@@ -350,3 +350,8 @@ class Router(APIRouter):
     def __init__(self, prefix: str, *, description: str) -> None:
         super().__init__(prefix=prefix, tags=[prefix.removeprefix("/")], route_class=Operation)
         self.description = description
+
+    @override
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Look through the feature's operations only for a path that can be one of them."""
+        return super().matches(scope) if self.prefix in scope["path"] else (Match.NONE, {})

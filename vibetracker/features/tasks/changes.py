@@ -135,7 +135,8 @@ class TaskChanges:
         siblings = (
             select(Task.position, Task.id)
             .where(Task.parent_id == parent_id, Task.id != task.id)
-            .order_by(Task.position, Task.id)
+            # The parent is the same in all; PostgreSQL needs to be told to use its index.
+            .order_by(Task.parent_id, Task.position, Task.id)
         )
         low, high = self._gap(siblings, wanted)
         is_there = parent_id == task.parent_id
@@ -231,7 +232,8 @@ class TaskChanges:
             self._last_positions[parent_id] = self.session.scalar(
                 select(Task.position)
                 .where(Task.parent_id == parent_id)
-                .order_by(Task.position.desc())
+                # The parent is the same in all; PostgreSQL needs to be told to use its index.
+                .order_by(Task.parent_id.desc(), Task.position.desc())
                 .limit(1)
             )
         last = ranking.between(self._last_positions[parent_id], None)
@@ -245,7 +247,9 @@ class TaskChanges:
         """Find the neighbours between which the task is wanted."""
         anchor_id = wanted.get("before_id") or wanted.get("after_id")
         place = tuple_(Task.position, Task.id)
-        backwards = siblings.order_by(None).order_by(Task.position.desc(), Task.id.desc())
+        backwards = siblings.order_by(None).order_by(
+            Task.parent_id.desc(), Task.position.desc(), Task.id.desc()
+        )
         if anchor_id is None:
             if wanted["to"] == "first":
                 return None, self._first(siblings)
