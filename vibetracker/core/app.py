@@ -11,6 +11,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from fastapi_standalone_docs import (  # type: ignore[import-untyped] # it has no stubs
+    StandaloneDocs,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -60,6 +63,7 @@ def create_app(
         # Costs time on every request, and nothing here reads it.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
+    StandaloneDocs(app)
     app.state.settings = settings
     app.state.database = Database(settings)
     app.state.features = features
