@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, override
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     DateTime,
     Dialect,
     Integer,
@@ -14,6 +16,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     TypeDecorator,
+    inspect,
 )
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
@@ -139,6 +142,9 @@ class Resource(Base):
     )
     version: Mapped[int] = mapped_column(BigInt, sort_order=3)
 
+    def __init__(self, **values: object) -> None:
+        super().__init__(**{**_nulls(type(self)), **values})
+
     @declared_attr.directive
     @classmethod
     def __mapper_args__(cls) -> dict[str, Any]:
@@ -148,3 +154,17 @@ class Resource(Base):
     @classmethod
     def __table_args__(cls) -> Any:
         return {"sqlite_autoincrement": True}
+
+
+@cache
+def _nulls(model: type[Resource]) -> dict[str, None]:
+    """Give null for every column that may be null and has no default.
+
+    What a new row says of itself is known after its INSERT; the rest would be read again.
+    """
+    return {
+        attribute.key: None
+        for attribute in inspect(model).column_attrs
+        for column in attribute.columns
+        if isinstance(column, Column) and column.nullable and column.default is None
+    }

@@ -83,7 +83,8 @@ class Task(Resource):
     @classmethod
     def tag_names(cls) -> Mapped[list[str]]:
         """Names of the tags that the task wears, sorted; read together with the row."""
-        return column_property(worn_names(task_tags, cls.id))
+        # Whoever changes the tags sets the names too, so that they need not be read again.
+        return column_property(worn_names(task_tags, cls.id), expire_on_flush=False)
 
     __table_args__ = (
         CheckConstraint("length(title) BETWEEN 1 AND 500", "title_length"),
