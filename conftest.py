@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -74,12 +75,38 @@ def database(app: FastAPI, kept_database: Database) -> Iterator[Database]:
     app.dependency_overrides.clear()
 
 
+@pytest.fixture
+def busy_database(
+    app: FastAPI, database: Database, settings: Settings, tmp_path: Path
+) -> Iterator[Database]:
+    """Give an empty database that many clients can use at once, and put it in place likewise.
+
+    In memory, requests would take turns; without PostgreSQL it is a file.
+    """
+    if database.in_memory:
+        url = f"sqlite:///{tmp_path / 'busy.db'}"
+        settings = Settings(database_url=url, pool_timeout=10, lock_timeout=10, _env_file=None)
+    busy = Database(settings)
+    busy.prepare()
+    app.dependency_overrides[get_database] = lambda: busy
+    Factory.database = busy
+    yield busy
+    busy.dispose()
+
+
 @pytest.fixture(scope="session")
 def session_client(app: FastAPI) -> Iterator[TestClient]:
     """Run the application for as long as the tests run, and hold its answers to its document."""
     with TestClient(app) as client:
         client.event_hooks = {"response": [documented(app)]}
         yield client
+
+
+@pytest.fixture
+def busy_client(session_client: TestClient, request: pytest.FixtureRequest) -> TestClient:
+    """Give a client that many threads can use at once, on an empty database."""
+    request.getfixturevalue("busy_database")
+    return session_client
 
 
 @pytest.fixture

@@ -28,6 +28,16 @@ def _specimen_client(specimen_app: FastAPI) -> Iterator[TestClient]:
 
 
 @pytest.fixture
+def busy_specimens(
+    specimen_app: FastAPI, _specimen_client: TestClient, busy_database: Database
+) -> Iterator[TestClient]:
+    """Give a client of that application that many threads can use at once."""
+    specimen_app.dependency_overrides[get_database] = lambda: busy_database
+    yield _specimen_client
+    specimen_app.dependency_overrides.clear()
+
+
+@pytest.fixture
 def specimens(
     specimen_app: FastAPI, _specimen_client: TestClient, database: Database
 ) -> Iterator[TestClient]:

@@ -9,10 +9,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, Signals
+from threading import Barrier
 from typing import Any, ClassVar, Self, override
 
 from factory.base import Factory as FactoryBase
@@ -62,6 +64,18 @@ def empty(database: Database) -> None:
             if "id" in table.columns:
                 sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
                 connection.execute(text(f"SELECT setval({sequence}, 1, false)"))
+
+
+def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:
+    """Let as many threads begin the same work together, and give what each came to."""
+    barrier = Barrier(workers)
+
+    def begin(number: int) -> T:
+        barrier.wait(10)
+        return work(number)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(begin, range(workers)))
 
 
 def documented(app: FastAPI) -> Callable[[Response], None]:
