@@ -1,5 +1,6 @@
 """The OpenAPI document: what every operation shares is written into it once, from the rules."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from vibetracker.core.problems import (
     MEDIA_TYPE,
     PROBLEMS_PATH,
+    Conflict,
     ContentTooLarge,
     CrossOrigin,
     FaultRead,
@@ -35,7 +37,7 @@ REF = "#/components/schemas/{model}"
 
 ETAG = {
     "description": 'The version of the resource, `"<version>"`; absent from a dry run.',
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
 }
 LOCATION = {
     "description": "Address of the new resource.",
@@ -55,6 +57,15 @@ RETRY_AFTER = {
 }
 REQUEST_ID = {
     "description": "The request's id: yours, or a new one.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+}
+
+SENT_REQUEST_ID = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "required": False,
+    "description": "Your id for this request, which finds it in the log: 1 to 128 letters, digits, "
+    "`.`, `_` and `-`. Anything else counts as none, and the service makes one.",
     "schema": {"type": "string"},
 }
 
@@ -91,6 +102,19 @@ DRY_RUN = {
     "schema": {"type": "boolean", "default": False},
 }
 
+ANYWHERE = {
+    InvalidHost,
+    MalformedRequest,
+    ValidationFailed,
+    # The three of a body, since also a GET with one is answered and not cut off.
+    UnsupportedMediaType,
+    ContentTooLarge,
+    RequestTimeout,
+    Unavailable,
+    InternalError,
+}
+"""What every operation can answer, whatever it does."""
+
 
 def document(
     route: APIRoute,
@@ -101,26 +125,18 @@ def document(
 ) -> None:
     """Write into a route what follows from the shared rules: parameters, headers and problems."""
     names_resource = "{" in route.path_format
-    problems = set(raises) | {InvalidHost, MalformedRequest, ValidationFailed, InternalError}
+    problems = {*raises, *ANYWHERE}
     parameters: list[dict[str, Any]] = []
     headers: dict[str, Any] = {}
     if names_resource:
         problems.add(NotFound)
-    if transaction:
-        problems.add(Unavailable)
     if verb == "GET":
         if transaction and route.path_format.endswith("}"):
             parameters.append(IF_NONE_MATCH)
             headers["ETag"] = ETAG
             route.responses[304] = {"description": "Unchanged", "headers": {"ETag": ETAG}}
     else:
-        problems |= {
-            CrossOrigin,
-            UnsupportedMediaType,
-            ContentTooLarge,
-            RequestTimeout,
-            Unavailable,
-        }
+        problems.add(CrossOrigin)
         if transaction:
             _document_write(route, verb, parameters, headers, problems)
     success = route.status_code or 200
@@ -134,6 +150,7 @@ def document(
         headers["Link"] = LINK
     route.responses.setdefault(success, {}).update({"headers": headers} if headers else {})
     _describe_problems(route, problems)
+    parameters.append(SENT_REQUEST_ID)
     extra = route.openapi_extra or {}
     route.openapi_extra = {**extra, "parameters": [*extra.get("parameters", []), *parameters]}
 
@@ -146,6 +163,7 @@ def _document_write(
     problems: set[type[Problem]],
 ) -> None:
     parameters.append(DRY_RUN)
+    problems.add(Conflict)
     if "{" in route.path_format:
         parameters.append(IF_MATCH)
         problems.add(PreconditionFailed)
@@ -237,12 +255,39 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
             operation = document["paths"][context.path_format][verb.lower()]
             operation["parameters"] = [*_parameters(model, schemas), *operation["parameters"]]
     for path in document["paths"].values():
-        for operation in path.values():
-            for parameter in operation.get("parameters", ()):
+        for verb, operation in path.items():
+            for parameter in operation["parameters"]:
                 _drop_null(parameter["schema"])
+            if verb == "patch":
+                _take_merge_patch(operation)
             for response in operation["responses"].values():
                 response.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID
+    _link(document["paths"])
     return document
+
+
+def _take_merge_patch(operation: dict[str, Any]) -> None:
+    content = operation["requestBody"]["content"]
+    content["application/merge-patch+json"] = content["application/json"]
+
+
+def _link(paths: dict[str, Any]) -> None:
+    """Link each answer to a creation with the operations on what it has created."""
+    for path, operations in paths.items():
+        created = operations.get("post", {}).get("responses", {}).get("201")
+        if created is None:
+            continue
+        below = re.compile(rf"{re.escape(path)}/{{(\w+)}}(/\w+)?")
+        created["links"] = {
+            follower["operationId"]: {
+                "operationId": follower["operationId"],
+                "parameters": {found[1]: "$response.body#/id"},
+                "description": follower["summary"],
+            }
+            for other, followers in paths.items()
+            if (found := below.fullmatch(other))
+            for follower in followers.values()
+        }
 
 
 def _parameters(model: type[BaseModel], schemas: dict[str, Any]) -> list[dict[str, Any]]:
@@ -274,6 +319,8 @@ def _renamed(schema: Any) -> Any:
 
 def _drop_null(schema: dict[str, Any]) -> None:
     """Leave out the null that means absence: a parameter in a URL cannot be null."""
+    if schema.get("default", ...) is None:
+        del schema["default"]
     choices = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
     if len(choices) == 1:
         del schema["anyOf"]

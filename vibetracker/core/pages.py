@@ -2,7 +2,9 @@
 
 from http import HTTPStatus
 from inspect import cleandoc
+from typing import Annotated
 
+from fastapi import Path
 from pydantic import Field
 
 from vibetracker.core.problems import PROBLEMS_PATH, NotFound, Problem
@@ -43,7 +45,9 @@ def list_problem_types() -> ProblemTypes:
 
 
 @router.get("/{slug}")
-def get_problem_type(slug: str) -> ProblemTypeRead:
+def get_problem_type(
+    slug: Annotated[str, Path(description="The last part of the problem's `type`.")],
+) -> ProblemTypeRead:
     """Explain one problem type."""
     if slug not in Problem.types:
         raise NotFound("There is no such problem type")

@@ -149,6 +149,7 @@ class PageRequest(BaseModel):
         max_length=20_000,
         description="Where the page begins: `next_cursor` of the page before, with the same "
         "filters and the same sort.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]*$"},
     )
     include_total: UrlBool = Field(
         default=False, description="Count the items of all pages, which costs time."
