@@ -218,29 +218,21 @@ def _boolean(value: object) -> object:
     return value
 
 
+_DAY = r"(19[0-9]{2}|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-[0-9]{2}-[0-9]{2}"
+_CLOCK = r"[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+
+DATE_SCHEMA = {"type": "string", "format": "date", "pattern": f"^{_DAY}$"}
+TIMESTAMP_SCHEMA = {"type": "string", "format": "date-time", "pattern": f"^{_DAY}[Tt]{_CLOCK}$"}
+
 Timestamp = Annotated[
     datetime,
-    Field(
-        strict=False,
-        json_schema_extra={
-            "format": "date-time",
-            "pattern": r"^(19\d\d|[2-8]\d{3}|9[0-8]\d\d|99[0-8]\d|999[0-8])-\d\d-\d\d[Tt]",
-        },
-    ),
-    BeforeValidator(parse_timestamp, json_schema_input_type=datetime),
+    Field(strict=False, json_schema_extra=TIMESTAMP_SCHEMA),
+    BeforeValidator(parse_timestamp),
 ]
 """An instant, received as RFC 3339 with an offset and given as UTC with ``Z``."""
 
 CalendarDate = Annotated[
-    date,
-    Field(
-        strict=False,
-        json_schema_extra={
-            "format": "date",
-            "pattern": r"^(19\d\d|[2-8]\d{3}|9[0-8]\d\d|99[0-8]\d|999[0-8])-\d\d-\d\d$",
-        },
-    ),
-    BeforeValidator(parse_date, json_schema_input_type=date),
+    date, Field(strict=False, json_schema_extra=DATE_SCHEMA), BeforeValidator(parse_date)
 ]
 """A day without a time, ``YYYY-MM-DD``."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from fastapi import Depends, Query, Request
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -18,7 +18,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
 from vibetracker.core.model import UTCDateTime, utcnow
-from vibetracker.core.schema import CALENDAR_DATE, parse_date, parse_timestamp
+from vibetracker.core.schema import (
+    CALENDAR_DATE,
+    DATE_SCHEMA,
+    TIMESTAMP_SCHEMA,
+    parse_date,
+    parse_timestamp,
+)
 
 DAY = timedelta(days=1)
 
@@ -116,14 +122,18 @@ def _moment(value: object) -> object:
     return parse_timestamp(value)
 
 
-Zone = Annotated[str, AfterValidator(_zone)]
+Zone = Annotated[
+    str,
+    AfterValidator(_zone),
+    Field(json_schema_extra={"pattern": "^[A-Za-z0-9_+/-]+$", "examples": ["Europe/Berlin"]}),
+]
 """The name of an IANA time zone."""
 
 Moment = Annotated[
     date,
     # In place of the validation as a date, which would cut a timestamp off at its day.
-    PlainValidator(_moment, json_schema_input_type=str),
-    Field(json_schema_extra={"examples": ["2026-02-28"]}),
+    PlainValidator(_moment),
+    WithJsonSchema({"anyOf": [DATE_SCHEMA, TIMESTAMP_SCHEMA], "examples": ["2026-02-28"]}),
 ]
 """A date, which stands for the start of its day, or a timestamp."""
 
