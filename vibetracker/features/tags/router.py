@@ -95,7 +95,7 @@ def delete_tag(session: SessionDep, tag_id: TagId) -> None:
 def merge_tags(session: SessionDep, tag_id: TagId, data: TagMerge) -> Tag:
     """Merge other tags into this one: their wearers wear it, once, and they are gone."""
     target = find(session, Tag, tag_id)
-    ids = set(data.source_ids)
+    ids = data.source_ids
     sources = session.scalars(
         select(Tag).where(Tag.id.in_(ids)).order_by(Tag.id).with_for_update()
     ).all()
@@ -104,10 +104,10 @@ def merge_tags(session: SessionDep, tag_id: TagId, data: TagMerge) -> Tag:
         Fault(
             pointer=pointer_to("source_ids", index),
             code="not_another_tag",
-            detail="Not the id of another tag, or given twice",
+            detail="Not the id of another tag",
         )
-        for index, source_id in enumerate(data.source_ids)
-        if source_id == tag_id or source_id not in known or source_id in data.source_ids[:index]
+        for index, source_id in enumerate(ids)
+        if source_id == tag_id or source_id not in known
     ]
     if faults:
         raise ValidationFailed("Some tags cannot be merged; nothing was changed", errors=faults)

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import MISSING, Field, StringConstraints
+from pydantic import MISSING, Field, StringConstraints, field_validator
+from pydantic_core import PydanticCustomError
 
 from vibetracker.core.schema import Id, Input, Line, Output, Patch, Prose
 
@@ -43,6 +44,13 @@ class TagMerge(Input):
         description="Tags that end, and whose wearers then wear the target. Not the target.",
         json_schema_extra={"uniqueItems": True},
     )
+
+    @field_validator("source_ids")
+    @classmethod
+    def _each_once(cls, source_ids: list[int]) -> list[int]:
+        if len(set(source_ids)) < len(source_ids):
+            raise PydanticCustomError("repeated", "Each tag can be given once")
+        return source_ids
 
 
 class TagRead(Output):

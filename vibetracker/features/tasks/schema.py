@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import MISSING, Field, model_validator
+from pydantic import MISSING, ConfigDict, Field, model_validator
 
 from vibetracker.core.problems import invalid
 from vibetracker.core.schema import CalendarDate, Id, Input, Line, Output, Patch, Prose, Timestamp
@@ -71,8 +71,13 @@ class TaskUpdate(Patch):
     tags: TagList | MISSING = MISSING
 
 
+PLACES = ("before_id", "after_id", "to")
+
+
 class TaskMove(Input):
     """Where to put a task among its siblings; exactly one of the first three."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [it]} for it in PLACES]})
 
     before_id: Annotated[Id, Field(description="The sibling to stand in front of.")] | MISSING = (
         MISSING
@@ -87,7 +92,7 @@ class TaskMove(Input):
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if len(self.model_fields_set & {"before_id", "after_id", "to"}) != 1:
+        if len(self.model_fields_set.intersection(PLACES)) != 1:
             raise invalid(
                 "Give exactly one of before_id, after_id and to", code="one_place", pointer=""
             )
