@@ -1,0 +1,86 @@
+"""Runs the installed command ``vibetracker`` in processes of its own."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vibetracker.core.config import Settings
+
+ROOT = Path(__file__).parents[1]
+COMMAND = Path(sys.executable).with_name("vibetracker")
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Give the environment of this process without any setting, and with the changes."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() not in Settings.model_fields
+    }
+    return kept | changes
+
+
+def copy_project(folder: Path) -> dict[str, str]:
+    """Copy the package and its test fixtures; gives the change of environment that uses them.
+
+    What watches the code for changes then sees only those of the test.
+    """
+    folder.mkdir(exist_ok=True)
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(
+        ROOT / "vibetracker",
+        folder / "vibetracker",
+        ignore=shutil.ignore_patterns("__pycache__", "tests"),
+    )
+    return {"PYTHONPATH": str(folder)}
+
+
+@dataclass
+class Server:
+    """A server that runs; ``origin`` is its address and ``lines`` what it has said so far."""
+
+    process: subprocess.Popen[str]
+    lines: list[str]
+    origin: str = ""
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until it says something; fails with what it said when it ends before that."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError("".join(self.lines))
+
+    def stop(self) -> None:
+        """Tell it to end, and wait until it has."""
+        self.process.send_signal(signal.SIGTERM)
+        _, rest = self.process.communicate(timeout=20)
+        self.lines.append(rest)
+
+
+@contextmanager
+def running(*arguments: str, folder: Path, **settings: str) -> Iterator[Server]:
+    """Run a command that serves, on a free port and in a folder, for as long as the block lasts."""
+    process = subprocess.Popen(  # noqa: S603 - our own arguments
+        [COMMAND, *arguments, "--port", "0"],
+        cwd=folder,
+        env=environment(**settings),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    server = Server(process, [])
+    try:
+        server.origin = server.wait_for(r"serving on (http://\S+),")[1]
+        yield server
+    finally:
+        if process.poll() is None:
+            server.stop()

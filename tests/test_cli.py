@@ -1,0 +1,174 @@
+"""The command ``vibetracker`` as people and orchestrators run it."""
+
+import json
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from vibetracker import __version__
+
+from .processes import COMMAND, copy_project, environment, running
+
+
+def run(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(  # noqa: S603 - our own arguments
+        [COMMAND, *arguments],
+        cwd=folder,
+        env=environment(**settings),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_help_shows_examples_without_loading_the_application(tmp_path: Path) -> None:
+    program = (
+        "import sys; from vibetracker.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
+    result = subprocess.run(  # noqa: S603 - our own arguments
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "vibetracker serve --workers" in result.stdout
+    loaded = set(result.stderr.split())
+    assert "vibetracker.cli" in loaded
+    assert not loaded & {"fastapi", "pydantic", "sqlalchemy", "uvicorn"}
+
+
+def test_version(tmp_path: Path) -> None:
+    assert run("--version", folder=tmp_path).stdout == f"vibetracker {__version__}\n"
+
+
+def test_openapi_prints_the_same_document_in_every_process(tmp_path: Path, app: FastAPI) -> None:
+    printed = run("openapi", folder=tmp_path, PYTHONHASHSEED="7").stdout
+    assert printed == json.dumps(app.openapi(), indent=2, sort_keys=True) + "\n"
+    assert json.loads(printed)["openapi"].startswith("3.")
+
+
+def test_dev_keeps_tags_over_a_restart_and_says_where(tmp_path: Path) -> None:
+    copied = copy_project(tmp_path)
+    with running("dev", folder=tmp_path, **copied) as server:
+        assert f"no DATABASE_URL is set: the data is in {tmp_path}" in "".join(server.lines)
+        with httpx2.Client(base_url=server.origin) as client:
+            tag = client.post("/tags", json={"name": "home"})
+            assert tag.status_code == 201
+            assert "server" not in tag.headers
+            statuses = {
+                host: client.get("/tags", headers={"Host": host}).status_code
+                for host in ("localhost:8000", "127.0.0.1", "[::1]:8000", "tracker.example.org")
+            }
+    assert list(statuses.values()) == [200, 200, 200, 400]
+    assert server.process.returncode == 0
+    log = "".join(server.lines)
+    assert log.count("POST /tags 201") == 1
+    assert "Traceback" not in log
+    with running("dev", folder=tmp_path, **copied) as server:
+        assert httpx2.get(f"{server.origin}/tags/1").json() == tag.json()
+
+
+def test_dev_restarts_when_code_or_env_file_changes(tmp_path: Path) -> None:
+    copied = copy_project(tmp_path)
+    broken = tmp_path / "vibetracker" / "features" / "broken"
+    with running("dev", folder=tmp_path, **copied) as server:
+        broken.mkdir()
+        (broken / "__init__.py").touch()
+        server.wait_for("vibetracker: feature 'broken': there is no router.py")
+        (tmp_path / ".env").write_text("DISABLED_FEATURES=broken\nALLOWED_HOSTS=api.example.org")
+        server.wait_for("serving on")
+        request = httpx2.Request("GET", f"{server.origin}/tags", headers={"Host": "localhost"})
+        with httpx2.Client() as client:
+            assert client.send(request).status_code == 400
+            request.headers["Host"] = "api.example.org"
+            assert client.send(request).status_code == 200
+
+
+REFUSALS = {
+    "port": ("dev --port {taken}", {}, r"127\.0\.0\.1 port \d+: Address already in use"),
+    "folder": ("serve", {"DATABASE_URL": "sqlite:///file/x.db"}, "unable to open database file"),
+    "file": ("dev --port 0", {"DATABASE_URL": "sqlite:///file"}, "file is not a database"),
+    "schema": ("serve", {"DATABASE_URL": "sqlite:///old.db"}, r"lacks tags\.name, tags\.key, "),
+    "feature": ("serve", {"PYTHONPATH": "broken"}, "feature 'Notes': .*; rename the folder"),
+    "settings": (
+        "openapi",
+        {"DATABASE_URL": "mysql://me:secret@db/x", "POOL_SIZE": "0"},
+        "DATABASE_URL: 'mysql' is not supported; .*; POOL_SIZE: ",
+    ),
+    "memory": ("serve --workers 2", {"DATABASE_URL": "sqlite://"}, "in memory"),
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
+    """Run every command that cannot work, side by side."""
+    folder = tmp_path_factory.mktemp("refusals")
+    sound = copy_project(folder / "sound")
+    copy_project(folder / "broken")
+    (folder / "broken" / "vibetracker" / "features" / "Notes").mkdir()
+    (folder / "broken" / "vibetracker" / "features" / "Notes" / "model.py").touch()
+    (folder / "file").write_text("This is no database, and no folder either. " * 9)
+    with closing(sqlite3.connect(folder / "old.db")) as old:
+        old.execute("CREATE TABLE tags (id INTEGER PRIMARY KEY)")
+    with socket.create_server(("127.0.0.1", 0)) as other, ThreadPoolExecutor() as pool:
+        taken = other.getsockname()[1]
+        yield {
+            name: pool.submit(
+                run, *command.format(taken=taken).split(), folder=folder, **(sound | settings)
+            )
+            for name, (command, settings, _) in REFUSALS.items()
+        }
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_an_operator_can_mend_is_told_in_one_line(
+    name: str, refusals: dict[str, Future[subprocess.CompletedProcess[str]]]
+) -> None:
+    result = refusals[name].result()
+    line = REFUSALS[name][2]
+    assert re.fullmatch(f"vibetracker: .*{line}.*\n", result.stderr), result.stderr
+    assert "secret" not in result.stderr
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--workers", "2"]], ids=["alone", "workers"])
+def test_serve_answers_what_it_has_begun_before_it_ends(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    url = "sqlite:///tracker.db"
+    with running("serve", *arguments, folder=tmp_path, DATABASE_URL=url) as server:
+        host, port = server.origin.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            answer = connection.makefile("rb")
+            connection.sendall(
+                b"POST /tags HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 15\r\nExpect: 100-continue\r\n\r\n"
+            )
+            assert answer.readline() == b"HTTP/1.1 100 Continue\r\n"
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for("Shutting down")
+            connection.sendall(b'{"name":"home"}')
+            assert answer.readline() == b"\r\n"
+            assert answer.readline() == b"HTTP/1.1 201 Created\r\n"
+        _, rest = server.process.communicate(timeout=20)
+    assert "Application shutdown complete" in rest
+    assert "Traceback" not in rest

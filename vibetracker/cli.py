@@ -1,0 +1,255 @@
+"""The command ``vibetracker``: serves the API, for work on it or for good, and prints its document.
+
+What a command needs is imported when it runs: ``--help`` answers at once, and the process that
+watches over ``dev`` loads no application of its own.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vibetracker import __version__
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from uvicorn import Config
+
+    from vibetracker.core.config import Settings
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+UNUSABLE = 2
+"""The exit status when something that an operator can mend keeps a command from its work."""
+
+DEV_DEFAULTS = {
+    "database_url": "sqlite:///vibetracker.db",
+    "allowed_hosts": "localhost,127.0.0.1,[::1]",
+}
+"""The settings of ``dev`` where neither the environment nor ``.env`` says otherwise."""
+
+EXAMPLES = """\
+examples:
+  vibetracker dev                       work on it: SQLite, http://127.0.0.1:8000, reload
+  vibetracker serve --workers 4         serve the database that DATABASE_URL names
+  vibetracker openapi > openapi.json    keep the API's description
+
+Settings come from the environment and from the file .env in the current folder.
+"""
+
+
+class UnusableError(Exception):
+    """Something keeps the command from its work; the text tells an operator what to mend."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.command(options)
+    except UnusableError as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return status
+
+
+def _parser() -> ArgumentParser:
+    layout = RawDescriptionHelpFormatter
+    parser = ArgumentParser(
+        "vibetracker",
+        description="Task tracking over HTTP.",
+        epilog=EXAMPLES,
+        formatter_class=layout,
+    )
+    parser.add_argument("--version", action="version", version=f"vibetracker {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    dev = commands.add_parser(
+        "dev",
+        help="serve on this machine alone and restart when the code or .env changes",
+        description="Serve on the loopback address and restart when the package or .env changes. "
+        "Without a DATABASE_URL the data is kept in the SQLite file vibetracker.db of the current "
+        "folder; without ALLOWED_HOSTS only local host names are answered.",
+    )
+    dev.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
+    dev.set_defaults(command=_dev)
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve with the settings as they are",
+        description="Serve with the settings as they are. The API has no authentication: let only "
+        "those reach the address who may read and write everything.",
+    )
+    serve.add_argument("--host", default=LOOPBACK, help="address to bind; default: %(default)s")
+    serve.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
+    serve.add_argument("--workers", type=_count, default=1, help="processes; default: %(default)s")
+    serve.set_defaults(command=_serve)
+
+    openapi = commands.add_parser(
+        "openapi",
+        help="print the OpenAPI document",
+        description="Print the OpenAPI document as JSON, the same text for the same API.",
+    )
+    openapi.set_defaults(command=_openapi)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError("expected a port, 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError("expected a number, 1 or more")
+    return int(text)
+
+
+def _dev(options: Namespace) -> int:
+    from vibetracker.reload import Reloader
+
+    config, listener = _server_config(), _listen(LOOPBACK, options.port)
+    reloader = Reloader(config, target=partial(_serve_in_child, config), sockets=[listener])
+    reloader.run()
+    return reloader.failure
+
+
+def _serve_in_child(config: "Config", sockets: Sequence[socket.socket]) -> None:
+    """Serve until told to stop; in a process of its own, so that every start reads the code."""
+    from uvicorn import Server
+
+    try:
+        settings = _settings()
+        for name in DEV_DEFAULTS.keys() - settings.model_fields_set:
+            os.environ[name.upper()] = DEV_DEFAULTS[name]
+        _check_database(_application())
+    except UnusableError as error:
+        sys.exit(_refuse(error))
+    if "database_url" not in settings.model_fields_set:
+        logger.info("no DATABASE_URL is set: the data is in %s", Path("vibetracker.db").resolve())
+    _announce(sockets[0])
+    Server(config).run(list(sockets))
+
+
+def _serve(options: Namespace) -> int:
+    from uvicorn import Server
+    from uvicorn.supervisors import Multiprocess
+
+    app = _application()
+    # Before there are workers: their supervisor replaces one that fails at start for ever.
+    _check_database(app)
+    if options.workers > 1 and app.state.database.in_memory:
+        raise UnusableError("a database in memory belongs to one process; leave --workers at 1")
+    config = _server_config(workers=options.workers)
+    listener = _listen(options.host, options.port)
+    _announce(listener)
+    if options.workers > 1:
+        Multiprocess(config, [listener]).run()
+    else:
+        Server(config).run([listener])
+    return 0
+
+
+def _openapi(_: Namespace) -> int:
+    document = json.dumps(_application().openapi(), indent=2, sort_keys=True)
+    # Let a reader such as head end it in silence.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(document)
+    return 0
+
+
+def _refuse(error: Exception) -> int:
+    print(f"vibetracker: {' '.join(str(error).split())}", file=sys.stderr)
+    return UNUSABLE
+
+
+def _settings() -> "Settings":
+    from pydantic import ValidationError
+
+    from vibetracker.core.config import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [
+            f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise UnusableError("; ".join(faults)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableError(f".env cannot be read: {error}") from None
+
+
+def _application() -> "FastAPI":
+    """Load the application that ``uvicorn vibetracker.main:app`` would serve."""
+    settings = _settings()
+    from vibetracker.core.discovery import FeatureError
+    from vibetracker.core.logging import configure
+
+    configure(settings)
+    try:
+        from vibetracker.main import app
+    except FeatureError as error:
+        raise UnusableError(error) from None
+    return app
+
+
+def _check_database(app: "FastAPI") -> None:
+    """Refuse a database that waiting would not mend; a server may still be starting."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from vibetracker.core.database import Database, OutdatedSchemaError, reason
+
+    database: Database = app.state.database
+    try:
+        database.prepare()
+    except OutdatedSchemaError as error:
+        raise UnusableError(error) from None
+    except SQLAlchemyError as error:
+        url = database.engine.url
+        if url.get_backend_name() == "sqlite":
+            raise UnusableError(f"the database file {url.database}: {reason(error)}") from None
+    finally:
+        database.dispose()
+
+
+def _server_config(*, workers: int = 1) -> "Config":
+    from uvicorn import Config
+
+    return Config(
+        "vibetracker.main:app",
+        workers=workers,
+        # The application configures the log, and writes the access log itself.
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Half-sent requests would hold the end open for ever.
+        timeout_graceful_shutdown=8,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError as error:
+        raise UnusableError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    return listener
+
+
+def _announce(listener: socket.socket) -> None:
+    host, port, *_ = listener.getsockname()
+    origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    logger.info("serving on %s, documentation on %s/docs", origin, origin)
