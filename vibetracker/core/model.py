@@ -143,7 +143,9 @@ class Resource(Base):
     version: Mapped[int] = mapped_column(BigInt, sort_order=3)
 
     def __init__(self, **values: object) -> None:
-        super().__init__(**{**_nulls(type(self)), **values})
+        # First, since a value may have others derived from it.
+        super().__init__(**_nulls(type(self)))
+        super().__init__(**values)
 
     @declared_attr.directive
     @classmethod
