@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database, get_database
+from vibetracker.core.discovery import discover, sources
 from vibetracker.testing import Factory, PostgresServer, documented, empty
 
 IN_MEMORY = "sqlite://"
@@ -51,9 +52,19 @@ def settings(database_url: str) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def app() -> FastAPI:
-    """Make the application once; each test gives it a database of its own."""
-    return create_app(Settings(database_url=IN_MEMORY, _env_file=None))
+def app(request: pytest.FixtureRequest) -> FastAPI:
+    """Make the application once; each test gives it a database of its own.
+
+    Where all tests of a run lie in the folders of features, it has those and what they need, so
+    that a feature is tested without the others.
+    """
+    found = sources()
+    owners = {
+        next((name for name in found if path.is_relative_to(found[name].folder)), None)
+        for path in {item.path for item in request.session.items}
+    }
+    only = None if None in owners else {name for name in owners if name is not None}
+    return create_app(Settings(database_url=IN_MEMORY, _env_file=None), discover(only=only))
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,78 @@
 """Finds the features, checks that each is well-formed, and loads their models and routers."""
 
 import importlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import entry_points
 from importlib.util import find_spec
+from inspect import unwrap
+from keyword import iskeyword
 from pathlib import Path
+from typing import Any
 
+from fastapi.routing import APIRoute
+from sqlalchemy import Table
 from sqlalchemy.exc import InvalidRequestError
 
 import vibetracker.features
 from vibetracker.core import pages
+from vibetracker.core.imports import Import, imports_of
 from vibetracker.core.model import Base
 from vibetracker.core.routing import Operation, Router
 
+ENTRY_POINTS = vibetracker.features.__name__
+"""The group in which a distribution declares its features: ``name = "package"``."""
 RESERVED = {"docs", "redoc", pages.router.prefix.removeprefix("/")}
 """Paths of the application itself."""
 
 
 class FeatureError(Exception):
-    """A feature is malformed; the text names its folder, what is wrong, and the mend."""
+    """A feature is malformed; the text names it, what is wrong, and the mend.
 
-    def __init__(self, name: str, problem: str, mend: str) -> None:
+    ``line`` is one of the file ``path``, where there is such a place.
+    """
+
+    def __init__(
+        self, name: str, problem: str, mend: str, *, path: Path | None = None, line: int = 1
+    ) -> None:
         super().__init__(f"feature {name!r}: {problem}; {mend}")
+        self.name = name
+        self.problem = problem
+        self.mend = mend
+        self.path = path
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a feature was found; nothing of it is loaded yet."""
+
+    name: str
+    package: str
+    folder: Path
+    origin: str
+
+    @property
+    def modules(self) -> list[Path]:
+        """List the files of its code, without those of its tests."""
+        files = self.folder.rglob("*.py")
+        return sorted(file for file in files if "tests" not in file.relative_to(self.folder).parts)
+
+    @cached_property
+    def imports(self) -> list[tuple[Path, Import]]:
+        """List what its code imports, and where."""
+        return [(file, found) for file in self.modules for found in imports_of(file, self.package)]
+
+    def needs(self, found: Mapping[str, "Source"]) -> set[str]:
+        """Tell which of the features its code imports."""
+        return {
+            name
+            for name, other in found.items()
+            if other is not self
+            and any(imported.reaches(other.package) for _, imported in self.imports)
+        }
 
 
 @dataclass(frozen=True)
@@ -31,7 +82,9 @@ class Feature:
     name: str
     package: str
     router: Router
-    tables: tuple[str, ...] = field(default=())
+    tables: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    origin: str = ""
 
     @property
     def operations(self) -> list[Operation]:
@@ -55,97 +108,224 @@ def folders(root: Path) -> list[Path]:
     )
 
 
-def discover(disabled: Iterable[str] = ()) -> list[Feature]:
-    """Load every feature: all models first, since a router may use any of them."""
-    (root,) = vibetracker.features.__path__
-    names = []
-    for folder in folders(Path(root)):
-        if folder.name not in disabled:
-            _check_folder(folder)
-            names.append(folder.name)
-    return load({name: f"vibetracker.features.{name}" for name in names})
+def sources() -> dict[str, Source]:
+    """Find every feature: the folders, and what installed distributions declare."""
+    (root,) = map(Path, vibetracker.features.__path__)
+    found = {
+        folder.name: Source(
+            folder.name, f"{vibetracker.features.__name__}.{folder.name}", folder, "folder"
+        )
+        for folder in folders(root)
+    }
+    for point in entry_points(group=ENTRY_POINTS):
+        origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        if point.name in found:
+            raise FeatureError(
+                point.name,
+                f"it comes from {found[point.name].origin} and from {origin}",
+                "remove one of them",
+            )
+        spec = find_spec(point.value)
+        if spec is None or not spec.submodule_search_locations:
+            raise FeatureError(
+                point.name,
+                f"{origin} has no package {point.value!r}",
+                f"correct its entry point in the group {ENTRY_POINTS}",
+            )
+        folder = Path(spec.submodule_search_locations[0])
+        found[point.name] = Source(point.name, point.value, folder, origin)
+    return dict(sorted(found.items()))
 
 
-def load(packages: dict[str, str]) -> list[Feature]:
-    """Load features by name and package; ``FeatureError`` where one breaks a rule."""
-    tables = {name: _load_model(name, package) for name, package in packages.items()}
-    features = [
-        Feature(name, package, _load_router(name, package), tables[name])
-        for name, package in packages.items()
-    ]
-    _check_operation_ids(features)
+def discover(disabled: Iterable[str] = (), only: Collection[str] | None = None) -> list[Feature]:
+    """Load every feature that is not disabled, or ``only`` some and those that they need."""
+    found = sources()
+    disabled = set(disabled)
+    for name in sorted(disabled - found.keys()):
+        raise FeatureError(
+            name,
+            "it is disabled, and there is no such feature",
+            f"take it out of DISABLED_FEATURES; there are {', '.join(found)}",
+        )
+    chosen = {name: source for name, source in found.items() if name not in disabled}
+    if only is not None:
+        chosen = _with_needs(only, chosen)
+    for source in chosen.values():
+        _refuse(folder_faults(source))
+        _refuse(import_faults(source, found))
+        for need in sorted(source.needs(found) & disabled):
+            raise FeatureError(
+                source.name,
+                f"it needs {need!r}, which is disabled",
+                "disable it too, or enable that one",
+            )
+    return load(chosen)
+
+
+def _with_needs(names: Collection[str], found: Mapping[str, Source]) -> dict[str, Source]:
+    chosen: set[str] = set()
+    added = set(names)
+    while added:
+        chosen |= added
+        added = {need for name in added for need in found[name].needs(found)} - chosen
+    return {name: source for name, source in found.items() if name in chosen}
+
+
+def load(found: Mapping[str, Source]) -> list[Feature]:
+    """Load features; ``FeatureError`` where one breaks a rule.
+
+    First the models, since a router may use any of them, each behind those of its needs.
+    """
+    needs = {name: source.needs(found) for name, source in found.items()}
+    tables: dict[str, tuple[str, ...]] = {}
+    for name in in_order(needs):
+        tables[name] = load_model(found[name], known=[*tables.values()])
+    features = []
+    for name, source in found.items():
+        router = load_router(source)
+        _refuse(router_faults(source, router))
+        features.append(
+            Feature(
+                name,
+                source.package,
+                router,
+                tables[name],
+                tuple(sorted(needs[name])),
+                source.origin,
+            )
+        )
+    _refuse(operation_id_faults(features))
     return features
 
 
-def _check_folder(folder: Path) -> None:
-    if not folder.name.isidentifier() or folder.name != folder.name.lower():
-        raise FeatureError(
-            folder.name, "the name is not a lower-case Python identifier", "rename the folder"
-        )
-    if folder.name in RESERVED:
-        raise FeatureError(
-            folder.name, f"/{folder.name} belongs to the application itself", "rename the folder"
-        )
-    if not (folder / "__init__.py").is_file():
-        raise FeatureError(
-            folder.name, "there is no __init__.py", "add one that says what the feature is for"
-        )
+def _refuse(faults: Iterable[FeatureError]) -> None:
+    for fault in faults:
+        raise fault
 
 
-def _load_model(name: str, package: str) -> tuple[str, ...]:
-    module = f"{package}.model"
+def in_order(needs: Mapping[str, Collection[str]]) -> list[str]:
+    """Sort features behind those that they need; ``FeatureError`` where there is a cycle."""
+    try:
+        return list(TopologicalSorter({name: sorted(needs[name]) for name in needs}).static_order())
+    except CycleError as error:
+        cycle: list[str] = error.args[1][::-1]
+        raise FeatureError(
+            cycle[0],
+            f"it needs itself: {' -> '.join(cycle)}",
+            "let one of them announce what the other one has to know",
+        ) from None
+
+
+def folder_faults(source: Source) -> Iterator[FeatureError]:
+    """Tell what is wrong with a feature before any of its code is read."""
+    name, package = source.name, source.folder / "__init__.py"
+    rename = "rename the folder" if source.origin == "folder" else "rename its entry point"
+    if not name.isidentifier() or not name.isascii() or name != name.lower() or iskeyword(name):
+        problem = "the name is not a lower-case Python identifier"
+        yield FeatureError(name, problem, rename, path=package)
+    elif name in RESERVED:
+        problem = f"/{name} belongs to the application itself"
+        yield FeatureError(name, problem, rename, path=package)
+    if not package.is_file():
+        problem = "there is no __init__.py"
+        yield FeatureError(name, problem, "add one that says what the feature is for", path=package)
+    if not (source.folder / "router.py").is_file():
+        problem, mend = "there is no router.py", "add one with a `router`"
+        yield FeatureError(name, problem, mend, path=source.folder / "router.py")
+
+
+def import_faults(source: Source, found: Mapping[str, Source]) -> Iterator[FeatureError]:
+    """Tell which imports are of features that are not there."""
+    for path, imported in source.imports:
+        package, _, rest = imported.module.partition(f"{vibetracker.features.__name__}.")
+        missing = rest.partition(".")[0]
+        if not package and missing and missing not in found:
+            yield FeatureError(
+                source.name,
+                f"it imports {imported.module}, and there is no feature {missing!r}",
+                "bring that one back, or remove this one too",
+                path=path,
+                line=imported.line,
+            )
+
+
+def load_model(source: Source, known: Iterable[Collection[str]]) -> tuple[str, ...]:
+    """Load a feature's model, if it has one, and tell its tables but those ``known`` already."""
+    module = f"{source.package}.model"
     if find_spec(module) is None:
         return ()
     try:
-        importlib.import_module(module)
+        model = importlib.import_module(module)
     except InvalidRequestError as error:
         raise FeatureError(
-            name,
+            source.name,
             f"its model cannot be mapped ({error})",
             "give its tables names that no other feature has",
+            path=source.folder / "model.py",
         ) from error
-    return tuple(
-        mapper.local_table.name  # type: ignore[attr-defined] # mapped classes have a Table here
+    mapped = [
+        mapper.local_table
         for mapper in Base.registry.mappers
-        if mapper.class_.__module__.startswith(f"{package}.")
-    )
+        if mapper.class_.__module__.startswith(f"{source.package}.")
+    ]
+    others = {name for names in known for name in names}
+    tables = [table for table in (*mapped, *vars(model).values()) if isinstance(table, Table)]
+    return tuple(dict.fromkeys(table.name for table in tables if table.name not in others))
 
 
-def _load_router(name: str, package: str) -> Router:
-    if find_spec(f"{package}.router") is None:
-        raise FeatureError(name, "there is no router.py", "add one with a `router`")
-    module = importlib.import_module(f"{package}.router")
+def load_router(source: Source) -> Router:
+    """Load a feature's router."""
+    module = importlib.import_module(f"{source.package}.router")
     router = getattr(module, "router", None)
     if not isinstance(router, Router):
         raise FeatureError(
-            name,
+            source.name,
             "router.py has no `router` made by core.routing.Router",
-            f'write `router = Router("/{name}", description="...")`',
+            f'write `router = Router("/{source.name}", description="...")`',
+            path=source.folder / "router.py",
         )
-    if router.prefix != f"/{name}":
-        raise FeatureError(
-            name,
-            f"the prefix is {router.prefix!r} and not the folder's name",
-            f"make it {f'/{name}'!r}",
-        )
-    for route in router.routes:
-        if not isinstance(route, Operation):
-            raise FeatureError(
-                name,
-                f"{getattr(route, 'path', route)!r} is no Operation, so the shared rules miss it",
-                "define it with the decorators of the feature's router",
-            )
     return router
 
 
-def _check_operation_ids(features: Sequence[Feature]) -> None:
+def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:
+    """Tell what is wrong with a feature's router."""
+    path = source.folder / "router.py"
+    if router.prefix != f"/{source.name}":
+        yield FeatureError(
+            source.name,
+            f"the prefix is {router.prefix!r} and not the feature's name",
+            f"make it {f'/{source.name}'!r}",
+            path=path,
+        )
+    for route in router.routes:
+        if not isinstance(route, Operation):
+            yield FeatureError(
+                source.name,
+                f"{getattr(route, 'path', route)!r} is no Operation, so the shared rules miss it",
+                "define it with the decorators of the feature's router",
+                path=path,
+                line=place_of(route.endpoint)[1] if isinstance(route, APIRoute) else 1,
+            )
+
+
+def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
+    """Tell which operation ids are taken already."""
     owners = {operation.unique_id: "the application" for operation in operations(pages.router)}
     for feature in features:
         for operation in feature.operations:
             if owner := owners.get(operation.unique_id):
-                raise FeatureError(
+                path, line = place_of(operation.endpoint)
+                yield FeatureError(
                     feature.name,
                     f"its operation {operation.unique_id!r} exists in {owner} already",
                     "rename the handler",
+                    path=path,
+                    line=line,
                 )
             owners[operation.unique_id] = f"feature {feature.name!r}"
+
+
+def place_of(handler: Callable[..., Any]) -> tuple[Path, int]:
+    """Tell the file and the line where a handler is defined."""
+    code = unwrap(handler).__code__
+    return Path(code.co_filename), code.co_firstlineno

@@ -1,7 +1,7 @@
 """Reads what modules import from their source, without running them."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import resolve_name
 from pathlib import Path
@@ -32,12 +32,3 @@ def imports_of(path: Path, package: str) -> Iterator[Import]:
             names = tuple(alias.name for alias in node.names)
             module = resolve_name("." * node.level + (node.module or ""), package)
             yield Import(module, names, node.lineno, relative=node.level > 0)
-
-
-def reached(imports: Iterable[Import], packages: dict[str, str]) -> set[str]:
-    """Tell which of these packages, given by name, the imports reach."""
-    return {
-        name
-        for name, package in packages.items()
-        if any(an_import.reaches(package) for an_import in imports)
-    }
