@@ -1,0 +1,1 @@
+"""Holds the running service to its OpenAPI document; needs the ``conformance`` extra."""

@@ -1,0 +1,73 @@
+"""What Schemathesis has to know beyond the document; it loads this file by its path."""
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis import Case, HookContext, Response
+from schemathesis.core.failures import Failure
+
+from vibetracker.core.openapi import IF_MATCH
+
+FIRST = datetime(1900, 1, 2)  # noqa: DTZ001 - strategies take naive bounds
+LAST = datetime(9998, 12, 30)  # noqa: DTZ001 - likewise
+
+BEYOND_SCHEMAS = {
+    # Two members, or a member and what is stored, do not go together.
+    "deleted_in_batch",
+    "not_done",
+    "start_after_due",
+    "two_dues",
+    "two_parents",
+    "upside_down_range",
+    # A name or an id means nothing here.
+    "cursor",
+    "not_a_sibling",
+    "not_another_tag",
+    "ref_twice",
+    "time_zone",
+    "too_deep",
+    "unknown_parent",
+    "unknown_ref",
+    "unknown_tag",
+    # No pattern counts.
+    "sort_key_twice",
+}
+"""Rules that no schema can tell, so that a request may fit its schema and break them."""
+
+moments = st.datetimes(FIRST, LAST, timezones=st.just(UTC))
+schemathesis.openapi.format("date-time", moments.map(datetime.isoformat))
+schemathesis.openapi.format("date", moments.map(lambda moment: moment.date().isoformat()))
+
+numbers = count()
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:  # noqa: ARG001 - the hook's signature
+    """Let the headers of a request that fits its schema not be what it is refused for.
+
+    The same keys are drawn again and again, and stand for another request then; the example of a
+    version is put into most requests, and is rarely the one that a resource has.
+    """
+    if case.meta is None or not case.meta.generation.mode.is_positive or not case.headers:
+        return
+    if "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = f"{case.headers['Idempotency-Key'][:200]}{next(numbers)}"
+    if case.headers.get("If-Match") == IF_MATCH["example"]:
+        case.headers["If-Match"] = "*"
+
+
+@schemathesis.hook
+def filter_failure(
+    context: HookContext,  # noqa: ARG001 - the hook's signature
+    failure: Failure,
+    case: Case[Any],  # noqa: ARG001 - likewise
+    response: Response,
+) -> bool:
+    """Let a request that fits its schema be refused for a rule that no schema can tell."""
+    if failure.kind_title != "Schema-valid request rejected" or response.status_code != 422:
+        return True
+    broken = {fault["code"] for fault in response.json().get("errors", ())}
+    return not broken or not broken <= BEYOND_SCHEMAS
