@@ -13,8 +13,10 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx2
+import psycopg2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import make_url
 
 from vibetracker import __version__
 
@@ -148,6 +150,27 @@ def test_what_an_operator_can_mend_is_told_in_one_line(
     assert re.fullmatch(f"vibetracker: .*{line}.*\n", result.stderr), result.stderr
     assert "secret" not in result.stderr
     assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_postgresql_that_forbids_the_tables_is_told_in_one_line(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if not request.config.getoption("postgres"):
+        pytest.skip("on PostgreSQL only")
+    server = make_url(request.getfixturevalue("postgres_url")).set(drivername="postgresql")
+    bare = server.set(database="vibetracker_bare")
+    for url, statement in [
+        (server, "DROP DATABASE IF EXISTS vibetracker_bare"),
+        (server, "CREATE DATABASE vibetracker_bare"),
+        (bare, "DROP SCHEMA public"),
+    ]:
+        with closing(psycopg2.connect(url.render_as_string(hide_password=False))) as connection:
+            connection.autocommit = True
+            connection.cursor().execute(statement)
+    bare_url = bare.render_as_string(hide_password=False)
+    result = run("serve", folder=tmp_path, DATABASE_URL=bare_url)
+    assert re.fullmatch("vibetracker: the database .*no schema.*\n", result.stderr), result.stderr
+    assert result.returncode == 2
 
 
 @pytest.mark.parametrize("arguments", [[], ["--workers", "2"]], ids=["alone", "workers"])

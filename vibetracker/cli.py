@@ -208,7 +208,7 @@ def _check_database(app: "FastAPI") -> None:
     """Refuse a database that waiting would not mend; a server may still be starting."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from vibetracker.core.database import Database, OutdatedSchemaError, reason
+    from vibetracker.core.database import Database, OutdatedSchemaError, is_outage, reason
 
     database: Database = app.state.database
     try:
@@ -217,8 +217,8 @@ def _check_database(app: "FastAPI") -> None:
         raise UnusableError(error) from None
     except SQLAlchemyError as error:
         url = database.engine.url
-        if url.get_backend_name() == "sqlite":
-            raise UnusableError(f"the database file {url.database}: {reason(error)}") from None
+        if url.get_backend_name() == "sqlite" or not is_outage(error):
+            raise UnusableError(f"the database {url.database}: {reason(error)}") from None
     finally:
         database.dispose()
 
