@@ -133,9 +133,9 @@ class PostgresServer:
         self.data = data or self.folder / "data"
         if self._user:
             shutil.chown(self.folder, self._user)
-            for parent in (*self.binaries.parents, self.binaries):
+            _let_read(self.binaries.parent)
+            for parent in (*self.binaries.parents, *self.folder.parents):
                 _let_pass(parent)
-            _let_pass(self.folder.parent)
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, program: str, *arguments: str) -> str:
@@ -268,3 +268,12 @@ def _let_pass(folder: Path) -> None:
     mode = folder.stat().st_mode
     if not mode & stat.S_IXOTH:
         folder.chmod(mode | stat.S_IXOTH)
+
+
+def _let_read(tree: Path) -> None:
+    """Let everybody read a tree, which an installation with a strict umask keeps to its owner."""
+    if not tree.stat().st_mode & stat.S_IROTH:
+        for path in (tree, *tree.rglob("*")):
+            mode = path.stat().st_mode
+            runs = stat.S_IXOTH if mode & stat.S_IXUSR else 0
+            path.chmod(mode | stat.S_IROTH | runs)
