@@ -1,12 +1,16 @@
 """The README does what it says."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from vibetracker.cli import main
 from vibetracker.core.config import Settings
 
 from .processes import ROOT, copy_project, environment, running
@@ -28,11 +32,13 @@ def steady(text: str) -> str:
     return text
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the conversation is one with curl")
 def test_the_conversation_goes_as_it_is_shown(tmp_path: Path) -> None:
     shown = "".join(blocks("console"))
     turns = re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", shown, re.MULTILINE)
     assert len(turns) == shown.count("$ curl")
-    with running("dev", folder=tmp_path) as server:
+    changes = copy_project(tmp_path / "project")
+    with running("dev", folder=tmp_path, **changes) as server:
         address = server.origin.removeprefix("http://")
         for command, answer in turns:
             said = subprocess.run(  # noqa: S603 - the README's own commands
@@ -66,29 +72,46 @@ def test_the_feature_that_it_adds_works(tmp_path: Path) -> None:
         file = folder / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
-    python = [sys.executable, "-m"]
-    for tool in ("pytest", "ruff", "mypy"):
-        command = {
-            "pytest": [*python, "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
-            "ruff": [*python, "ruff", "check", "--no-cache", str(folder)],
-            "mypy": [*python, "mypy", "--cache-dir", str(ROOT / ".mypy_cache"), str(folder)],
-        }[tool]
-        done = subprocess.run(  # noqa: S603 - our own arguments
-            command,
+    tools = [
+        ["pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        ["ruff", "check", "--no-cache", str(folder)],
+        ["mypy", "--cache-dir", str(ROOT / ".mypy_cache"), str(folder)],
+    ]
+
+    def run(tool: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - our own arguments
+            [sys.executable, "-m", *tool],
             cwd=tmp_path / "project",
             env=environment(**changes),
             check=False,
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+
+    with ThreadPoolExecutor() as pool:
+        for done in pool.map(run, tools):
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_its_commands_refer_to_exists() -> None:
+    for path in ("compose.yml", "Dockerfile", ".env.example", "benchmarks/__main__.py"):
+        assert (ROOT / path).is_file()
+    for path in re.findall(r"pytest (vibetracker/features/(?!notes)\w+)", README):
+        assert (ROOT / path).is_dir()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert list(project["scripts"]) == ["vibetracker"]
+    for extra in re.findall(r"--extra (\w+)|'\.\[(\w+)\]'", README):
+        assert "".join(extra) in project["optional-dependencies"]
 
 
 @pytest.mark.parametrize(
-    "path", ["compose.yml", "Dockerfile", ".env.example", "benchmarks/__main__.py", "conftest.py"]
+    "command", sorted(set(re.findall(r"vibetracker (dev|serve|openapi|new|check)\b", README)))
 )
-def test_what_it_refers_to_exists(path: str) -> None:
-    assert (ROOT / path).is_file()
+def test_the_commands_that_it_names_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: vibetracker {command}" in capsys.readouterr().out
 
 
 def test_the_commands_for_a_fresh_machine_stand_where_ci_finds_them() -> None:
