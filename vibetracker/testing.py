@@ -133,7 +133,6 @@ class PostgresServer:
         self.data = data or self.folder / "data"
         if self._user:
             shutil.chown(self.folder, self._user)
-            _let_read(self.binaries.parent)
             for parent in (*self.binaries.parents, *self.folder.parents):
                 _let_pass(parent)
         self._process: subprocess.Popen[bytes] | None = None
@@ -265,15 +264,8 @@ def free_port() -> int:
 
 
 def _let_pass(folder: Path) -> None:
+    # The group too, since the process keeps that of root.
+    everybody = stat.S_IXGRP | stat.S_IXOTH
     mode = folder.stat().st_mode
-    if not mode & stat.S_IXOTH:
-        folder.chmod(mode | stat.S_IXOTH)
-
-
-def _let_read(tree: Path) -> None:
-    """Let everybody read a tree, which an installation with a strict umask keeps to its owner."""
-    if not tree.stat().st_mode & stat.S_IROTH:
-        for path in (tree, *tree.rglob("*")):
-            mode = path.stat().st_mode
-            runs = stat.S_IXOTH if mode & stat.S_IXUSR else 0
-            path.chmod(mode | stat.S_IROTH | runs)
+    if mode & everybody != everybody:
+        folder.chmod(mode | everybody)
