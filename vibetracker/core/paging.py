@@ -4,7 +4,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from hashlib import blake2b
 from types import FunctionType
 from typing import Annotated, Any, cast, override
@@ -248,8 +248,7 @@ def _after(
 
 def encode_cursor(page: PageRequest, sort: str, values: Sequence[Any]) -> str:
     """Write the cursor of the page that begins after a row with these sort values."""
-    plain = [{"t": value.isoformat()} if isinstance(value, datetime) else value for value in values]
-    payload = json.dumps(plain, separators=(",", ":")).encode()
+    payload = json.dumps(values, separators=(",", ":"), default=_tagged).encode()
     return urlsafe_b64encode(page.digest(sort, payload) + payload).decode().rstrip("=")
 
 
@@ -269,7 +268,17 @@ def _decode(page: PageRequest, sort: str) -> list[Any]:
             code="cursor",
             parameter="cursor",
         )
-    return [
-        datetime.fromisoformat(value["t"]).astimezone(UTC) if isinstance(value, dict) else value
-        for value in json.loads(data[9:])
-    ]
+    return [_untagged(value) for value in json.loads(data[9:])]
+
+
+def _tagged(value: date) -> dict[str, str]:
+    return {"t" if isinstance(value, datetime) else "d": value.isoformat()}
+
+
+def _untagged(value: Any) -> Any:
+    match value:
+        case {"t": instant}:
+            return datetime.fromisoformat(instant).astimezone(UTC)
+        case {"d": day}:
+            return date.fromisoformat(day)
+    return value

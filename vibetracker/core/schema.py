@@ -236,7 +236,10 @@ CalendarDate = Annotated[
 ]
 """A day without a time, ``YYYY-MM-DD``."""
 
-Id = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_integral)]
+WHOLE = BeforeValidator(_integral)
+"""Reads an ``int`` from a body; bounds stand before it, or the OpenAPI document misspells them."""
+
+Id = Annotated[int, Field(ge=1, le=MAX_ID), WHOLE]
 """The id of a resource in a body."""
 
 FROM_DIGITS = BeforeValidator(_digits)
