@@ -254,12 +254,10 @@ class Database:
         while not self._prepared:
             try:
                 await run_in_threadpool(self.prepare)
-            except OutdatedSchemaError as error:
-                logger.critical("not serving: %s", error)
-                return
-            except SQLAlchemyError as error:
-                if not is_outage(error):
-                    raise
+            except (OutdatedSchemaError, SQLAlchemyError) as error:
+                if isinstance(error, OutdatedSchemaError) or not is_outage(error):
+                    logger.critical("not serving: %s", reason(error))
+                    return
                 logger.warning("the database is not reachable: %s", reason(error))
                 await asyncio.sleep(interval)
 
