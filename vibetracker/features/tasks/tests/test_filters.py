@@ -1,6 +1,6 @@
 """Every filter of a list of tasks."""
 
-import itertools
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import update
@@ -36,111 +36,115 @@ def tasks(client: TestClient) -> None:
     assert client.delete("/tasks/9").status_code == 204
 
 
-@pytest.mark.usefixtures("tasks")
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("", "12345678"),
-        ("id=3", "3"),
-        ("id=3&id=5&id=9&id=77&id=3", "35"),
-        ("id=9007199254740991", ""),
-        ("status=done", "6"),
-        ("status=todo", "12458"),
-        ("status=in_progress&status=cancelled", "37"),
-        ("status=todo&status=in_progress&status=done&status=cancelled", "12345678"),
-        ("priority=urgent", "5"),
-        ("priority=none&priority=low", "1234678"),
-        ("is_open=true", "123458"),
-        ("is_open=false", "67"),
-        ("is_open=true&status=done", ""),
-        ("q=", "12345678"),
-        ("q=%20%20", "12345678"),
-        ("q=water", "12"),
-        ("q=plants%20WATER", "12"),
-        ("q=PLAN", "124"),
-        ("q=strasse", "3"),
-        ("q=%E1%BA%9E", "3"),
-        ("q=%C7%86UNGLA", "3"),
-        ("q=%25", "2"),
-        ("q=_", "2"),
-        ("q=0%25_", "2"),
-        ("q=%5C", "2"),
-        ("q=*", ""),
-        ("q=waterthe", ""),
-        ("q=water%E3%80%80100", "2"),
-        ("tag=home", "148"),
-        ("tag=HOME&tag=Garden", "1"),
-        ("tag=home&tag=nothing", ""),
-        ("tag=straSSe", "8"),
-        ("tag_any=garden&tag_any=strasse", "128"),
-        ("tag_any=nothing", ""),
-        ("tag_none=home", "23567"),
-        ("tag_none=home&tag_none=garden", "3567"),
-        ("tag_none=nothing", "12345678"),
-        ("tag_any=home&tag_none=garden", "48"),
-        ("has_tags=true", "1248"),
-        ("has_tags=false", "3567"),
-        ("has_due=true", "45678"),
-        ("has_due=false", "123"),
-        ("overdue=true", "58"),
-        ("overdue=false", "123467"),
-        ("actionable=true", "12358"),
-        ("actionable=false", "467"),
-        # The end of the first of February is midnight of the second.
-        ("due_after=2020-02-02", "45678"),
-        ("due_after=2020-02-02T00:00:00Z", "45678"),
-        ("due_after=2020-02-02T00:00:00.000001Z", "4"),
-        ("due_before=2020-02-02", ""),
-        ("due_before=2020-02-02T00:00:00.000001Z", "5678"),
-        ("due_before=2020-02-03", "5678"),
-        ("due_after=2020-02-02&due_before=2020-02-03", "5678"),
-        ("due_after=2020-02-02&due_before=2020-02-02", ""),
-        ("due_after=2020-02-01&tz=Pacific/Kiritimati", "45678"),
-        ("due_after=2020-02-02&tz=Pacific/Kiritimati", "45678"),
-        ("due_after=2020-02-02T00:00:00Z&tz=Pacific/Kiritimati", "456"),
-        ("due_before=2020-02-02T00:00:00Z&tz=Pacific/Kiritimati", "78"),
-        ("due_before=2020-02-02&tz=America/New_York", "56"),
-        ("due_after=2020-02-02&tz=America/New_York", "478"),
-        ("due_before=9998-12-31", "45678"),
-        ("due_after=1900-01-01", "45678"),
-        ("start_after=2020-02-02", "34"),
-        ("start_after=2020-02-02T00:00:00.000001Z", "4"),
-        ("start_before=2020-02-02", ""),
-        ("start_before=2020-02-02T00:00:00.000001Z", "3"),
-        ("start_before=2020-02-02&tz=America/New_York", "3"),
-        ("completed_after=2020-02-02", "6"),
-        ("completed_after=2020-02-03", ""),
-        ("completed_before=2020-02-02", ""),
-        ("completed_before=2020-02-03", "6"),
-        ("created_after=2020-01-01", "12345678"),
-        ("created_before=2020-01-01", ""),
-        ("updated_before=9998-12-31", "12345678"),
-        ("updated_after=9998-12-31", ""),
-        ("parent_id=1", "37"),
-        ("parent_id=3", "8"),
-        ("parent_id=77", ""),
-        ("is_subtask=true", "378"),
-        ("is_subtask=false", "12456"),
-        ("deleted=exclude", "12345678"),
-        ("deleted=include", "123456789"),
-        ("deleted=only", "9"),
-        ("deleted=only&tag=home&q=trash&parent_id=1", "9"),
-        ("status=todo&priority=none&tag=garden&has_due=false&is_subtask=false", "2"),
-    ],
-)
-def test_a_filter_finds_what_it_says(client: TestClient, query: str, found: str) -> None:
-    page = client.get(f"/tasks?sort=id&include_total=true&{query}".rstrip("&")).json()
-    assert [task["id"] for task in page["items"]] == [*map(int, found)]
-    assert page["total"] == len(found)
+FOUND = [
+    ("", "12345678"),
+    ("id=3", "3"),
+    ("id=3&id=5&id=9&id=77&id=3", "35"),
+    ("id=9007199254740991", ""),
+    ("status=done", "6"),
+    ("status=todo", "12458"),
+    ("status=in_progress&status=cancelled", "37"),
+    ("status=todo&status=in_progress&status=done&status=cancelled", "12345678"),
+    ("priority=urgent", "5"),
+    ("priority=none&priority=low", "1234678"),
+    ("is_open=true", "123458"),
+    ("is_open=false", "67"),
+    ("is_open=true&status=done", ""),
+    ("q=", "12345678"),
+    ("q=%20%20", "12345678"),
+    ("q=water", "12"),
+    ("q=plants%20WATER", "12"),
+    ("q=PLAN", "124"),
+    ("q=strasse", "3"),
+    ("q=%E1%BA%9E", "3"),
+    ("q=%C7%86UNGLA", "3"),
+    ("q=%25", "2"),
+    ("q=_", "2"),
+    ("q=0%25_", "2"),
+    ("q=%5C", "2"),
+    ("q=*", ""),
+    ("q=waterthe", ""),
+    ("q=water%E3%80%80100", "2"),
+    ("tag=home", "148"),
+    ("tag=HOME&tag=Garden", "1"),
+    ("tag=home&tag=nothing", ""),
+    ("tag=straSSe", "8"),
+    ("tag_any=garden&tag_any=strasse", "128"),
+    ("tag_any=nothing", ""),
+    ("tag_none=home", "23567"),
+    ("tag_none=home&tag_none=garden", "3567"),
+    ("tag_none=nothing", "12345678"),
+    ("tag_any=home&tag_none=garden", "48"),
+    ("has_tags=true", "1248"),
+    ("has_tags=false", "3567"),
+    ("has_due=true", "45678"),
+    ("has_due=false", "123"),
+    ("overdue=true", "58"),
+    ("overdue=false", "123467"),
+    ("actionable=true", "12358"),
+    ("actionable=false", "467"),
+    # The end of the first of February is midnight of the second.
+    ("due_after=2020-02-02", "45678"),
+    ("due_after=2020-02-02T00:00:00Z", "45678"),
+    ("due_after=2020-02-02T00:00:00.000001Z", "4"),
+    ("due_before=2020-02-02", ""),
+    ("due_before=2020-02-02T00:00:00.000001Z", "5678"),
+    ("due_before=2020-02-03", "5678"),
+    ("due_after=2020-02-02&due_before=2020-02-03", "5678"),
+    ("due_after=2020-02-02&due_before=2020-02-02", ""),
+    ("due_after=2020-02-01&tz=Pacific/Kiritimati", "45678"),
+    ("due_after=2020-02-02&tz=Pacific/Kiritimati", "45678"),
+    ("due_after=2020-02-02T00:00:00Z&tz=Pacific/Kiritimati", "456"),
+    ("due_before=2020-02-02T00:00:00Z&tz=Pacific/Kiritimati", "78"),
+    ("due_before=2020-02-02&tz=America/New_York", "56"),
+    ("due_after=2020-02-02&tz=America/New_York", "478"),
+    ("due_before=9998-12-31", "45678"),
+    ("due_after=1900-01-01", "45678"),
+    ("start_after=2020-02-02", "34"),
+    ("start_after=2020-02-02T00:00:00.000001Z", "4"),
+    ("start_before=2020-02-02", ""),
+    ("start_before=2020-02-02T00:00:00.000001Z", "3"),
+    ("start_before=2020-02-02&tz=America/New_York", "3"),
+    ("completed_after=2020-02-02", "6"),
+    ("completed_after=2020-02-03", ""),
+    ("completed_before=2020-02-02", ""),
+    ("completed_before=2020-02-03", "6"),
+    ("created_after=2020-01-01", "12345678"),
+    ("created_before=2020-01-01", ""),
+    ("updated_before=9998-12-31", "12345678"),
+    ("updated_after=9998-12-31", ""),
+    ("parent_id=1", "37"),
+    ("parent_id=3", "8"),
+    ("parent_id=77", ""),
+    ("is_subtask=true", "378"),
+    ("is_subtask=false", "12456"),
+    ("deleted=exclude", "12345678"),
+    ("deleted=include", "123456789"),
+    ("deleted=only", "9"),
+    ("deleted=only&tag=home&q=trash&parent_id=1", "9"),
+    ("status=todo&priority=none&tag=garden&has_due=false&is_subtask=false", "2"),
+]
+"""Queries, and the ids of the tasks that they find."""
 
 
 @pytest.mark.usefixtures("tasks")
-@pytest.mark.parametrize("flag", ["is_open", "has_tags", "has_due", "overdue", "actionable"])
-def test_a_flag_divides_the_tasks_in_two(client: TestClient, flag: str) -> None:
-    yes, no = (ids(client, **{flag: value, "deleted": "include"}) for value in ("true", "false"))
-    assert yes
-    assert no
-    assert sorted(yes + no) == [*range(1, 10)]
+def test_a_filter_finds_what_it_says(client: TestClient, subtests: pytest.Subtests) -> None:
+    for query, found in FOUND:
+        with subtests.test(query):
+            page = client.get(f"/tasks?sort=id&include_total=true&{query}".rstrip("&")).json()
+            assert [task["id"] for task in page["items"]] == [*map(int, found)]
+            assert page["total"] == len(found)
+
+
+@pytest.mark.usefixtures("tasks")
+def test_a_flag_divides_the_tasks_in_two(client: TestClient, subtests: pytest.Subtests) -> None:
+    for flag in ("is_open", "has_tags", "has_due", "overdue", "actionable", "is_subtask"):
+        with subtests.test(flag):
+            queries = ({flag: value, "deleted": "include"} for value in ("true", "false"))
+            yes, no = (ids(client, **query) for query in queries)
+            assert yes
+            assert no
+            assert sorted(yes + no) == [*range(1, 10)]
 
 
 @pytest.fixture
@@ -155,16 +159,17 @@ def moments(database: Database, client: TestClient) -> list[str]:
     return stamps
 
 
-@pytest.mark.parametrize("field", ["created", "updated", "completed", "start"])
-def test_ranges_tile(client: TestClient, moments: list[str], field: str) -> None:
+def test_ranges_tile(client: TestClient, moments: list[str], subtests: pytest.Subtests) -> None:
     """The bound itself is in the range that begins with it, and in no other."""
-    after, before = f"{field}_after", f"{field}_before"
-    for number, moment in enumerate(moments):
-        assert ids(client, sort="id", **{before: moment}) == [*range(1, number + 1)]
-        assert ids(client, sort="id", **{after: moment}) == [*range(number + 1, 5)]
-    for moment, following in itertools.pairwise(moments):
-        assert len(ids(client, **{after: moment, before: following})) == 1
-    assert ids(client, **{after: moments[1], before: moments[1]}) == []
+    for field in ("created", "updated", "completed", "start"):
+        after, before = f"{field}_after", f"{field}_before"
+        with subtests.test(field):
+            for number, moment in enumerate(moments):
+                assert ids(client, sort="id", **{before: moment}) == [*range(1, number + 1)]
+                assert ids(client, sort="id", **{after: moment}) == [*range(number + 1, 5)]
+            for number, (moment, following) in enumerate(pairwise(moments), start=1):
+                assert ids(client, **{after: moment, before: following}) == [number]
+            assert ids(client, **{after: moments[1], before: moments[1]}) == []
 
 
 @pytest.mark.parametrize("field", ["due", "created", "updated", "completed", "start"])
