@@ -75,7 +75,6 @@ def test_the_feature_that_it_adds_works(tmp_path: Path) -> None:
     tools = [
         ["pytest", "-q", "-p", "no:cacheprovider", str(folder)],
         ["ruff", "check", "--no-cache", str(folder)],
-        ["mypy", "--cache-dir", str(ROOT / ".mypy_cache"), str(folder)],
     ]
 
     def run(tool: list[str]) -> subprocess.CompletedProcess[str]:
