@@ -1,0 +1,250 @@
+"""Features are found by their folders, and what is malformed is named together with the mend."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+import vibetracker.features
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+from vibetracker.core.discovery import FeatureError, discover
+
+from .specimens import Specimen
+
+ROUTER = """
+    from vibetracker.core.routing import Router
+    from vibetracker.core.schema import Output
+
+    class Note(Output):
+        text: str = "hello"
+
+    router = Router("/{name}", description="Tested.")
+
+    @router.get("")
+    def list_{name}() -> Note:
+        "List them."
+        return Note()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give an empty folder that takes the place of the one with the features."""
+    loaded = set(sys.modules)
+    monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
+    yield tmp_path
+    for module in sys.modules.keys() - loaded:
+        del sys.modules[module]
+        vars(vibetracker.features).pop(module.rpartition(".")[2], None)
+
+
+def write(folder: Path, name: str, **files: str) -> None:
+    """Write a feature, well-formed but for the modules that are given."""
+    modules = {"__init__": '"""Tested."""', "router": ROUTER.format(name=name), **files}
+    for module, source in modules.items():
+        if source:
+            path = folder / name / f"{module}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(dedent(source))
+
+
+def test_a_folder_is_all_that_a_feature_needs(folder: Path) -> None:
+    write(folder, "alpha")
+    write(folder, "beta")
+    settings = Settings(database_url="sqlite://", _env_file=None)
+    app = create_app(settings)
+    assert [feature.name for feature in app.state.features] == ["alpha", "beta"]
+    client = TestClient(app)
+    for name in ("alpha", "beta"):
+        assert client.get(f"/{name}").json() == {"text": "hello"}
+        operation = app.openapi()["paths"][f"/{name}"]["get"]
+        assert (operation["operationId"], operation["tags"]) == (f"list_{name}", [name])
+
+
+def test_a_disabled_feature_is_not_mounted_and_not_looked_at(folder: Path) -> None:
+    write(folder, "alpha")
+    write(folder, "beta", router="raise RuntimeError")
+    settings = Settings(database_url="sqlite://", disabled_features=["beta"], _env_file=None)
+    app = create_app(settings)
+    assert [feature.name for feature in app.state.features] == ["alpha"]
+    assert TestClient(app).get("/beta").status_code == 404
+    assert "/beta" not in app.openapi()["paths"]
+
+
+@pytest.mark.parametrize(
+    "leftover", ["gone/__pycache__/router.cpython-312.pyc", "gone/tests/__pycache__/a.pyc"]
+)
+def test_a_folder_of_caches_is_what_remains_of_a_feature(folder: Path, leftover: str) -> None:
+    path = folder / leftover
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (folder / "empty" / "tests").mkdir(parents=True)
+    write(folder, "alpha")
+    assert [feature.name for feature in discover()] == ["alpha"]
+
+
+def test_hidden_folders_and_files_are_no_features(folder: Path) -> None:
+    for name in (".git", "_drafts", "__pycache__"):
+        write(folder, name)
+    (folder / "__init__.py").touch()
+    (folder / "notes.txt").touch()
+    assert discover() == []
+
+
+MALFORMED = {
+    "no package": ({"__init__": ""}, "no __init__.py", "add one"),
+    "no router": ({"router": ""}, "no router.py", "add one"),
+    "nothing called router": ({"router": "routes = []"}, "no `router`", 'Router("/alpha"'),
+    "a router of FastAPI's own": (
+        {"router": "from fastapi import APIRouter\nrouter = APIRouter(prefix='/alpha')"},
+        "no `router` made by core.routing.Router",
+        'Router("/alpha"',
+    ),
+    "another prefix": ({"router": ROUTER.format(name="beta")}, "'/beta'", "make it '/alpha'"),
+    "a route past the rules": (
+        {"router": ROUTER.format(name="alpha") + "    router.add_route('/x', print)\n"},
+        "'/x' is no Operation",
+        "decorators",
+    ),
+    "an operation id twice": (
+        {
+            "router": ROUTER.format(name="alpha")
+            + "    @router.get('/more')\n"
+            + "    def list_alpha() -> Note:\n"
+            + "        return Note()\n"
+        },
+        "'list_alpha' exists in feature 'alpha' already",
+        "rename the handler",
+    ),
+    "an operation id of the application": (
+        {"router": ROUTER.format(name="alpha").replace("list_alpha", "list_problem_types")},
+        "'list_problem_types' exists in the application already",
+        "rename the handler",
+    ),
+    "a taken table": (
+        {
+            "model": f"""
+                from vibetracker.core.model import Resource
+
+                class AnotherSpecimen(Resource):
+                    __tablename__ = "{Specimen.__tablename__}"
+            """
+        },
+        "'specimens' is already defined",
+        "give its tables names that no other feature has",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "fault", "mend"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_feature_stops_the_start_with_its_name_and_the_mend(
+    folder: Path, files: dict[str, str], fault: str, mend: str
+) -> None:
+    write(folder, "alpha", **files)
+    with pytest.raises(FeatureError) as caught:
+        create_app(Settings(database_url="sqlite://", _env_file=None))
+    text = str(caught.value)
+    assert text.startswith("feature 'alpha': ")
+    assert fault in text.partition("; ")[0]
+    assert mend in text.partition("; ")[2]
+
+
+@pytest.mark.parametrize("name", ["Alpha", "my-feature", "2nd", "with space", "docs", "problems"])
+def test_a_name_that_cannot_be_a_path_stops_the_start(folder: Path, name: str) -> None:
+    write(folder, name)
+    with pytest.raises(FeatureError, match=f"feature '{name}': .*rename the folder"):
+        discover()
+
+
+def test_an_operation_id_of_another_feature_is_told_with_its_owner(folder: Path) -> None:
+    write(folder, "alpha")
+    write(folder, "beta", router=ROUTER.format(name="beta").replace("list_beta", "list_alpha"))
+    with pytest.raises(FeatureError, match=r"'beta': .*'list_alpha' exists in feature 'alpha'"):
+        discover()
+
+
+@pytest.mark.parametrize("module", ["__init__", "model", "router"])
+def test_an_error_inside_a_feature_is_not_swallowed(folder: Path, module: str) -> None:
+    write(folder, "alpha", **{module: "import nothing_of_this_name"})
+    with pytest.raises(ModuleNotFoundError, match="nothing_of_this_name"):
+        discover()
+
+
+OPERATIONS = {
+    "a loose body": (
+        """
+        from pydantic import BaseModel
+        class Loose(BaseModel):
+            text: str
+        @router.post("")
+        def create_note(data: Loose) -> None: ...
+        """,
+        "create_note: the body must be one subclass of core.schema.Input",
+    ),
+    "a body that is no model": (
+        """
+        from typing import Annotated
+        from fastapi import Body
+        @router.post("")
+        def create_note(data: Annotated[dict[str, int], Body()]) -> None: ...
+        """,
+        "create_note: the body must be one subclass",
+    ),
+    "a session that nobody commits": (
+        """
+        from typing import Annotated
+        from fastapi import Depends
+        from vibetracker.core.database import SessionDep
+        def find_note(session: SessionDep) -> int:
+            return 1
+        @router.post("")
+        def create_note(note: Annotated[int, Depends(find_note)]) -> None: ...
+        """,
+        "create_note: take a SessionDep",
+    ),
+    "a method without rules": (
+        """
+        @router.put("")
+        def replace_note() -> None: ...
+        """,
+        "replace_note: the shared rules know nothing of PUT",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "fault"), OPERATIONS.values(), ids=OPERATIONS)
+def test_an_operation_that_would_slip_past_a_rule_cannot_be_defined(
+    folder: Path, source: str, fault: str
+) -> None:
+    write(folder, "alpha", router=dedent(ROUTER.format(name="alpha")) + dedent(source))
+    with pytest.raises(TypeError) as caught:
+        discover()
+    assert str(caught.value).startswith(fault)
+
+
+def test_annotations_may_be_kept_as_text(folder: Path) -> None:
+    source = "from __future__ import annotations\n" + dedent(ROUTER.format(name="alpha"))
+    source += dedent(
+        """
+        from vibetracker.core.database import SessionDep
+        @router.post("")
+        def create_note(session: SessionDep) -> Note:
+            return Note()
+        """
+    )
+    write(folder, "alpha", router=source)
+    (feature,) = discover()
+    assert [operation.is_transaction for operation in feature.operations] == [False, True]
+
+
+def test_every_feature_of_this_project_is_well_formed(app: FastAPI) -> None:
+    (root,) = vibetracker.features.__path__
+    packages = {path.parent.name for path in Path(root).glob("*/__init__.py")}
+    assert {feature.name for feature in app.state.features} == packages
+    for feature in app.state.features:
+        assert feature.operations
