@@ -57,11 +57,12 @@ def empty(database: Database) -> None:
     with database.engine.begin() as connection:
         for table in reversed(tables):
             connection.execute(delete(table))
-        if connection.dialect.name == "sqlite":
-            connection.execute(text("DELETE FROM sqlite_sequence"))
-            return
         for table in tables:
-            if "id" in table.columns:
+            if connection.dialect.name == "sqlite":
+                # Their table is there as soon as one table numbers its rows so.
+                if table.dialect_options["sqlite"]["autoincrement"]:
+                    connection.execute(text("DELETE FROM sqlite_sequence"))
+            elif "id" in table.columns:
                 sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
                 connection.execute(text(f"SELECT setval({sequence}, 1, false)"))
 

@@ -1,0 +1,118 @@
+"""Health as orchestrators and people ask for it."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from vibetracker import __version__
+from vibetracker.core.config import Settings
+from vibetracker.core.database import Database, get_database
+from vibetracker.testing import PostgresServer
+
+VERDICTS = ["/health", "/health/ready"]
+UNANSWERED = "postgresql://somebody:hunter2@127.0.0.1:1/vibetracker"
+
+
+@pytest.fixture
+def away(client: TestClient, app: FastAPI) -> Iterator[TestClient]:
+    """Give a client of a service whose database has never been there."""
+    database = Database(Settings(database_url=UNANSWERED, _env_file=None))
+    app.dependency_overrides[get_database] = lambda: database
+    yield client
+    database.dispose()
+
+
+def test_a_service_that_serves_is_alive(client: TestClient) -> None:
+    response = client.get("/health/live")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_a_service_with_its_database_is_ready(client: TestClient) -> None:
+    response = client.get("/health/ready")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_people_are_told_the_version_and_what_was_checked(client: TestClient) -> None:
+    assert client.get("/health").json() == {
+        "status": "ok",
+        "version": __version__,
+        "checks": {"database": "ok"},
+    }
+
+
+@pytest.mark.parametrize("url", [*VERDICTS, "/health/live"])
+def test_health_is_never_answered_from_a_cache(client: TestClient, url: str) -> None:
+    assert client.get(url).headers["cache-control"] == "no-store"
+
+
+def test_a_service_without_its_database_is_alive(away: TestClient) -> None:
+    assert away.get("/health/live").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("url", VERDICTS)
+def test_a_service_without_its_database_is_not_ready(away: TestClient, url: str) -> None:
+    response = away.get(url)
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == "/problems/unavailable"
+    assert int(response.headers["retry-after"]) >= 1
+
+
+def test_people_are_told_what_is_missing(away: TestClient) -> None:
+    problem = away.get("/health").json()
+    assert problem["version"] == __version__
+    assert problem["checks"] == {"database": "unavailable"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL that the tests of this module may stop and freeze."""
+    with PostgresServer(durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def seen(server: PostgresServer, client: TestClient, app: FastAPI) -> Iterator[TestClient]:
+    """Give a client of a service whose database has been there, and was used."""
+    database = Database(Settings(database_url=server.url(), _env_file=None))
+    database.prepare()
+    app.dependency_overrides[get_database] = lambda: database
+    assert client.get("/health/ready").status_code == 200
+    yield client
+    database.dispose()
+
+
+def test_the_verdict_follows_the_database_and_its_cause_is_in_the_log_alone(
+    seen: TestClient, server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.stop()
+    for url in VERDICTS:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            response = seen.get(url)
+        assert response.status_code == 503
+        for inside in ("127.0.0.1", str(server.port), "psycopg2", "connection", "hunter2"):
+            assert inside not in response.text
+        assert "not ready: " in caplog.text
+    server.start()
+    for url in VERDICTS:
+        assert seen.get(url).status_code == 200
+
+
+def test_the_verdict_on_a_database_that_stands_still_comes_within_two_seconds(
+    seen: TestClient, server: PostgresServer
+) -> None:
+    server.freeze()
+    try:
+        for url in ("/health/ready", "/health/live"):
+            begun = time.monotonic()
+            response = seen.get(url)
+            assert time.monotonic() - begun < 2
+            assert response.status_code == (200 if url == "/health/live" else 503)
+    finally:
+        server.thaw()
+    assert seen.get("/health").status_code == 200
