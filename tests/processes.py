@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 from vibetracker.core.config import Settings
 
@@ -63,7 +64,7 @@ class Server:
     def stop(self) -> None:
         """Tell it to end, and wait until it has."""
         self.process.send_signal(signal.SIGTERM)
-        _, rest = self.process.communicate(timeout=20)
+        _, rest = self.process.communicate()
         self.lines.append(rest)
 
 
@@ -76,11 +77,16 @@ def running(*arguments: str, folder: Path, **settings: str) -> Iterator[Server]:
         env=environment(**settings),
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     server = Server(process, [])
+    # Its children too, so that nothing waits for ever for what is never said.
+    overdue = Timer(60, os.killpg, (process.pid, signal.SIGKILL))
+    overdue.start()
     try:
         server.origin = server.wait_for(r"serving on (http://\S+),")[1]
         yield server
     finally:
         if process.poll() is None:
             server.stop()
+        overdue.cancel()

@@ -192,6 +192,6 @@ def test_serve_answers_what_it_has_begun_before_it_ends(
             connection.sendall(b'{"name":"home"}')
             assert answer.readline() == b"\r\n"
             assert answer.readline() == b"HTTP/1.1 201 Created\r\n"
-        _, rest = server.process.communicate(timeout=20)
+        _, rest = server.process.communicate()
     assert "Application shutdown complete" in rest
     assert "Traceback" not in rest
