@@ -163,16 +163,16 @@ class TaskBatch:
         if isinstance(operation, UpdateOperation):
             self._update(task, operation)
         elif isinstance(operation, DeleteOperation):
+            self._settle()
             refuse_trashed(task)
             _check(task, operation.if_match)
-            self._settle()
             self.changes.trash(task)
             self.session.expire_all()
             self._deleted.add(task.id)
             self._results.append((HTTPStatus.NO_CONTENT, operation.id))
         else:
-            _check(task, operation.if_match)
             self._settle()
+            _check(task, operation.if_match)
             self.changes.restore(task)
             self.session.expire_all()
             self._deleted.clear()
