@@ -220,25 +220,35 @@ class PostgresServer:
 
     def signal(self, number: Signals) -> None:
         """Send a signal to every process of the server."""
-        if self._process is not None:
-            children = subprocess.run(  # noqa: S603 - our own arguments
-                ["/usr/bin/env", "pgrep", "-P", str(self._process.pid)],
-                check=False,
-                capture_output=True,
-                text=True,
-            ).stdout.split()
-            for pid in (self._process.pid, *map(int, children)):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
+        for pid in (self.pid, *self._children()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _children(self) -> list[int]:
+        found = subprocess.run(  # noqa: S603 - our own arguments
+            ["/usr/bin/env", "pgrep", "-P", str(self.pid)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        return [int(pid) for pid in found.stdout.split()]
 
     def _end(self, number: Signals) -> None:
-        if self._process is not None:
-            if number is SIGKILL:
-                self.signal(number)
-            else:
-                self._process.send_signal(number)
-            self._process.wait(30)
-            self._process = None
+        if self._process is None:
+            return
+        children: list[int] = []
+        if number is SIGKILL:
+            # Stopped, it can have no further children, which would keep its shared memory in use.
+            self._process.send_signal(SIGSTOP)
+            children = self._children()
+            self.signal(SIGKILL)
+        else:
+            self._process.send_signal(number)
+        self._process.wait(30)
+        self._process = None
+        deadline = time.monotonic() + 30
+        while any(map(_runs, children)) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def sql(self, statement: str, database: str = "vibetracker") -> str:
         """Run SQL as the superuser and give what ``psql`` prints, without headings."""
@@ -262,6 +272,17 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a process is there and not merely waiting for its parent to notice its end."""
+    state = subprocess.run(  # noqa: S603 - our own arguments
+        ["/usr/bin/env", "ps", "-o", "stat=", "-p", str(pid)],
+        check=False,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return state.strip() != "" and not state.startswith("Z")
 
 
 def _let_pass(folder: Path) -> None:
