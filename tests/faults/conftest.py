@@ -1,0 +1,128 @@
+"""The fixtures of the fault tests: a database server to break, and a service to watch."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from vibetracker.testing import PostgresServer
+
+from .load import Load, Verdict
+from .service import Client, Service
+
+REPORT = Path(__file__).with_name("README.md")
+COLUMNS = (
+    *("fault", "requests", "acknowledged writes", "lost", "half done", "503"),
+    *("other 5xx", "longest wait, s", "recovered after, s"),
+)
+ROW = re.compile(r"^\| (?!fault |-)(.+?) \|.*$", re.MULTILINE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes down the figures; ordinary runs leave the tree as it is."""
+    parser.addoption(
+        "--faults-report",
+        action="store_true",
+        help="write the figures of this run into tests/faults/README.md",
+    )
+
+
+@dataclass
+class Figures:
+    """What the faults of a run did, for the table."""
+
+    rows: dict[str, tuple[object, ...]] = field(default_factory=dict)
+
+    def add(
+        self, fault: str, load: Load, verdict: Verdict, *, recovered: float | None = None
+    ) -> None:
+        """Take down one fault."""
+        self.rows[fault] = (
+            *(load.sent, load.acknowledged, verdict.lost, verdict.halves, load.statuses[503]),
+            *(load.failed, f"{load.longest:.1f}"),
+            "" if recovered is None else f"{recovered:.1f}",
+        )
+
+    def write(self) -> None:
+        """Replace the rows of this run's faults in the table, and add the new ones."""
+        text = REPORT.read_text()
+        lines = {
+            fault: f"| {' | '.join(map(str, (fault, *row)))} |" for fault, row in self.rows.items()
+        }
+        text = ROW.sub(lambda found: lines.pop(found[1], found[0]), text)
+        if lines:
+            head, separator, tail = text.rpartition("<!-- end of the table -->")
+            text = head + "".join(f"{line}\n" for line in lines.values()) + separator + tail
+        REPORT.write_text(text)
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    """Collect what the faults did."""
+    figures = Figures()
+    yield figures
+    if request.config.getoption("--faults-report", default=False):
+        figures.write()
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _service(_server: PostgresServer) -> Iterator[Service]:
+    with Service(_server.url()) as service:
+        yield service
+
+
+@pytest.fixture
+def server(_server: PostgresServer) -> PostgresServer:
+    """Give a database server that runs and holds no rows."""
+    _server.sql(
+        "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || string_agg(tablename, ',') FROM pg_tables "
+        "WHERE schemaname = 'public' HAVING count(*) > 0); EXCEPTION WHEN null_value_not_allowed "
+        "THEN END $$"
+    )
+    return _server
+
+
+@pytest.fixture
+def service(_service: Service, request: pytest.FixtureRequest) -> Service:
+    """Give a service with the default settings, the same for all faults of the database.
+
+    So each of them also begins with a service that has recovered from the one before.
+    """
+    request.getfixturevalue("server")
+    return _service
+
+
+@pytest.fixture(scope="session")
+def _impatient(_server: PostgresServer) -> Iterator[Service]:
+    with Service(
+        _server.url(),
+        statement_timeout=1,
+        lock_timeout=0.5,
+        connect_timeout=1,
+        pool_timeout=1,
+        body_timeout=1,
+    ) as service:
+        yield service
+
+
+@pytest.fixture
+def impatient(_impatient: Service, request: pytest.FixtureRequest) -> Service:
+    """Give a service with short timeouts, so that a test need not wait for long ones."""
+    request.getfixturevalue("server")
+    return _impatient
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    """Give a client of that service."""
+    client = Client(service.port)
+    yield client
+    client.close()

@@ -1,0 +1,292 @@
+"""Faults of the database server while the service is under load."""
+
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+
+import psycopg2
+import pytest
+
+from vibetracker.testing import PostgresServer
+
+from .conftest import Figures
+from .load import Load, retry, verify
+from .service import Answer, Client, Service, wait_until
+
+OURS = "FROM pg_stat_activity WHERE application_name = 'vibetracker'"
+
+
+def finish(
+    fault: str,
+    load: Load,
+    server: PostgresServer,
+    service: Service,
+    figures: Figures,
+    recovered: float | None = None,
+) -> None:
+    """Check what holds after every fault, and take its figures down."""
+    verdict = verify(load, server.url())
+    figures.add(fault, load, verdict, recovered=recovered)
+    assert verdict.is_sound, verdict
+    assert not load.improper
+    assert load.statuses[None] == 0, "a request was not answered"
+    assert load.longest_liveness < 1
+    assert recovered is None or recovered < 2
+    retry(load, service.port)
+    repeated = verify(load, server.url())
+    assert repeated.is_sound, repeated
+    assert repeated.unasked == 0
+
+
+@pytest.mark.parametrize(
+    ("times", "writes"), [(1, 40), pytest.param(6, 200, marks=pytest.mark.slow)]
+)
+def test_a_killed_server_loses_nothing_that_was_acknowledged(
+    times: int, writes: int, server: PostgresServer, service: Service, figures: Figures
+) -> None:
+    recovered = 0.0
+    with Load([service.port]) as load:
+        for _ in range(times):
+            load.go_on(writes)
+            server.kill()
+            server.start()
+            recovered = max(recovered, load.go_on(10))
+    finish(f"kill -9 of the server, {times} times", load, server, service, figures, recovered)
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_stopped_server_is_a_503_at_once_until_it_is_back(
+    seconds: float, server: PostgresServer, service: Service, figures: Figures
+) -> None:
+    with Load([service.port]) as load:
+        load.go_on(20)
+        server.stop()
+        time.sleep(seconds)  # this is how long the fault lasts
+        server.start()
+        recovered = load.go_on(10)
+    assert load.longest < 3
+    finish(f"server stopped for {seconds} s", load, server, service, figures, recovered)
+
+
+def test_terminated_connections_are_replaced(
+    server: PostgresServer, service: Service, figures: Figures
+) -> None:
+    recovered = 0.0
+    with Load([service.port]) as load:
+        for _ in range(5):
+            load.go_on(20)
+            server.sql(f"SELECT pg_terminate_backend(pid) {OURS}")
+            recovered = max(recovered, load.go_on(10))
+    finish("connections terminated, 5 times", load, server, service, figures, recovered)
+
+
+@contextmanager
+def every_slot_taken(server: PostgresServer) -> Iterator[None]:
+    """Take every connection that the server gives, those of the service too."""
+    taken = [psycopg2.connect(server.url())]
+    taken[0].autocommit = True
+    slots = int(server.sql("SHOW max_connections"))
+    try:
+        with taken[0].cursor() as cursor:
+            while len(taken) < slots:
+                cursor.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
+                with suppress(psycopg2.OperationalError):
+                    while len(taken) < slots:
+                        taken.append(psycopg2.connect(server.url()))
+        yield
+    finally:
+        for connection in taken:
+            connection.close()
+
+
+def test_a_server_without_a_free_connection_is_a_503(
+    server: PostgresServer, service: Service, client: Client, figures: Figures
+) -> None:
+    with Load([service.port]) as load:
+        load.go_on(20)
+        with every_slot_taken(server):
+            refused = [client.request("GET", path) for path in ("/tasks", "/health/ready")]
+        recovered = load.go_on(10)
+    for answer in refused:
+        assert answer.status == 503
+        assert answer.is_proper
+        assert answer.waited < 3
+    finish("all connection slots taken", load, server, service, figures, recovered)
+
+
+@pytest.fixture
+def dawdling(server: PostgresServer, impatient: Service) -> Iterator[None]:
+    """Let the server take a minute for some changes."""
+    assert impatient.answers("/tasks")
+    server.sql(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;"
+        "CREATE TRIGGER dawdle BEFORE UPDATE ON tasks FOR EACH ROW "
+        "WHEN (NEW.title = 'dawdle') EXECUTE FUNCTION dawdle()"
+    )
+    yield
+    server.sql("DROP FUNCTION dawdle CASCADE")
+
+
+@pytest.mark.usefixtures("dawdling")
+def test_a_statement_that_runs_too_long_is_a_503_and_undone(
+    server: PostgresServer, impatient: Service, figures: Figures
+) -> None:
+    with Load([impatient.port], clients=2) as load, closing(Client(impatient.port)) as client:
+        load.go_on(1)
+        client.request("POST", "/tasks", {"title": "wait"})
+        task_id = server.sql("SELECT id FROM tasks WHERE title = 'wait'")
+        path = f"/tasks/{task_id}"
+        change = {"title": "dawdle", "tags": ["late"]}
+        answer = load.did(lambda: client.request("PATCH", path, change))
+        assert answer is not None
+        assert (answer.status, answer.is_proper) == (503, True)
+        assert 1 <= answer.waited < 3
+        assert client.request("GET", path).json()["title"] == "wait"
+        assert server.sql("SELECT count(*) FROM tags WHERE name = 'late'") == "0"
+        client.request("DELETE", f"{path}?permanent=true")
+        load.go_on(5)
+    finish("statement that runs too long", load, server, impatient, figures)
+
+
+def test_a_row_that_somebody_keeps_locked_is_a_503(
+    server: PostgresServer, impatient: Service, figures: Figures
+) -> None:
+    with Load([impatient.port], clients=2) as load, closing(Client(impatient.port)) as client:
+        load.go_on(1)
+        client.request("POST", "/tasks", {"title": "held"})
+        task_id = server.sql("SELECT id FROM tasks WHERE title = 'held'")
+        path, change = f"/tasks/{task_id}", {"title": "let go"}
+        with closing(psycopg2.connect(server.url())) as other, other.cursor() as cursor:
+            cursor.execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", (task_id,))
+            answer = load.did(lambda: client.request("PATCH", path, change))
+            assert client.request("GET", path).json()["title"] == "held"
+        assert answer is not None
+        assert (answer.status, answer.is_proper) == (503, True)
+        assert 0.5 <= answer.waited < 2
+        assert client.request("PATCH", path, change).status == 200
+        client.request("DELETE", f"{path}?permanent=true")
+    finish("row locked by somebody else", load, server, impatient, figures)
+
+
+def test_the_victim_of_a_deadlock_is_tried_again(server: PostgresServer, client: Client) -> None:
+    for title in ("first", "second"):
+        assert client.request("POST", "/tasks", {"title": title}).status == 201
+    first, second = server.sql("SELECT id FROM tasks ORDER BY id").split()
+    operations = [
+        {"op": "update", "id": int(task_id), "data": {"description": "changed"}}
+        for task_id in (first, second)
+    ]
+    lock = "UPDATE tasks SET priority = 1 WHERE id = %s"
+    with (
+        closing(psycopg2.connect(server.url())) as other,
+        other.cursor() as cursor,
+        ThreadPoolExecutor() as pool,
+    ):
+        # The other one finds the deadlock only after the service has, which is its victim then.
+        cursor.execute("SET deadlock_timeout = '20s'")
+        cursor.execute(lock, (second,))
+        batch = pool.submit(client.request, "POST", "/tasks/batch", {"operations": operations})
+        waits = f"SELECT count(*) {OURS} AND wait_event_type = 'Lock'"
+        wait_until(lambda: server.sql(waits) == "1", within=5, what="the service waits")
+        cursor.execute(lock, (first,))
+        other.commit()
+        assert batch.result().status == 200
+    assert server.sql("SELECT DISTINCT description, priority FROM tasks") == "changed|1"
+
+
+def test_changes_of_the_same_tasks_in_any_order_do_not_deadlock(
+    server: PostgresServer, service: Service, figures: Figures
+) -> None:
+    load = Load([service.port])
+    names = [f"tag {n}" for n in range(12)]
+    with closing(Client(service.port)) as client:
+        for n in range(6):
+            client.request("POST", "/tasks", {"title": f"shared {n}"})
+    ids = [int(line) for line in server.sql("SELECT id FROM tasks").split()]
+
+    def shuffle(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - spreads load
+        with closing(Client(service.port)) as client:
+            for turn in range(6):
+                operations = [
+                    {
+                        "op": "update",
+                        "id": task_id,
+                        "data": {"tags": chance.sample(names, 6), "title": f"{seed} {turn}"},
+                    }
+                    for task_id in chance.sample(ids, len(ids))
+                ]
+                body = {"operations": operations}
+                load.did(lambda: client.request("POST", "/tasks/batch", body))  # noqa: B023 - called at once
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(shuffle, range(8)))
+    figures.add("batches that cross, 48", load, verify(load, server.url()))
+    assert load.statuses == {200: 48}
+    assert server.sql("SELECT count(DISTINCT title) FROM tasks") == "1"
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "seconds"), [("short", 3), pytest.param("default", 20, marks=pytest.mark.slow)]
+)
+def test_a_frozen_server_leaves_no_request_without_an_answer(
+    timeouts: str,
+    seconds: float,
+    server: PostgresServer,
+    figures: Figures,
+    request: pytest.FixtureRequest,
+) -> None:
+    service: Service = request.getfixturevalue("impatient" if timeouts == "short" else "service")
+    readiness: list[Answer] = []
+    with Load([service.port]) as load, closing(Client(service.port)) as client:
+        load.go_on(20)
+        server.freeze()
+        try:
+            ends = time.monotonic() + seconds
+            while time.monotonic() < ends:
+                readiness.append(client.request("GET", "/health/ready"))
+        finally:
+            server.thaw()
+        recovered = load.go_on(10)
+    assert {answer.status for answer in readiness[1:]} == {503}
+    assert max(answer.waited for answer in readiness) < 2
+    finish(
+        f"server frozen for {seconds} s, {timeouts} timeouts",
+        load,
+        server,
+        service,
+        figures,
+        recovered,
+    )
+
+
+@contextmanager
+def read_only(server: PostgresServer) -> Iterator[None]:
+    """Let the server refuse writes by default."""
+    try:
+        server.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+        server.sql("SELECT pg_reload_conf()")
+        yield
+    finally:
+        server.sql("ALTER SYSTEM RESET default_transaction_read_only")
+        server.sql("SELECT pg_reload_conf()")
+
+
+def test_a_read_only_database_refuses_writes_and_serves_reads(
+    server: PostgresServer, service: Service, client: Client, figures: Figures
+) -> None:
+    with Load([service.port]) as load:
+        load.go_on(20)
+        with read_only(server):
+            wait_until(
+                lambda: client.request("POST", "/tags", {"name": "late"}).status == 503,
+                within=2,
+                what="a write is refused",
+            )
+            assert client.request("GET", "/tasks").status == 200
+        recovered = load.go_on(10)
+    server.sql("DELETE FROM tags WHERE name = 'late'")
+    finish("read-only database", load, server, service, figures, recovered)
