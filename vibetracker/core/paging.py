@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from fastapi import Query, Request
 from pydantic import MISSING, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema, to_json
-from sqlalchemy import ColumnElement, Select, and_, func, or_
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vibetracker.core.problems import invalid
@@ -59,10 +59,13 @@ class Key:
     """A key to sort by; ``nullable`` ones sort their nulls last in both directions.
 
     ``expression`` may be a function of the context that the handler gives to ``paginate``.
+    ``shared`` says that many rows have the same value, so that paging looks for the rest of them
+    by a statement of its own.
     """
 
     expression: SortExpression | Callable[[Any], SortExpression]
     nullable: bool = False
+    shared: bool = False
 
     def column(self, context: object) -> SortExpression:
         """Give the SQL to sort by."""
@@ -208,12 +211,18 @@ def paginate(
         )
     text = ",".join(map(str, terms))
     names = [column.name for column in statement.selected_columns]
+    statement = statement.add_columns(*columns).order_by(*order)
+    conditions: list[ColumnElement[bool]] = [true()]
     if page.cursor is not None:
-        values = _decode(page, text)
-        statement = statement.where(_after(terms, keys, columns, values))
-    statement = statement.add_columns(*columns).order_by(*order).limit(page.limit + 1)
-    # The connection runs it without the session's bookkeeping for objects, of which it has none.
-    rows = session.connection().execute(statement).all()
+        conditions = _after(terms, keys, columns, _decode(page, text))
+    rows: list[Row[*tuple[Any, ...]]] = []
+    for condition in conditions:
+        part = statement.where(condition).limit(page.limit + 1 - len(rows))
+        # The connection runs it without the session's bookkeeping for objects, of which it has
+        # none.
+        rows += session.connection().execute(part)
+        if len(rows) > page.limit:
+            break
     cursor = None
     if len(rows) > page.limit:
         rows = rows[: page.limit]
@@ -227,23 +236,30 @@ def _after(
     keys: Sequence[Key],
     columns: Sequence[SortExpression],
     values: Sequence[Any],
-) -> ColumnElement[bool]:
-    """Say in SQL that a row comes after the one with these sort values."""
+) -> list[ColumnElement[bool]]:
+    """Say in SQL that a row comes after the one with these sort values.
+
+    Each condition is one range of an index, and what meets it comes before what meets the next.
+    """
     ranges: list[ColumnElement[bool]] = []
     equal: list[ColumnElement[bool]] = []
     for term, key, column, value in zip(sort, keys, columns, values, strict=True):
         if value is not None:
             beyond = column < value if term.descending else column > value
-            ranges.append(and_(*equal, or_(beyond, column.is_(None)) if key.nullable else beyond))
+            if key.nullable and equal:
+                beyond = or_(beyond, column.is_(None))
+            ranges.append(and_(*equal, beyond))
         equal.append(column.is_(None) if value is None else column == value)
     first, value = columns[0], values[0]
     if value is None:
-        return and_(first.is_(None), or_(*ranges))
-    # Says nothing new, but lets the database enter the index at the first key's value.
-    start = first <= value if sort[0].descending else first >= value
+        return [and_(first.is_(None), or_(*ranges))]
     if keys[0].nullable:
-        start = or_(start, first.is_(None))
-    return and_(start, or_(*ranges))
+        return [and_(first == value, or_(*ranges[1:])), ranges[0], first.is_(None)]
+    if keys[0].shared:
+        return [and_(first == value, or_(*ranges[1:])), ranges[0]]
+    # The start says nothing new, but lets the database enter the index at the first key's value.
+    start = first <= value if sort[0].descending else first >= value
+    return [and_(start, or_(*ranges))]
 
 
 def encode_cursor(page: PageRequest, sort: str, values: Sequence[Any]) -> str:

@@ -200,8 +200,8 @@ class TaskFilters(Filters):
 KEYS = {
     "id": Key(Task.id),
     "title": Key(Task.title_key),
-    "status": Key(Task.status),
-    "priority": Key(Task.priority),
+    "status": Key(Task.status, shared=True),
+    "priority": Key(Task.priority, shared=True),
     "due": Key(_due, nullable=True),
     "start_at": Key(Task.start_at, nullable=True),
     "created_at": Key(Task.created_at),

@@ -5,7 +5,16 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import CheckConstraint, Connection, ForeignKey, Index, Table, event, text
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    Index,
+    Table,
+    event,
+    text,
+)
 from sqlalchemy.orm import (
     Mapped,
     column_property,
@@ -147,21 +156,26 @@ live = Task.deleted_at.is_(None)
 """The condition of a task that is not in the trash; indexes and lists share it."""
 
 
-def _index(name: str, column: Any) -> Index:
-    """Index live tasks for a list in this order; ``id`` comes last as it breaks ties."""
-    return Index(f"ix_tasks_{name}", column, Task.id, postgresql_where=live, sqlite_where=live)
+def _index(name: str, column: Any, where: ColumnElement[bool] = live) -> Index:
+    """Index live tasks, or others, for a list in this order; ``id`` comes last: it breaks ties."""
+    return Index(f"ix_tasks_{name}", column, Task.id, postgresql_where=where, sqlite_where=where)
 
 
 for rarely_shared in (Task.created_at, Task.updated_at, Task.title_key, Task.position):
     _index(rarely_shared.key, rarely_shared)
 # Where many rows share a value, each direction needs the ids in ascending order behind it.
-for shared in (Task.status, Task.priority, Task.due, Task.start_at, Task.completed_at):
+for shared in (Task.status, Task.priority):
     _index(shared.key, shared)
+    _index(f"{shared.key}_desc", shared.desc())
+for nullable in (Task.due, Task.start_at, Task.completed_at):
+    _index(nullable.key, nullable)
+    descending = f"{nullable.key}_desc"
     # Descending, SQLite has nulls last anyway, and no word for it.
-    descending = f"{shared.key}_desc"
-    _index(descending, shared.desc()).ddl_if("sqlite")
-    _index(descending, shared.desc().nulls_last()).ddl_if("postgresql")
+    _index(descending, nullable.desc()).ddl_if("sqlite")
+    _index(descending, nullable.desc().nulls_last()).ddl_if("postgresql")
 Index(None, Task.parent_id, Task.position, Task.id)
+_index("trash", Task.created_at, where=Task.deleted_at.is_not(None))
+_index("deleted_with", Task.deleted_with, where=Task.deleted_with.is_not(None))
 
 
 @event.listens_for(Task.__table__, "after_create")

@@ -1,9 +1,12 @@
 """Due and start: at most one due, and none before the start."""
 
+from datetime import UTC, date, datetime
+
 import pytest
 from starlette.testclient import TestClient
 
-from .calls import Json, everything, faults, ids, make
+from .calls import Json, change, everything, faults, ids, make
+from .factory import TaskFactory
 
 NOON = "2030-05-01T12:00:00Z"
 BEFORE_NOON = "2030-05-01T11:59:59.999999Z"
@@ -102,3 +105,12 @@ def test_lists_know_the_due_that_a_patch_gave(
         found = ids(client, **within)
         assert bool(found) is (month == due)
     assert bool(ids(client, has_due="true")) is (due is not None)
+
+
+def test_stored_dates_are_no_obstacle_to_other_changes(client: TestClient) -> None:
+    """The day may have ended later in the zone that the server had when they were written."""
+    start = datetime(2030, 5, 2, 4, tzinfo=UTC)
+    task = TaskFactory.create(due_on=date(2030, 5, 1), start_at=start)
+    assert change(client, task.id, title="other", status="done")["version"] == 2
+    response = client.patch(f"/tasks/{task.id}", json={"start_at": start.isoformat()})
+    assert faults(response) == [("/start_at", "start_after_due")]

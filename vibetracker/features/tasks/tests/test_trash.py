@@ -1,9 +1,13 @@
 """The trash: what goes there together comes back together, or goes for good."""
 
 import pytest
+from sqlalchemy import insert
 from starlette.testclient import TestClient
 
+from vibetracker.core.database import Database
 from vibetracker.features.tags.tests.factory import TagFactory
+from vibetracker.features.tasks.changes import UPDATED_AT_ONCE
+from vibetracker.features.tasks.model import Task
 
 from .calls import change, everything, ids, make, read, walk
 from .factory import TaskFactory
@@ -172,3 +176,26 @@ def test_permanent_false_is_the_trash(client: TestClient) -> None:
     family()
     assert client.delete("/tasks/6?permanent=false").status_code == 204
     assert trashed(client) == [6]
+
+
+def test_a_large_subtree_goes_to_the_trash_and_back(client: TestClient, database: Database) -> None:
+    """Larger than what one statement changes."""
+    parent = TaskFactory.create().id
+    rows = [
+        {"title": "x", "title_key": "x", "search_text": "x", "position": "8", "version": 1}
+        | {"parent_id": parent}
+        for _ in range(UPDATED_AT_ONCE + 5)
+    ]
+    with database.session(write=True) as session:
+        session.execute(insert(Task), rows)
+        session.commit()
+
+    def total(deleted: str) -> int:
+        params: dict[str, str | int] = {"limit": 1, "include_total": "true", "deleted": deleted}
+        count: int = client.get("/tasks", params=params).json()["total"]
+        return count
+
+    trash(client, parent)
+    assert (total("exclude"), total("only")) == (0, len(rows) + 1)
+    assert client.post(f"/tasks/{parent}/restore").status_code == 200
+    assert (total("exclude"), total("only")) == (len(rows) + 1, 0)

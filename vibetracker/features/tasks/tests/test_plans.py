@@ -1,0 +1,193 @@
+"""What PostgreSQL does to answer a list: it never reads the whole table."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from starlette.testclient import TestClient
+
+from vibetracker.core.database import Database
+
+from .calls import Json
+
+KEYS = (
+    "id",
+    "title",
+    "status",
+    "priority",
+    "due",
+    "start_at",
+    "created_at",
+    "updated_at",
+    "completed_at",
+    "position",
+)
+FILTERS = (
+    "id=17&id=4711",
+    "status=in_progress",
+    "status=cancelled&status=done",
+    "is_open=true",
+    "priority=urgent",
+    "due_before=2026-01-20",
+    "due_after=2026-01-10&due_before=2026-01-11",
+    "due_after=2026-01-10&due_before=2026-01-11&tz=Asia/Kathmandu",
+    "overdue=true",
+    "tag=tag+7",
+    "tag=tag+7&tag=tag+38",
+    "tag_any=tag+7&tag_any=tag+8",
+    "parent_id=17",
+    "deleted=only",
+    "completed_after=2026-01-01",
+    "created_before=2025-01-02",
+    "start_after=2026-01-01",
+)
+TASKS = 8_000
+FILL = """
+    INSERT INTO tags (name, key, description, created_at, updated_at, version)
+    SELECT 'tag ' || n, 'tag ' || n, '', now(), now(), 1 FROM generate_series(0, 199) n;
+
+    INSERT INTO tasks (
+        title, title_key, description, search_text, status, priority, due_on, due, start_at,
+        parent_id, position, completed_at, cancelled_at, deleted_at, deleted_with,
+        created_at, updated_at, version
+    )
+    SELECT
+        'task ' || n % 997, 'task ' || n % 997, '', 'task ' || n % 997, status, n % 7 % 5,
+        day, (day + 1)::timestamp AT TIME ZONE 'UTC',
+        CASE WHEN n % 5 = 0 THEN moment END,
+        CASE WHEN n > 5000 AND n % 2 = 0 THEN n % 5000 + 1 END,
+        lpad(to_hex(n), 12, '8'),
+        CASE WHEN status = 2 THEN moment END,
+        CASE WHEN status = 3 THEN moment END,
+        CASE WHEN n % 50 = 49 THEN moment END,
+        CASE WHEN n % 50 = 49 THEN n END,
+        moment, moment, 1
+    FROM (
+        SELECT
+            n,
+            CASE WHEN n % 100 < 60 THEN 0 WHEN n % 100 < 65 THEN 1 WHEN n % 100 < 98 THEN 2
+                ELSE 3 END AS status,
+            CASE WHEN n % 3 = 0 THEN date '2026-01-01' + n % 365 END AS day,
+            timestamptz '2025-01-01 00:00Z' + n * interval '4 hours' AS moment
+        FROM generate_series(1, :tasks) n
+    ) AS numbers;
+
+    INSERT INTO task_tags (owner_id, tag_id)
+    SELECT n, (n * 7 + k * 31) % 200 + 1 FROM generate_series(1, :tasks) n, generate_series(0, 1) k;
+
+    ANALYZE;
+"""
+
+
+@pytest.fixture
+def database(database: Database) -> Database:
+    """Fill the database with some thousand tasks, and let it know what it holds."""
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("the plans are PostgreSQL's")
+    with database.engine.begin() as connection:
+        connection.execute(text(FILL), {"tasks": TASKS})
+    return database
+
+
+type Statement = tuple[str, Any]
+
+
+@pytest.fixture
+def statements(database: Database) -> Iterator[list[Statement]]:
+    """Collect the statements that requests send."""
+    sent: list[Statement] = []
+
+    def collect(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", collect)
+    yield sent
+    event.remove(database.engine, "before_cursor_execute", collect)
+
+
+def reads(plan: Json) -> float:
+    """Count the tasks that a plan has read to answer, those that it threw away too."""
+    rows = 0.0
+    if plan.get("Relation Name") == "tasks":
+        assert plan["Node Type"] != "Seq Scan", f"{plan}"
+        rejected = plan.get("Rows Removed by Filter", 0) + plan.get(
+            "Rows Removed by Index Recheck", 0
+        )
+        rows = (plan["Actual Rows"] + rejected) * plan["Actual Loops"]
+    return rows + sum(reads(part) for part in plan.get("Plans", ()))
+
+
+def check(database: Database, statements: list[Statement], most: int) -> None:
+    """Look at how the statements since the last check were answered."""
+    sent = [(sql, values) for sql, values in statements if "tasks" in sql]
+    assert sent
+    with database.engine.connect() as connection:
+        for sql, values in sent:
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}"
+            ((plan,),) = connection.exec_driver_sql(explain, values)
+            assert reads(plan[0]["Plan"]) <= most, f"{plan}"
+        connection.rollback()
+    statements.clear()
+
+
+def test_a_page_reads_little_more_than_it_shows_in_any_order(
+    client: TestClient,
+    database: Database,
+    statements: list[Statement],
+    subtests: pytest.Subtests,
+) -> None:
+    """The first page, and those far behind it, among the rows without a value too."""
+    for key in [f"{sign}{key}" for key in KEYS for sign in ("", "-")]:
+        with subtests.test(key):
+            params: Json = {"sort": key, "limit": 1}
+            for skip in (0, 3, 9, 18):
+                for _ in range(skip):
+                    page = client.get("/tasks", params={**params, "limit": 200}).json()
+                    params["cursor"] = page["next_cursor"]
+                statements.clear()
+                assert client.get("/tasks", params={**params, "limit": 20}).json()["items"]
+                check(database, statements, most=200)
+
+
+def test_a_filter_does_not_read_all_tasks(
+    client: TestClient,
+    database: Database,
+    statements: list[Statement],
+    subtests: pytest.Subtests,
+) -> None:
+    for query in FILTERS:
+        with subtests.test(query):
+            cursor = ""
+            for _ in range(2):
+                statements.clear()
+                page = client.get(f"/tasks?limit=5&{query}{cursor}").json()
+                assert page["items"]
+                check(database, statements, most=TASKS // 4)
+                if page["next_cursor"] is None:
+                    break
+                cursor = f"&cursor={page['next_cursor']}"
+
+
+def test_a_request_for_one_task_reads_its_neighbours_at_most(
+    client: TestClient, database: Database, statements: list[Statement], subtests: pytest.Subtests
+) -> None:
+    for method, path, body in (
+        ("GET", "/tasks/17", None),
+        ("GET", "/tasks/17?include=subtask_counts", None),
+        ("GET", "/tasks/17/subtasks", None),
+        ("POST", "/tasks", {"title": "x", "tags": ["tag 7"]}),
+        ("POST", "/tasks", {"title": "x", "parent_id": 17}),
+        ("PATCH", "/tasks/17", {"title": "y", "tags": ["tag 8"]}),
+        ("PATCH", "/tasks/17", {"parent_id": 18}),
+        ("POST", "/tasks/17/move", {"to": "first"}),
+        ("POST", "/tasks/17/move", {"to": "last", "parent_id": None}),
+        ("POST", "/tasks/17/move", {"before_id": 200}),
+        ("DELETE", "/tasks/18", None),
+        ("POST", "/tasks/18/restore", None),
+    ):
+        with subtests.test(f"{method} {path} {body}"):
+            statements.clear()
+            answer = client.request(method, path, json=body)
+            assert answer.is_success, answer.text
+            check(database, statements, most=100)
