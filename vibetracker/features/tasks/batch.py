@@ -160,42 +160,38 @@ class TaskBatch:
                 pointer="/id",
             )
         task = self._find(operation.id)
+        if any(outcome is task for _, outcome in self._results):
+            self._settle()
+        if not isinstance(operation, RestoreOperation):
+            refuse_trashed(task)
+        if operation.if_match is not MISSING:
+            Preconditions(writes=True, if_match=operation.if_match).check(task.version)
         if isinstance(operation, UpdateOperation):
-            self._update(task, operation)
+            with _in_data(operation.data):
+                self.changes.update(task, self._with_parent(operation.data))
+            self._results.append((HTTPStatus.OK, task))
         elif isinstance(operation, DeleteOperation):
             self._settle()
-            refuse_trashed(task)
-            _check(task, operation.if_match)
             self.changes.trash(task)
-            self.session.expire_all()
-            self._deleted.add(task.id)
+            self._forget_tasks()
+            self._deleted.add(operation.id)
             self._results.append((HTTPStatus.NO_CONTENT, operation.id))
         else:
             self._settle()
-            _check(task, operation.if_match)
             self.changes.restore(task)
-            self.session.expire_all()
-            self._deleted.clear()
+            self._forget_tasks()
+            self._deleted.discard(operation.id)
             self._results.append((HTTPStatus.OK, task))
 
     def _create(self, operation: CreateOperation) -> None:
         ref = operation.ref
         if ref is not MISSING and ref in self._refs:
             raise invalid("An earlier create has this ref", code="ref_twice", pointer="/ref")
-        with _located("/data"):
+        with _in_data(operation.data):
             task = self.changes.create(self._with_parent(operation.data))
         if ref is not MISSING:
             self._refs[ref] = task
         self._results.append((HTTPStatus.CREATED, task))
-
-    def _update(self, task: Task, operation: UpdateOperation) -> None:
-        refuse_trashed(task)
-        if any(outcome is task for _, outcome in self._results):
-            self._settle()
-        _check(task, operation.if_match)
-        with _located("/data"):
-            self.changes.update(task, self._with_parent(operation.data))
-        self._results.append((HTTPStatus.OK, task))
 
     def _with_parent[D: (CreateData, UpdateData)](self, data: D) -> D:
         """Put the id of the task that ``parent_ref`` names into the data."""
@@ -229,16 +225,34 @@ class TaskBatch:
             for status, outcome in self._results
         ]
 
-
-def _check(task: Task, if_match: str | MISSING) -> None:
-    if if_match is not MISSING:
-        Preconditions(writes=True, if_match=if_match).check(task.version)
+    def _forget_tasks(self) -> None:
+        """Let the tasks be read again: a change of a subtree is written past them."""
+        for row in self.session:
+            if isinstance(row, Task):
+                self.session.expire(row)
 
 
 def _touches_tree(operation: Operation) -> bool:
     if isinstance(operation, (CreateOperation, UpdateOperation)):
         return not operation.data.model_fields_set.isdisjoint({"parent_id", "parent_ref"})
     return True
+
+
+@contextmanager
+def _in_data(data: CreateData | UpdateData) -> Iterator[None]:
+    """Let the pointers of a problem lead to the data, and to the parent as it was named."""
+    with _located("/data"):
+        try:
+            yield
+        except Problem as problem:
+            if data.parent_ref is not MISSING:
+                problem.errors = [
+                    Fault(**{**fault, "pointer": "/parent_ref"})
+                    if fault.get("pointer") == "/parent_id"
+                    else fault
+                    for fault in problem.errors
+                ]
+            raise
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Every change of tasks, for the operations on one task and for batches of them."""
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import batched
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -18,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Session, aliased
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.attributes import flag_modified, set_committed_value
 
 from vibetracker.core.database import lock
 from vibetracker.core.model import Base
@@ -34,8 +33,6 @@ from .problems import ParentInTrash, TaskCycle
 from .schema import TaskCreate, TaskMove, TaskRead, TaskUpdate
 
 MAX_DEPTH = 8
-UPDATED_AT_ONCE = 1000
-DATES = {"start_at", "due_at", "due_on"}
 
 type Place = tuple[str, int]
 """Where a task is among its siblings: its position, and its id where that is shared."""
@@ -103,7 +100,7 @@ class TaskChanges:
             raise invalid("Only with the status done", code="not_done", pointer="/completed_at")
         task.enter(data.status, data.completed_at or now)
         self._check_times(task, data.model_fields_set)
-        if data.parent_id is not None:
+        if data.parent_id is not None and data.parent_id not in self._good_parents:
             lock_tree(self.session, shared=True)
             self._check_parent(data.parent_id)
         task.position = self._last_position(data.parent_id)
@@ -154,6 +151,7 @@ class TaskChanges:
 
     def trash(self, task: Task) -> None:
         """Put a task and its subtree into the trash, to be restored together."""
+        self._good_parents.clear()
         self._change_subtree(task, live, deleted_at=self.clock.now, deleted_with=task.id)
 
     def restore(self, task: Task) -> Task:
@@ -185,9 +183,6 @@ class TaskChanges:
         self._new_tags.clear()
 
     def _check_times(self, task: Task, sent: Collection[str]) -> None:
-        if DATES.isdisjoint(sent):
-            # What the zone of the server makes of dates that are stored is not up to this request.
-            return
         if task.due_on and task.due_at:
             raise invalid(
                 "A task has due_on or due_at, not both; clear the other one with null",
@@ -196,11 +191,11 @@ class TaskChanges:
             )
         due = end_of_day(task.due_on, self.clock.zone) if task.due_on else task.due_at
         if task.start_at and due and task.start_at > due:
-            culprit = next(name for name in ("start_at", "due_at", "due_on") if name in sent)
+            culprits = [name for name in ("start_at", "due_at", "due_on") if name in sent]
             raise invalid(
                 "A task cannot start after it is due",
                 code="start_after_due",
-                pointer=f"/{culprit}",
+                pointer=f"/{culprits[0] if culprits else 'start_at'}",
             )
 
     def _put_under(self, task: Task, parent_id: int | None) -> None:
@@ -210,8 +205,6 @@ class TaskChanges:
         self._good_parents.clear()
 
     def _check_parent(self, parent_id: int, task: Task | None = None) -> None:
-        if task is None and parent_id in self._good_parents:
-            return
         self.flush()
         above = self.session.scalars(_ancestors(parent_id)).all()
         if not above:
@@ -302,14 +295,12 @@ class TaskChanges:
             .order_by(Task.id)
             .with_for_update()
         )
-        # By their ids, since PostgreSQL overrates what a subtree can be and would read all tasks.
-        for ids in batched(self.session.scalars(rows).all(), UPDATED_AT_ONCE):
-            self.session.execute(
-                update(Task)
-                .where(Task.id.in_(ids))
-                .values(version=Task.version + 1, updated_at=self.clock.now, **values)
-                .execution_options(synchronize_session=False)
-            )
+        self.session.execute(
+            update(Task)
+            .where(Task.id.in_(rows))
+            .values(version=Task.version + 1, updated_at=self.clock.now, **values)
+            .execution_options(synchronize_session=False)
+        )
 
     def know_tags(self, names: Iterable[str]) -> None:
         """Find or create tags at once that several tasks are going to wear."""
@@ -342,6 +333,8 @@ class TaskChanges:
         self._new_tags.append((task, [tag for tag in tags if tag.id not in old]))
         set_committed_value(task, "tag_names", names)
         task.updated_at = self.clock.now
+        # A new version also where an earlier change of this transaction has set the same time.
+        flag_modified(task, "updated_at")
 
 
 def _ancestors(task_id: int) -> Select[int]:
