@@ -11,6 +11,15 @@ from vibetracker.core.schema import Id, Input, Line, Output, Patch, Prose
 TagName = Annotated[
     str, Line(60, without=","), Field(description="Unique ignoring case.", examples=["home"])
 ]
+TagList = Annotated[
+    list[TagName],
+    Field(
+        max_length=50,
+        description="Names of tags, each once, ignoring case. New names become tags.",
+        examples=[["garden", "home"]],
+    ),
+]
+"""The tags that a row wears."""
 Color = Annotated[
     str,
     StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$", to_lower=True),

@@ -7,7 +7,7 @@ from pydantic import MISSING, ConfigDict, Field, model_validator
 
 from vibetracker.core.problems import invalid
 from vibetracker.core.schema import CalendarDate, Id, Input, Line, Output, Patch, Prose, Timestamp
-from vibetracker.features.tags.schema import TagName
+from vibetracker.features.tags.schema import TagList
 
 from .model import Priority as PriorityEnum
 from .model import Status as StatusEnum
@@ -25,14 +25,6 @@ DueAt = Annotated[
 StartAt = Annotated[Timestamp, Field(description="Not before this instant; not after the due.")]
 ParentId = Annotated[
     Id, Field(description="The task that this one is a part of; at most 8 levels deep.")
-]
-TagList = Annotated[
-    list[TagName],
-    Field(
-        max_length=50,
-        description="Names of tags, each once, ignoring case. New names become tags.",
-        examples=[["garden", "home"]],
-    ),
 ]
 
 
