@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibetracker import __version__
+from vibetracker.develop import add_commands
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -41,6 +42,7 @@ examples:
   vibetracker dev                       work on it: SQLite, http://127.0.0.1:8000, reload
   vibetracker serve --workers 4         serve the database that DATABASE_URL names
   vibetracker openapi > openapi.json    keep the API's description
+  vibetracker new notes                 write a feature of that name
 
 Settings come from the environment and from the file .env in the current folder.
 """
@@ -100,6 +102,7 @@ def _parser() -> ArgumentParser:
         description="Print the OpenAPI document as JSON, the same text for the same API.",
     )
     openapi.set_defaults(command=_openapi)
+    add_commands(commands, load=_application)
     return parser
 
 
@@ -229,9 +232,8 @@ def _server_config(*, workers: int = 1) -> "Config":
     return Config(
         "vibetracker.main:app",
         workers=workers,
-        # The application configures the log, and writes the access log itself.
+        # The application configures the log, that of access as well.
         log_config=None,
-        access_log=False,
         server_header=False,
         # Half-sent requests would hold the end open for ever.
         timeout_graceful_shutdown=8,

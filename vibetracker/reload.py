@@ -1,5 +1,6 @@
 """Restarts the server of ``vibetracker dev`` when the code or ``.env`` changes."""
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import override
 
 from uvicorn import Config
 from uvicorn.supervisors.basereload import BaseReload
+
+logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parent
 
@@ -29,20 +32,24 @@ class Reloader(BaseReload):
         self.reloader_name = "vibetracker"
         self.failure = 0
         self._is_first = True
+        self._waits = False
         self._seen = _stamps()
 
     @override
     def should_restart(self) -> list[Path] | None:
         self.pause()
-        if self._is_first and self.process.exitcode is not None:
-            self.failure = self.process.exitcode
-            raise StopIteration
+        if self.process.exitcode is not None and not self._waits:
+            if self._is_first:
+                self.failure = self.process.exitcode
+                raise StopIteration
+            logger.warning("The server has ended; the next change starts it again")
+            self._waits = True
         seen, self._seen = self._seen, _stamps()
         return sorted({path for path, _ in seen.items() ^ self._seen.items()})
 
     @override
     def restart(self) -> None:
-        self._is_first = False
+        self._is_first = self._waits = False
         super().restart()
 
 
