@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibetracker import __version__
-from vibetracker.develop import add_commands
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -42,7 +41,6 @@ examples:
   vibetracker dev                       work on it: SQLite, http://127.0.0.1:8000, reload
   vibetracker serve --workers 4         serve the database that DATABASE_URL names
   vibetracker openapi > openapi.json    keep the API's description
-  vibetracker new notes                 write a feature of that name
 
 Settings come from the environment and from the file .env in the current folder.
 """
@@ -102,7 +100,6 @@ def _parser() -> ArgumentParser:
         description="Print the OpenAPI document as JSON, the same text for the same API.",
     )
     openapi.set_defaults(command=_openapi)
-    add_commands(commands, load=_application)
     return parser
 
 
