@@ -1,0 +1,164 @@
+"""The OpenAPI document: what it says is complete, and what the service does."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from vibetracker.core.problems import MEDIA_TYPE, ProblemRead
+from vibetracker.core.schema import TIMESTAMP_SCHEMA
+
+from .operations import Schema, operations
+
+
+def objects_in(value: Any, path: str = "") -> Iterator[tuple[str, Schema]]:
+    """Give every schema of an object with members, and where in the document it is."""
+    if isinstance(value, dict):
+        if isinstance(value.get("properties"), dict) and "type" in value:
+            yield path, value
+        for name, member in value.items():
+            yield from objects_in(member, f"{path}/{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from objects_in(item, f"{path}/{index}")
+
+
+def test_every_object_has_a_name(app: FastAPI) -> None:
+    document = app.openapi()
+    places = [path for path, _ in objects_in(document)]
+    assert places == [
+        f"/components/schemas/{name}"
+        for name in document["components"]["schemas"]
+        if "properties" in document["components"]["schemas"][name]
+    ]
+
+
+def test_every_answer_has_the_type_that_its_status_asks_for(
+    app: FastAPI, subtests: pytest.Subtests
+) -> None:
+    for operation in operations(app):
+        with subtests.test(operation=str(operation)):
+            for status, response in operation.spec["responses"].items():
+                content = response.get("content", {})
+                assert "X-Request-ID" in response["headers"]
+                if status in {"204", "304"}:
+                    assert not content
+                elif status.startswith("2"):
+                    assert list(content) == ["application/json"]
+                else:
+                    assert list(content) == [MEDIA_TYPE]
+                    for slug, example in content[MEDIA_TYPE]["examples"].items():
+                        problem = ProblemRead.model_validate(example["value"])
+                        assert (problem.type, problem.status) == (f"/problems/{slug}", int(status))
+
+
+def test_no_parameter_of_a_url_is_null(app: FastAPI) -> None:
+    for operation in operations(app):
+        for name, schema in operation.parameters("query").items():
+            assert schema.get("default", ...) is not None, f"{operation} {name}"
+            assert {"type": "null"} not in schema.get("anyOf", ()), f"{operation} {name}"
+
+
+MEDIA_TYPES = {
+    "application/json",
+    "application/merge-patch+json",
+    "application/json-patch+json",
+    "application/problem+json",
+    "application/x-www-form-urlencoded",
+    "text/plain",
+}
+
+
+def test_the_documented_media_types_are_those_that_are_taken(
+    client: TestClient, app: FastAPI, subtests: pytest.Subtests
+) -> None:
+    for operation in operations(app):
+        if operation.body is not None:
+            with subtests.test(operation=str(operation)):
+                refused = {
+                    media_type
+                    for media_type in MEDIA_TYPES
+                    if client.request(
+                        operation.method,
+                        operation.url,
+                        content=b"{}",
+                        headers={"Content-Type": media_type},
+                    ).status_code
+                    == 415
+                }
+                documented = set(operation.spec["requestBody"]["content"])
+                assert documented == MEDIA_TYPES - refused
+
+
+@pytest.mark.parametrize(
+    ("status", "query", "request_"),
+    [
+        (413, "", {"content": b" " * 1_048_577}),
+        (415, "", {"headers": {"Content-Encoding": "gzip"}}),
+        (422, "", {"content": b"{1"}),
+        (422, "?nothing=known", {}),
+        (400, "?a=%ff", {}),
+        (400, "", {"headers": {"Host": ""}}),
+    ],
+)
+def test_a_get_answers_a_strange_request_as_documented(
+    client: TestClient,
+    app: FastAPI,
+    subtests: pytest.Subtests,
+    status: int,
+    query: str,
+    request_: dict[str, Any],
+) -> None:
+    # The client itself fails where the document lacks the answer.
+    for operation in operations(app):
+        if operation.method == "GET":
+            with subtests.test(operation=str(operation)):
+                response = client.request("GET", operation.url + query, **request_)
+                assert response.status_code == status
+
+
+def test_what_is_created_is_linked_with_all_that_can_be_done_with_it(
+    specimens: TestClient, specimen_app: FastAPI
+) -> None:
+    listed = {operation.spec["operationId"]: operation for operation in operations(specimen_app)}
+    links = listed["create_specimen"].spec["responses"]["201"]["links"]
+    below = [name for name, operation in listed.items() if operation.path.startswith("/specimens/")]
+    assert [link["operationId"] for link in links.values()] == below
+    for link in links.values():
+        assert link["parameters"] == {"specimen_id": "$response.body#/id"}
+    created = specimens.post("/specimens", json={"label": "a"}).json()
+    assert specimens.get(f"/specimens/{created['id']}").json() == created
+
+
+def test_no_other_answer_has_links(app: FastAPI) -> None:
+    for operation in operations(app):
+        for status, response in operation.spec["responses"].items():
+            assert ("links" in response) == (status == "201"), operation
+
+
+@pytest.mark.parametrize(
+    ("instant", "fits"),
+    [
+        ("2026-02-28T12:00:00Z", True),
+        ("2026-02-28t12:00:00.123456789z", True),
+        ("1900-01-01T00:00:00-00:30", True),
+        ("9998-12-31T23:59:59+14:00", True),
+        ("1899-12-31T23:59:59Z", False),
+        ("9999-01-01T00:00:00Z", False),
+        ("2026-02-28T12:00:00", False),
+        ("2026-02-28T12:00:60Z", False),
+        ("2026-02-28 12:00:00Z", False),
+        ("2026-02-28T12:00Z", False),
+        ("2026-02-28", False),
+        ("٢٠٢٦-02-28T12:00:00Z", False),
+    ],
+)
+def test_the_pattern_of_an_instant_fits_what_is_taken(
+    specimens: TestClient, instant: str, *, fits: bool
+) -> None:
+    response = specimens.post("/specimens", json={"label": "a", "found_at": instant})
+    assert response.status_code == (201 if fits else 422)
+    assert (re.search(TIMESTAMP_SCHEMA["pattern"], instant) is not None) == fits
