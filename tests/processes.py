@@ -81,7 +81,7 @@ def running(*arguments: str, folder: Path, **settings: str) -> Iterator[Server]:
     )
     server = Server(process, [])
     # Its children too, so that nothing waits for ever for what is never said.
-    overdue = Timer(60, os.killpg, (process.pid, signal.SIGKILL))
+    overdue = Timer(120, os.killpg, (process.pid, signal.SIGKILL))
     overdue.start()
     try:
         server.origin = server.wait_for(r"serving on (http://\S+),")[1]

@@ -32,7 +32,7 @@ def run(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedP
         check=False,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
 
 
@@ -181,7 +181,7 @@ def test_serve_answers_what_it_has_begun_before_it_ends(
     url = "sqlite:///tracker.db"
     with running("serve", *arguments, folder=tmp_path, DATABASE_URL=url) as server:
         host, port = server.origin.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with socket.create_connection((host, int(port)), timeout=120) as connection:
             answer = connection.makefile("rb")
             connection.sendall(
                 b"POST /tags HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
