@@ -1,5 +1,6 @@
 """What every table is built from: the base class, portable column types, versioned resources."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -9,14 +10,18 @@ from typing import Any, override
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     DateTime,
     Dialect,
     Integer,
     MetaData,
     SmallInteger,
+    Table,
     Text,
     TypeDecorator,
+    event,
     inspect,
+    text,
 )
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
@@ -170,3 +175,46 @@ def _nulls(model: type[Resource]) -> dict[str, None]:
         for column in attribute.columns
         if isinstance(column, Column) and column.nullable and column.default is None
     }
+
+
+def noun(model: type[Resource]) -> str:
+    """Name what the rows of a model are, as in a sentence."""
+    return re.sub("(?<!^)(?=[A-Z])", " ", model.__name__).lower()
+
+
+_POSTGRESQL = """\
+CREATE OR REPLACE FUNCTION vibetracker_touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.version := OLD.version + 1;
+    NEW.updated_at := clock_timestamp();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER tr_{table}_{column} BEFORE UPDATE OF {column} ON {table}
+FOR EACH ROW WHEN ({lost}) EXECUTE FUNCTION vibetracker_touch()
+"""
+_SQLITE = """\
+CREATE TRIGGER tr_{table}_{column} AFTER UPDATE OF {column} ON {table}
+FOR EACH ROW WHEN {lost} BEGIN
+    UPDATE {table}
+    SET version = version + 1, updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now')
+    WHERE id = NEW.id;
+END
+"""
+_LOST = """\
+OLD.{column} IS NOT NULL AND NEW.{column} IS NULL AND NEW.version = OLD.version\
+"""
+
+
+@event.listens_for(Table, "after_create")
+def _count_lost_references(table: Table, connection: Connection, **_: Any) -> None:
+    """Give a resource a new version when the row that it refers to is deleted.
+
+    The database itself then clears the column (``ondelete="SET NULL"``), whoever deletes.
+    """
+    if "version" not in table.columns:
+        return
+    for key in table.foreign_keys:
+        if key.ondelete == "SET NULL":
+            names = {"table": table.name, "column": key.parent.name}
+            trigger = _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE
+            connection.execute(text(trigger.format(lost=_LOST.format(**names), **names)))

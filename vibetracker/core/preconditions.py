@@ -11,7 +11,7 @@ from sqlalchemy.orm.interfaces import ORMOption
 from starlette.requests import Request
 
 from vibetracker.core.database import SAFE_METHODS
-from vibetracker.core.model import Resource
+from vibetracker.core.model import Resource, noun
 from vibetracker.core.problems import NotFound, PreconditionFailed
 from vibetracker.core.schema import Output
 
@@ -114,7 +114,7 @@ def _by_id(output: type[Output], model: type[Resource]) -> Select[*tuple[Any, ..
 
 
 def _not_found(model: type[Resource], resource_id: int) -> NotFound:
-    return NotFound(f"There is no {model.__name__.lower()} with id {resource_id}")
+    return NotFound(f"There is no {noun(model)} with id {resource_id}")
 
 
 def find_any[R: Resource](
