@@ -28,10 +28,11 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
-def copy_project(folder: Path) -> dict[str, str]:
+def copy_project(folder: Path, *, tests: bool = False) -> dict[str, str]:
     """Copy the package and its test fixtures; gives the change of environment that uses them.
 
-    What watches the code for changes then sees only those of the test.
+    What watches the code for changes then sees only those of the test. The features come without
+    their tests unless they are asked for.
     """
     folder.mkdir(exist_ok=True)
     for name in ("conftest.py", "pyproject.toml"):
@@ -39,9 +40,23 @@ def copy_project(folder: Path) -> dict[str, str]:
     shutil.copytree(
         ROOT / "vibetracker",
         folder / "vibetracker",
-        ignore=shutil.ignore_patterns("__pycache__", "tests"),
+        ignore=shutil.ignore_patterns("__pycache__", *([] if tests else ["tests"])),
     )
     return {"PYTHONPATH": str(folder)}
+
+
+def call(*command: str | Path, folder: Path, **changes: str) -> str:
+    """Run a command in a folder and give what it prints; fails with all it said if it fails."""
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        command,
+        cwd=folder,
+        env=environment(**changes),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @dataclass

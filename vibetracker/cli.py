@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vibetracker import __version__
+from vibetracker import __version__, develop
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -100,6 +100,7 @@ def _parser() -> ArgumentParser:
         description="Print the OpenAPI document as JSON, the same text for the same API.",
     )
     openapi.set_defaults(command=_openapi)
+    develop.add_commands(commands)
     return parser
 
 

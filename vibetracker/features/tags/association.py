@@ -22,12 +22,14 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     select,
     type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from vibetracker.core.model import Base, BigInt, utcnow
 from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
@@ -177,6 +179,29 @@ def tags_named(session: Session, names: Iterable[str], *, create: bool, at: str 
         session.execute(dialect.insert(Tag).values(rows).on_conflict_do_nothing())
         found |= _by_key(session, missing)
     return [found[key] for key in sorted(wanted)]
+
+
+def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -> None:
+    """Let a row wear the tags of these names and no other ones; missing tags are created.
+
+    Its attribute ``tag_names`` has the names then, and other ones are a new version of it. The
+    pointer of what is wrong with them begins with ``/tags``.
+    """
+    tags = tags_named(session, names, create=True, at="/tags")
+    worn = [tag.name for tag in tags]
+    if inspect(row).persistent:
+        if row.tag_names == worn:
+            return
+        row.updated_at = utcnow()
+    session.flush()
+    new = {tag.id for tag in tags}
+    is_owner = association.c.owner_id == row.id
+    old = set(session.scalars(select(association.c.tag_id).where(is_owner)))
+    session.execute(delete(association).where(is_owner, association.c.tag_id.in_(old - new)))
+    rows = [{"owner_id": row.id, "tag_id": tag_id} for tag_id in sorted(new - old)]
+    if rows:
+        session.execute(insert(association), rows)
+    set_committed_value(row, "tag_names", worn)
 
 
 def _by_key(session: Session, keys: Iterable[str]) -> dict[str, Tag]:

@@ -1,0 +1,209 @@
+"""What ``vibetracker new`` writes passes everything that the rest of the project passes."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+import vibetracker.features
+from vibetracker.cli import main
+from vibetracker.scaffold.fields import PLAIN, kinds_of
+
+from .processes import call, copy_project
+
+ONE_OF_EACH = [
+    *("title:str", "body:text?", "count:int(0..)", "weight:float?", "pinned:bool"),
+    *("due:date?", "seen_at:datetime", "mood:enum(good|bad)=good"),
+]
+WITH_LIMITS = [
+    *("code:str(3..3)", "nick:str?", """motto:str(..80)=don't "pay" $5 or \\""", "essay:text"),
+    *("remark:text(..500)=none", "rating:int(1..5)=3", "floor:int(-3..)?", "size:int"),
+    *("ratio:float(0..1)=0.5", "height:float(..3)?", "width:float", "urgent:bool=true"),
+    *("checked:bool?", "born_on:date", "sent_at:datetime?", "color:enum(red|green)?"),
+    *("shape:enum(round|square|other)", "note:str", "session:str", "data:str", "value:int?"),
+]
+
+type Files = dict[Path, bytes]
+
+
+def files(folder: Path) -> Files:
+    """Read every file of a folder but Python's caches."""
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def fields_of_features(app: FastAPI) -> list[str]:
+    """Ask for a field of each type that the features bring: their rows, and what they offer."""
+    brought = kinds_of(app.state.features).keys() - PLAIN.keys()
+    rows = brought - {feature.name for feature in app.state.features}
+    return [f"{kind}:{kind}" for kind in brought] + [f"other_{kind}:{kind}?" for kind in rows]
+
+
+@pytest.fixture
+def project(tmp_path: Path, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a copy of the project, in which a new feature is written.
+
+    The application comes first, so that what is loaded of it is not the copy.
+    """
+    assert app.state.features
+    copy_project(tmp_path, tests=True)
+    folder = tmp_path / "vibetracker" / "features"
+    monkeypatch.setattr(vibetracker.features, "__path__", [str(folder)])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def new(*arguments: str) -> int:
+    """Run ``vibetracker new`` and give its exit status."""
+    return main(["new", *arguments])
+
+
+def run_tests(project: Path, *arguments: str) -> None:
+    """Run pytest in a copy of the project."""
+    pytest_ = (sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider")
+    call(*pytest_, *arguments, folder=project, PYTHONPATH=".")
+
+
+def test_a_feature_with_every_type_of_field_passes_its_tests(project: Path, app: FastAPI) -> None:
+    fields = [*ONE_OF_EACH, *fields_of_features(app)]
+    assert set(PLAIN) <= {re.split(r"[:(?=]", field)[1] for field in fields}
+    assert new("--singular", "every_thing", "everything", *fields) == 0
+    run_tests(project, "vibetracker/features/everything")
+
+
+def test_it_is_formatted_and_free_of_lint(project: Path, app: FastAPI) -> None:
+    assert new("notes", *ONE_OF_EACH, *WITH_LIMITS, *fields_of_features(app)) == 0
+    for check in (["format", "--check"], ["check"]):
+        call(sys.executable, "-m", "ruff", *check, "--no-cache", ".", folder=project)
+
+
+@pytest.mark.slow
+def test_it_passes_all_that_the_project_does_whatever_its_fields(
+    project: Path, app: FastAPI
+) -> None:
+    folder = "vibetracker/features/notes"
+    assert new("notes", *ONE_OF_EACH, *WITH_LIMITS, *fields_of_features(app)) == 0
+    run_tests(project, folder)
+    run_tests(project, folder, "--postgres")
+    call(sys.executable, "-m", "mypy", "--cache-dir=/dev/null", folder, folder=project)
+    contracts = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    call(sys.executable, "-c", contracts, "--no-cache", folder=project, PYTHONPATH=".")
+
+
+def test_it_says_what_it_wrote_and_where_it_will_be(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(project)
+    assert new("notes") == 0
+    after = files(project)
+    folder = Path("vibetracker/features/notes")
+    assert {path for path in after if after[path] != before.get(path)} == {
+        folder / name
+        for name in (
+            *("__init__.py", "model.py", "schema.py", "router.py"),
+            *("tests/factory.py", "tests/test_notes.py"),
+        )
+    }
+    assert before.keys() < after.keys()
+    said = capsys.readouterr().out
+    assert str(folder) in said
+    assert f"pytest {folder}" in said
+    assert "http://127.0.0.1:8000/notes" in said
+
+
+def test_what_is_left_of_a_deleted_feature_is_not_in_the_way(project: Path) -> None:
+    cache = project / "vibetracker/features/notes/__pycache__/model.cpython-312.pyc"
+    cache.parent.mkdir(parents=True)
+    cache.touch()
+    assert new("notes") == 0
+    assert not cache.exists()
+
+
+REFUSED = {
+    "Notes": "a name is lower-case words",
+    "my-notes": "a name is lower-case words",
+    "../notes": "a name is lower-case words",
+    "notes_": "a name is lower-case words",
+    "n" * 31 + "s": "at most 30 characters",
+    "class": "a keyword of Python",
+    "select": "a reserved word of SQL",
+    "orders": "the singular 'order': that is a reserved word of SQL",
+    "docs": "/docs belongs to the application itself",
+    "problems": "/problems belongs to the application itself",
+    "note": "its name is a plural",
+    "sheep": "its name is a plural",
+    "lists": "the code of a feature calls something else so",
+    "--singular note note": "its name is a plural",
+    "--singular Note notes": "a name is lower-case words",
+    "--about two\nlines notes": "one line of text",
+    "notes title": "write name:type",
+    "notes :str": "a name is lower-case words",
+    "notes title:": "write name:type",
+    "notes title:string": "there is no type 'string'; there are str, text, int",
+    "notes title:str title:text": "there are two of this name",
+    "notes class:str": "a keyword of Python",
+    "notes order:int": "a reserved word of SQL",
+    "notes Title:str": "a name is lower-case words",
+    "notes id:int": "every resource has an attribute of this name",
+    "notes version:int": "every resource has an attribute of this name",
+    "notes created_at:datetime": "every resource has an attribute of this name",
+    "notes metadata:str": "every resource has an attribute of this name",
+    "notes model_config:str": "every resource has an attribute of this name",
+    "notes date:date": "the name of a type",
+    "notes cursor:str": "every list has a parameter of this name",
+    "notes due_on:date due_at:datetime": "another one has a filter 'due_after' too",
+    "notes title:str?=x": "either a default or ?",
+    "notes title:str(5..1)": "the wrong way round",
+    "notes title:str(1-5)": "low..high",
+    "notes title:str(1..20000)": "at most 10000 characters",
+    "notes title:str(..3)=long": "its default: String should have at most 3 characters",
+    "notes count:int=many": "its default 'many' is no number",
+    "notes count:int(1..3)=4": "outside of its limits",
+    "notes count:int(2..2)": "leave no choice",
+    "notes count:int(..9007199254740992)": "limits lie outside",
+    "notes weight:float=nan": "is no number",
+    "notes pinned:bool=yes": "its default is true or false",
+    "notes pinned:bool(1..2)": "takes no limits",
+    "notes due:date=today": "takes no default",
+    "notes mood:enum": "written as in enum(low|high)",
+    "notes mood:enum(good)": "written as in enum(low|high)",
+    "notes mood:enum(good|good)": "written as in enum(low|high)",
+    "notes mood:enum(good|bad)=fair": "is none of its values",
+}
+
+
+@pytest.mark.parametrize(("arguments", "reason"), REFUSED.items(), ids=REFUSED)
+def test_what_cannot_be_written_is_refused_with_the_reason(
+    arguments: str, reason: str, app: FastAPI, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written; in the folder of the project itself, so that it is seen if it is."""
+    assert app.state.features
+    (root,) = vibetracker.features.__path__
+    before = sorted(Path(root).iterdir())
+    try:
+        assert new(*arguments.split(" ")) == 2
+    finally:
+        assert sorted(Path(root).iterdir()) == before
+    assert reason in capsys.readouterr().err
+
+
+def test_the_names_of_what_is_there_are_taken(
+    app: FastAPI, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for feature in app.state.features:
+        for name in {feature.name, *feature.tables}:
+            assert new("--singular", "something", name) == 2
+            assert "of this name" in capsys.readouterr().err
+
+
+def test_the_help_explains_every_type(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        new("--help")
+    said = capsys.readouterr().out
+    for kind in PLAIN:
+        assert re.search(rf"^  {kind} ", said, re.MULTILINE)

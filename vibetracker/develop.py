@@ -1,0 +1,77 @@
+"""The command for work on features: ``new``."""
+
+from argparse import Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+NEW = """\
+Write a feature: model, schema, router with list, create, get, update and delete, factory and
+tests. It is one new folder in vibetracker/features, and nothing else changes.
+
+A field is name:type, with limits in parentheses if it has some, and then ? if it may be left out,
+or =default. Quote it, since parentheses, ? and | mean something to a shell.
+"""
+NEW_EXAMPLES = """\
+types:
+  str      one line, of 1 to 200 characters unless title:str(1..80) says otherwise
+  text     many lines, up to 10000 characters or text(..500); text? is "" when left out
+  int      a whole number: count:int, rating:int(1..5)=3
+  float    a number: weight:float(0..)
+  bool     false when left out; pinned:bool=true, or pinned:bool? which is null then
+  date     a day, as in 2030-05-01
+  datetime an instant, as in 2030-05-01T12:00:00Z
+  enum     one of several words, in the order to sort by: kind:enum(low|high)=low
+  ...      the singular of another feature's rows refers to one of them: the field owner:person
+           is the owner_id of a person; a feature may offer further types. Whatever type is
+           unknown is answered with all that there are.
+
+What has neither ? nor a default has to be given, but for bool. With ?, it is null when left out.
+
+examples:
+  vibetracker new notes
+  vibetracker new notes title:str 'body:text?' pinned:bool 'due:date?' 'mood:enum(good|bad)'
+  vibetracker new --singular person people 'name:str(1..80)' 'height:float(0..3)?'
+"""
+
+
+def add_commands(commands: "_SubParsersAction[Any]") -> None:
+    """Add the commands to those of ``vibetracker``."""
+    new = commands.add_parser(
+        "new",
+        help="write a new feature, with tests",
+        description=NEW,
+        epilog=NEW_EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    new.add_argument("name", help="the plural of what it keeps; its folder and its path")
+    new.add_argument(
+        "fields", nargs="*", metavar="field", help="default: title:str description:text?"
+    )
+    new.add_argument("--singular", help="what one row is called, where English is irregular")
+    new.add_argument("--about", help="what the feature is for, in a few words")
+    new.set_defaults(command=_new)
+
+
+def _new(options: Namespace) -> int:
+    from vibetracker.cli import UnusableError
+    from vibetracker.core.discovery import FeatureError
+    from vibetracker.scaffold import RefusedError, write
+
+    try:
+        folder = write(options.name, options.fields, singular=options.singular, about=options.about)
+    except (RefusedError, FeatureError) as error:
+        raise UnusableError(error) from None
+    place = _from_here(folder)
+    print(f"wrote {place}")
+    print(f"next: `pytest {place}`, then `vibetracker dev` serves it at")
+    print(f"      http://127.0.0.1:8000/{options.name}")
+    return 0
+
+
+def _from_here(path: Path) -> Path:
+    """Write a path as short as it can be from the current folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
