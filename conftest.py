@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import NullPool, create_engine, make_url, text
 from starlette.testclient import TestClient
 
 from vibetracker.core.app import create_app
@@ -30,10 +32,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def postgres_url() -> Iterator[str]:
     """Give the URL of a PostgreSQL database that the tests may empty."""
     if url := os.environ.get("TEST_DATABASE_URL"):
-        yield url
+        with _of_this_process(url) as own:
+            yield own
     else:
         with PostgresServer(durable=False) as server:
             yield server.url()
+
+
+@contextmanager
+def _of_this_process(url: str) -> Iterator[str]:
+    """Give processes that run tests side by side a database each, on the server of ``url``."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        yield url
+        return
+    given = make_url(url)
+    own = given.set(database=f"{given.database}_{worker}")
+    server = create_engine(
+        given.set(drivername="postgresql+psycopg2"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=NullPool,
+    )
+    name = server.dialect.identifier_preparer.quote_identifier(str(own.database))
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield own.render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="session")

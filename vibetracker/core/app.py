@@ -106,7 +106,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     gc.freeze()
     preparing = asyncio.create_task(database.prepare_when_reachable())
     yield
-    gc.unfreeze()
     preparing.cancel()
     with suppress(asyncio.CancelledError):
         await preparing
