@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
+from factory.declarations import Sequence
 from fastapi import Path, Query
 from pydantic import MISSING
 from sqlalchemy import ForeignKey, UniqueConstraint
@@ -27,6 +28,7 @@ from vibetracker.core.schema import (
     UrlId,
     UrlInt,
 )
+from vibetracker.testing import Factory
 
 CAUSE = "what only the log may tell"
 
@@ -162,6 +164,15 @@ def drop_specimen(session: SessionDep, specimen_id: SpecimenId) -> Specimen:
     find(session, Specimen, specimen_id).note = "broken"
     session.flush()
     raise RuntimeError(CAUSE)
+
+
+class SpecimenFactory(Factory[Specimen]):
+    """A specimen with a label of its own."""
+
+    class Meta:
+        model = Specimen
+
+    label = Sequence(lambda n: f"specimen {n}")  # type: ignore[no-untyped-call] # factory-boy is untyped
 
 
 FEATURE = Feature("specimens", "tests.specimens", router)

@@ -152,8 +152,8 @@ def schemas_in(schema: Any, document: Schema, seen: set[str]) -> Iterator[Schema
     """Give a schema and all that it refers to or is made of."""
     if isinstance(schema, dict):
         yield schema
-        name = str(schema.get("$ref", "")).rpartition("/")[2]
-        if name and name not in seen:
+        place, _, name = str(schema.get("$ref", "")).rpartition("/")
+        if place == "#/components/schemas" and name not in seen:
             seen.add(name)
             yield from schemas_in(document["components"]["schemas"][name], document, seen)
         for value in schema.values():

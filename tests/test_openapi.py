@@ -26,6 +26,44 @@ def objects_in(value: Any, path: str = "") -> Iterator[tuple[str, Schema]]:
             yield from objects_in(item, f"{path}/{index}")
 
 
+def test_it_says_what_it_describes(app: FastAPI) -> None:
+    document = app.openapi()
+    assert document["info"]["contact"] == {"name": "The vibetracker project"}
+    assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert document["servers"] == [{"url": "/", "description": "This service"}]
+    assert document["security"] == []
+    assert {tag["name"] for tag in document["tags"] if tag["description"]} == {
+        tag for operation in operations(app) for tag in operation.spec["tags"]
+    }
+
+
+def test_every_operation_has_a_short_name_and_summary_of_its_own(app: FastAPI) -> None:
+    specs = [operation.spec for operation in operations(app)]
+    for word, longest in (("operationId", 24), ("summary", 80)):
+        words = [spec[word] for spec in specs]
+        assert len(set(words)) == len(words)
+        assert max(map(len, words)) <= longest
+
+
+def test_the_limits_of_a_parameter_are_said_in_words(app: FastAPI) -> None:
+    for operation in operations(app):
+        for parameter in operation.spec["parameters"]:
+            schema = parameter["schema"]
+            for limits in (schema, schema.get("items", {})):
+                for keyword in ("minimum", "maximum", "maxItems", "maxLength"):
+                    assert str(limits.get(keyword, "")) in parameter["description"]
+            if "anyOf" in schema:
+                assert "RFC 3339 date or date-time" in parameter["description"]
+
+
+def test_the_kinds_of_problems_are_listed_and_explained(client: TestClient, app: FastAPI) -> None:
+    problem = app.openapi()["components"]["schemas"]["Problem"]
+    kinds = problem["properties"]["type"]["x-extensible-enum"]
+    explained = [kind["type"] for kind in client.get("/problems").json()["items"]]
+    assert "/problems/not-found" in kinds
+    assert set(kinds) <= set(explained)
+
+
 def test_every_object_has_a_name(app: FastAPI) -> None:
     document = app.openapi()
     places = [path for path, _ in objects_in(document)]

@@ -22,9 +22,10 @@ from fastapi import FastAPI
 from httpx2 import Response
 from sqlalchemy import delete, text
 
+from vibetracker.core import middleware
 from vibetracker.core.database import Database
 from vibetracker.core.model import Base
-from vibetracker.core.openapi import problems_of
+from vibetracker.core.openapi import HEADERS, problems_of
 from vibetracker.core.problems import MEDIA_TYPE
 
 
@@ -82,7 +83,7 @@ def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:
 def documented(app: FastAPI) -> Callable[[Response], None]:
     """Make a response hook that fails a test whose answer the OpenAPI document does not list.
 
-    It looks at the status, and at the type of the problem.
+    It looks at the status, at the type of the problem, and at the names of the header fields.
     """
     # What is spelled out comes before what a parameter stands for.
     paths = [
@@ -98,19 +99,28 @@ def documented(app: FastAPI) -> Callable[[Response], None]:
         if method in found and not _lists(found[method], response):
             raise AssertionError(
                 f"{found[method]['operationId']} does not document this answer: "
-                f"{response.status_code} {response.text}"
+                f"{response.status_code} {response.headers} {response.text}"
             )
 
     return check
 
 
 def _lists(operation: dict[str, Any], response: Response) -> bool:
-    if str(response.status_code) not in operation["responses"]:
+    listed = operation["responses"].get(str(response.status_code))
+    if listed is None:
+        return False
+    names = {name.lower() for name in listed["headers"]}
+    always = {name.lower() for name in listed["headers"] if HEADERS[name].get("required")}
+    if not always <= response.headers.keys() <= names | TRANSPORT:
         return False
     if response.headers.get("content-type") != MEDIA_TYPE or response.request.method == "HEAD":
         return True
     slug: str = response.json()["type"].rpartition("/")[2]
     return slug in problems_of(operation)
+
+
+TRANSPORT = {"content-length", "content-type", "connection", *map(str.lower, middleware.HEADERS)}
+"""Header fields that say nothing to the caller of one operation and not to that of another."""
 
 
 class PostgresServer:

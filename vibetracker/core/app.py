@@ -57,6 +57,7 @@ def create_app(
         version=vibetracker.__version__,
         summary="A lightweight REST API for task tracking",
         description=DESCRIPTION,
+        contact={"name": "The vibetracker project"},
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=_lifespan,
         redirect_slashes=False,

@@ -1,8 +1,10 @@
 """The OpenAPI document: what every operation shares is written into it once, from the rules."""
 
+import inspect
+import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,6 +13,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from vibetracker.core.examples import Examples
 from vibetracker.core.problems import (
     MEDIA_TYPE,
     PROBLEMS_PATH,
@@ -32,33 +35,59 @@ from vibetracker.core.problems import (
     UnsupportedMediaType,
     ValidationFailed,
 )
+from vibetracker.core.schema import LAST_YEAR
 
 REF = "#/components/schemas/{model}"
 
-ETAG = {
-    "description": 'The version of the resource, `"<version>"`; absent from a dry run.',
-    "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
+HEADERS: dict[str, dict[str, Any]] = {
+    "Accept": {
+        "description": "Media types that a body can have here.",
+        "schema": {"type": "string"},
+    },
+    "Accept-Encoding": {
+        "description": "`identity`, where the request had a `Content-Encoding`.",
+        "schema": {"type": "string", "const": "identity"},
+    },
+    "Accept-Patch": {
+        "description": "Media types that a body can have here (RFC 5789).",
+        "schema": {"type": "string"},
+    },
+    "Cache-Control": {
+        "description": "`no-cache` with an `ETag`: ask with `If-None-Match` before use.",
+        "required": True,
+        "schema": {"type": "string", "enum": ["no-cache", "no-store"]},
+    },
+    "ETag": {
+        "description": 'The version of the resource, `"<version>"`; absent from a dry run.',
+        "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
+    },
+    "Idempotency-Replayed": {
+        "description": "`true` when this is the kept answer to an earlier request with this key.",
+        "schema": {"type": "string", "const": "true"},
+    },
+    "Link": {
+        "description": 'Address of the next page, `rel="next"` (RFC 8288), while there is one.',
+        "schema": {"type": "string"},
+    },
+    "Location": {
+        "description": "Address of the new resource.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before trying again.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "X-Request-ID": {
+        "description": "The request's id: yours, or a new one.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+    },
 }
-LOCATION = {
-    "description": "Address of the new resource.",
-    "schema": {"type": "string", "format": "uri-reference"},
-}
-LINK = {
-    "description": 'Address of the next page, `rel="next"` (RFC 8288), while there is one.',
-    "schema": {"type": "string"},
-}
-REPLAYED = {
-    "description": "`true` when this is the kept answer to an earlier request with this key.",
-    "schema": {"type": "string", "const": "true"},
-}
-RETRY_AFTER = {
-    "description": "Seconds to wait before trying again.",
-    "schema": {"type": "integer", "minimum": 1},
-}
-REQUEST_ID = {
-    "description": "The request's id: yours, or a new one.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
-}
+"""The header fields of the answers, to which each answer that has them refers."""
+
+EVERYWHERE = ("Cache-Control", "X-Request-ID")
+"""The fields that every answer has."""
 
 SENT_REQUEST_ID = {
     "name": "X-Request-ID",
@@ -73,17 +102,17 @@ IF_MATCH = {
     "name": "If-Match",
     "in": "header",
     "required": False,
-    "description": "Go on only if the resource still has one of these versions (RFC 9110 13.1.1).",
+    "description": "Go on only if the resource still has one of these versions (RFC 9110 13.1.1), "
+    'such as `"3"`; `*` stands for any.',
     "schema": {"type": "string"},
-    "example": '"3"',
 }
 IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "description": "Answer 304 if the resource still has this version (RFC 9110 13.1.2).",
+    "description": "Answer 304 if the resource still has this version (RFC 9110 13.1.2), "
+    'such as `"3"`.',
     "schema": {"type": "string"},
-    "example": '"3"',
 }
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -127,29 +156,32 @@ def document(
     names_resource = "{" in route.path_format
     problems = {*raises, *ANYWHERE}
     parameters: list[dict[str, Any]] = []
-    headers: dict[str, Any] = {}
+    headers: list[str] = []
+    route.summary = re.split(r"[:;.]", route.description, maxsplit=1)[0]
     if names_resource:
         problems.add(NotFound)
     if verb == "GET":
         if transaction and route.path_format.endswith("}"):
             parameters.append(IF_NONE_MATCH)
-            headers["ETag"] = ETAG
-            route.responses[304] = {"description": "Unchanged", "headers": {"ETag": ETAG}}
+            headers.append("ETag")
+            route.responses[304] = {"description": "Unchanged", "headers": _headers("ETag")}
     else:
         problems.add(CrossOrigin)
         if transaction:
             _document_write(route, verb, parameters, headers, problems)
     success = route.status_code or 200
     if success == 201:
-        headers["Location"] = LOCATION
+        headers.append("Location")
         route.responses[200] = {
             "description": "What would have been created (dry run)",
             "content": {"application/json": {"schema": _answer_schema(route)}},
+            "headers": _headers(),
         }
-    if _is_page(route):
-        headers["Link"] = LINK
-    route.responses.setdefault(success, {}).update({"headers": headers} if headers else {})
-    _describe_problems(route, problems)
+    if "next_cursor" in _fields(route):
+        headers.append("Link")
+    answer = "Done." if success == 204 else _first_paragraph(route.response_model)
+    route.responses[success] = {"description": answer, "headers": _headers(*headers)}
+    _describe_problems(route, verb, problems)
     parameters.append(SENT_REQUEST_ID)
     extra = route.openapi_extra or {}
     route.openapi_extra = {**extra, "parameters": [*extra.get("parameters", []), *parameters]}
@@ -159,7 +191,7 @@ def _document_write(
     route: APIRoute,
     verb: str,
     parameters: list[dict[str, Any]],
-    headers: dict[str, Any],
+    headers: list[str],
     problems: set[type[Problem]],
 ) -> None:
     parameters.append(DRY_RUN)
@@ -167,29 +199,38 @@ def _document_write(
     if "{" in route.path_format:
         parameters.append(IF_MATCH)
         problems.add(PreconditionFailed)
-    if route.status_code != 204:
-        headers["ETag"] = ETAG
+    if "version" in _fields(route):
+        headers.append("ETag")
     if verb == "POST":
         parameters.append(IDEMPOTENCY_KEY)
         problems |= {InFlight, KeyReused}
-        headers["Idempotency-Replayed"] = REPLAYED
+        headers.append("Idempotency-Replayed")
+
+
+def _headers(*names: str) -> dict[str, dict[str, str]]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, *EVERYWHERE)}
 
 
 def _answer_schema(route: APIRoute) -> dict[str, str]:
     return {"$ref": REF.format(model=route.response_model.__name__)}
 
 
-def _is_page(route: APIRoute) -> bool:
-    fields = getattr(route.response_model, "model_fields", {})
-    return "next_cursor" in fields
+def _fields(route: APIRoute) -> Collection[str]:
+    fields: dict[str, object] = getattr(route.response_model, "model_fields", {})
+    return fields
 
 
-def _describe_problems(route: APIRoute, problems: Iterable[type[Problem]]) -> None:
+def _first_paragraph(documented: type) -> str:
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+
+
+def _describe_problems(route: APIRoute, verb: str, problems: Iterable[type[Problem]]) -> None:
     by_status: defaultdict[int, list[type[Problem]]] = defaultdict(list)
     for problem in sorted(problems, key=lambda problem: problem.slug):
         by_status[problem.status].append(problem)
     for status, kinds in sorted(by_status.items()):
-        response: dict[str, Any] = {
+        headers = {name for kind in kinds for name in _headers_of(kind, verb)}
+        route.responses[int(status)] = {
             "description": "; ".join(kind.title for kind in kinds),
             "content": {
                 MEDIA_TYPE: {
@@ -197,26 +238,36 @@ def _describe_problems(route: APIRoute, problems: Iterable[type[Problem]]) -> No
                     "examples": {kind.slug: _example(route, kind) for kind in kinds},
                 }
             },
+            "headers": _headers(*sorted(headers)),
         }
-        if any(kind in {Unavailable, InFlight} for kind in kinds):
-            response["headers"] = {"Retry-After": RETRY_AFTER}
-        if PreconditionFailed in kinds:
-            response["headers"] = {"ETag": ETAG}
-        route.responses[int(status)] = response
+
+
+def _headers_of(problem: type[Problem], verb: str) -> tuple[str, ...]:
+    if problem in {Unavailable, InFlight}:
+        return ("Retry-After",)
+    if problem is PreconditionFailed:
+        return ("ETag",)
+    if problem is UnsupportedMediaType:
+        accepted = {"PATCH": ("Accept-Patch",), "GET": ()}.get(verb, ("Accept",))
+        return (*accepted, "Accept-Encoding")
+    return ()
 
 
 def _example(route: APIRoute, kind: type[Problem]) -> dict[str, Any]:
-    return {
-        "summary": kind.title,
-        "value": {
-            "type": f"{PROBLEMS_PATH}/{kind.slug}",
-            "title": kind.title,
-            "status": kind.status.value,
-            "detail": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
-            "instance": route.path_format,
-            "request_id": "2f1c6b1e",
-        },
+    value: dict[str, Any] = {
+        "type": f"{PROBLEMS_PATH}/{kind.slug}",
+        "title": kind.title,
+        "status": kind.status.value,
+        "detail": _first_paragraph(kind),
+        "instance": route.path_format,
+        "request_id": "2f1c6b1e",
     }
+    if kind is ValidationFailed:
+        detail = "Unknown parameter; nothing that is sent is ignored"
+        value["errors"] = [
+            {"parameter": "colour", "code": "extra_forbidden", "detail": detail},
+        ]
+    return {"summary": kind.title, "value": value}
 
 
 def problems_of(operation: dict[str, Any]) -> set[str]:
@@ -237,6 +288,7 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
         description=app.description,
         routes=app.routes,
         tags=tags,
+        contact=app.contact,
         license_info=app.license_info,
         servers=[{"url": "/", "description": "This service"}],
     )
@@ -245,8 +297,7 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
         [(ProblemRead, "serialization"), (FaultRead, "serialization")],
         ref_template=REF,
     )
-    for definition in shared["$defs"].values():
-        schemas[definition["title"]] = _renamed(definition)
+    schemas |= shared["$defs"]
     document["security"] = []
     for context in iter_route_contexts(app.routes):
         query = getattr(context.original_route, "query", None)
@@ -254,16 +305,56 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
             verb = next(iter(context.methods or ()))
             operation = document["paths"][context.path_format][verb.lower()]
             operation["parameters"] = [*_parameters(model, schemas), *operation["parameters"]]
-    for path in document["paths"].values():
-        for verb, operation in path.items():
-            for parameter in operation["parameters"]:
-                _drop_null(parameter["schema"])
-            if verb == "patch":
-                _take_merge_patch(operation)
-            for response in operation["responses"].values():
-                response.setdefault("headers", {})["X-Request-ID"] = REQUEST_ID
+    document = _called_by_title(document)
+    schemas = document["components"]["schemas"]
+    for schema in schemas.values():
+        _tidy(schema)
+    operations = [item for path in document["paths"].values() for item in path.items()]
+    for verb, operation in operations:
+        for parameter in operation["parameters"]:
+            _tidy_parameter(parameter)
+        if verb == "patch":
+            _take_merge_patch(operation)
+    _give_examples(operations, schemas)
+    slugs = {slug for _, operation in operations for slug in problems_of(operation)}
+    kinds = [f"{PROBLEMS_PATH}/{slug}" for slug in sorted(slugs)]
+    # No enum: a client has to live with the problem that a later feature brings.
+    schemas["Problem"]["properties"]["type"]["x-extensible-enum"] = kinds
+    used = {
+        name
+        for _, operation in operations
+        for response in operation["responses"].values()
+        for name in response["headers"]
+    }
+    document["components"]["headers"] = {name: HEADERS[name] for name in sorted(used)}
     _link(document["paths"])
     return document
+
+
+def _give_examples(
+    operations: Iterable[tuple[str, dict[str, Any]]], schemas: dict[str, Any]
+) -> None:
+    """Give each body and each parameter of a path an example, alike within a feature."""
+    makers: defaultdict[str, Examples] = defaultdict(lambda: Examples(schemas))
+    bodies = [
+        (makers[operation["tags"][0]], content)
+        for _, operation in operations
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+    ]
+    for examples, content in bodies:
+        examples.learn(content["schema"])
+    for _, operation in operations:
+        examples = makers[operation["tags"][0]]
+        bodies += [
+            (examples, response["content"]["application/json"])
+            for response in operation["responses"].values()
+            if "application/json" in response.get("content", ())
+        ]
+        for parameter in operation["parameters"]:
+            if parameter["in"] == "path":
+                parameter["example"] = examples.of(parameter["schema"])
+    for examples, content in bodies:
+        content["example"] = examples.of(content["schema"])
 
 
 def _take_merge_patch(operation: dict[str, Any]) -> None:
@@ -299,29 +390,85 @@ def _parameters(model: type[BaseModel], schemas: dict[str, Any]) -> list[dict[st
             "name": name,
             "in": "query",
             "required": name in schema.get("required", ()),
-            "description": field.pop("description", ""),
+            "description": field.get("description"),
             "schema": field,
         }
         for name, field in schema["properties"].items()
     ]
 
 
-def _renamed(schema: Any) -> Any:
-    if isinstance(schema, dict):
-        return {
-            key: REF.format(model=value.rsplit("/", 1)[1].removesuffix("Read"))
-            if key == "$ref"
-            else _renamed(value)
-            for key, value in schema.items()
-        }
-    return [_renamed(item) for item in schema] if isinstance(schema, list) else schema
+def _called_by_title(document: dict[str, Any]) -> dict[str, Any]:
+    """Call each schema by its title, such as ``TaskPage``, where no other one has the same."""
+    schemas = document["components"]["schemas"]
+    titles = Counter(schema.get("title") for schema in schemas.values())
+    names = {
+        name: title
+        for name, schema in schemas.items()
+        if titles[title := schema.get("title", name)] == 1 and title not in schemas
+    }
+    refs = {REF.format(model=old): REF.format(model=new) for old, new in names.items()}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                return {**value, "$ref": refs.get(value["$ref"], value["$ref"])}
+            return {key: renamed(member) for key, member in value.items()}
+        return [renamed(item) for item in value] if isinstance(value, list) else value
+
+    result: dict[str, Any] = renamed(document)
+    result["components"]["schemas"] = {
+        names.get(name, name): schema for name, schema in result["components"]["schemas"].items()
+    }
+    return result
 
 
-def _drop_null(schema: dict[str, Any]) -> None:
-    """Leave out the null that means absence: a parameter in a URL cannot be null."""
+def _tidy(schema: dict[str, Any]) -> None:
+    """Leave out the titles that repeat a name, and the fractions of whole bounds."""
+    for name, member in schema.get("properties", {}).items():
+        if member.get("title", "").capitalize() == _words(name):
+            del member["title"]
+    for keyword in ("minimum", "maximum"):
+        if keyword in schema and schema[keyword] == int(schema[keyword]):
+            schema[keyword] = int(schema[keyword])
+    items = [schema["items"]] if "items" in schema else []
+    for member in (*schema.get("properties", {}).values(), *schema.get("anyOf", ()), *items):
+        _tidy(member)
+
+
+def _tidy_parameter(parameter: dict[str, Any]) -> None:
+    """Say the limits in words too, and leave out what a parameter says outside its schema.
+
+    The null that means absence goes with it: a parameter in a URL cannot be null.
+    """
+    schema = parameter["schema"]
     if schema.get("default", ...) is None:
         del schema["default"]
     choices = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
     if len(choices) == 1:
         del schema["anyOf"]
         schema.update(choices[0])
+    for keyword in ("title", "description"):
+        schema.pop(keyword, None)
+    meaning = parameter.get("description") or f"{_words(parameter['name'])}."
+    parameter["description"] = " ".join([meaning, *_limits(schema)])
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _limits(schema: dict[str, Any]) -> Iterator[str]:
+    if schema.get("type") == "array":
+        most = f" up to {schema['maxItems']} times" if "maxItems" in schema else ""
+        yield f"Repeat it{most} for more than one."
+        schema = schema["items"]
+    if "maximum" in schema:
+        yield f"{schema['minimum']} to {schema['maximum']}."
+    if "maxLength" in schema:
+        yield f"At most {schema['maxLength']} characters."
+    if formats := [
+        choice["format"] for choice in schema.get("anyOf", [schema]) if "format" in choice
+    ]:
+        yield f"An RFC 3339 {' or '.join(formats)} of the years 1900 to {LAST_YEAR}."
+    if "default" in schema and schema["type"] != "array":
+        yield f"By default {json.dumps(schema['default'])}."

@@ -17,10 +17,15 @@ router = Router(PROBLEMS_PATH, description="What the problem types of error resp
 class ProblemTypeRead(Output):
     """A kind of problem, explained."""
 
-    type: str = Field(description="As in the `type` of an error response.")
-    title: str
-    status: int
-    description: str = Field(description="What it means and what to do, in Markdown.")
+    type: str = Field(
+        description="As in the `type` of an error response.",
+        examples=[f"{PROBLEMS_PATH}/not-found"],
+    )
+    title: str = Field(examples=[NotFound.title])
+    status: int = Field(examples=[NotFound.status.value])
+    description: str = Field(
+        description="What it means and what to do, in Markdown.", examples=[NotFound.__doc__]
+    )
 
 
 class ProblemTypes(Output):
@@ -46,7 +51,9 @@ def list_problem_types() -> ProblemTypes:
 
 @router.get("/{slug}")
 def get_problem_type(
-    slug: Annotated[str, Path(description="The last part of the problem's `type`.")],
+    slug: Annotated[
+        str, Path(description="The last part of the problem's `type`.", examples=[NotFound.slug])
+    ],
 ) -> ProblemTypeRead:
     """Explain one problem type."""
     if slug not in Problem.types:

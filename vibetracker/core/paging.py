@@ -36,6 +36,12 @@ class Page[T](Output):
         MISSING, description="How many there are on all pages; only with `include_total=true`."
     )
 
+    @classmethod
+    @override
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """Name the page of ``TaskRead`` ``TaskPage``, since its name is that of its schema."""
+        return f"{params[0].__name__.removesuffix('Read')}Page"
+
 
 @dataclass(frozen=True)
 class Rows:

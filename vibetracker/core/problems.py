@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, NotRequired, TypedDict
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import MISSING, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -36,11 +36,12 @@ class FaultRead(BaseModel):
 
     model_config = ConfigDict(title="Fault")
 
-    pointer: str | None = Field(
-        None, description="RFC 6901 pointer into the request body; the empty string is all of it."
+    pointer: str | MISSING = Field(
+        MISSING,
+        description="RFC 6901 pointer into the request body; the empty string is all of it.",
     )
-    parameter: str | None = Field(None, description="Name of the path or query parameter.")
-    header: str | None = Field(None, description="Name of the header field.")
+    parameter: str | MISSING = Field(MISSING, description="Name of the path or query parameter.")
+    header: str | MISSING = Field(MISSING, description="Name of the header field.")
     code: str = Field(description="Stable, machine-readable name of the rule.")
     detail: str = Field(description="What is wrong and what is expected, for people.")
 
@@ -50,14 +51,18 @@ class ProblemRead(BaseModel):
 
     model_config = ConfigDict(title="Problem", extra="allow")
 
-    type: str = Field(description="What kind of problem; answers GET with an explanation.")
+    type: str = Field(
+        description="What kind of problem, out of those that `GET /problems` explains. Others may "
+        "be added.",
+        json_schema_extra={"format": "uri-reference"},
+    )
     title: str = Field(description="The kind of problem in a few words, the same every time.")
     status: int = Field(description="The HTTP status code.")
     detail: str = Field(description="What happened this time, for people.")
     instance: str = Field(description="Path of the request.")
     request_id: str = Field(description="Value of `X-Request-ID`; finds the request in the logs.")
-    errors: list[FaultRead] | None = Field(
-        None, description="Every broken rule; on validation errors only."
+    errors: list[FaultRead] | MISSING = Field(
+        MISSING, description="Every broken rule; on validation errors only."
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from vibetracker.core.schema import Output
 
@@ -10,12 +10,18 @@ from vibetracker.core.schema import Output
 class Liveness(Output):
     """The process serves."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     status: Literal["ok"] = "ok"
 
 
 class Health(Output):
     """The service can do its work, and what was checked to say so."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     status: Literal["ok"] = "ok"
-    version: str = Field(description="Version of the service.")
-    checks: dict[str, Literal["ok"]] = Field(description="Each part that was checked.")
+    version: str = Field(description="Version of the service.", examples=["0.1.0"])
+    checks: dict[str, Literal["ok"]] = Field(
+        description="Each part that was checked.", examples=[{"database": "ok"}]
+    )

@@ -51,6 +51,7 @@ class TagMerge(Input):
         min_length=1,
         max_length=100,
         description="Tags that end, and whose wearers then wear the target. Not the target.",
+        examples=[[2, 3]],
         json_schema_extra={"uniqueItems": True},
     )
 

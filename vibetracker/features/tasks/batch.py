@@ -86,13 +86,26 @@ type Operation = Annotated[
 class Batch(Input):
     """Operations in the order in which they happen."""
 
-    operations: list[Operation] = Field(min_length=1, max_length=100)
+    operations: list[Operation] = Field(
+        min_length=1,
+        max_length=100,
+        examples=[
+            [
+                {"op": "create", "ref": "trip", "data": {"title": "Trip"}},
+                {"op": "create", "data": {"title": "Pack", "parent_ref": "trip"}},
+                {"op": "update", "id": 1, "data": {"status": "done"}},
+                {"op": "delete", "id": 2},
+            ]
+        ],
+    )
 
 
 class OperationResult(Output):
     """What one operation did."""
 
-    status: int = Field(description="The status that the operation alone would have had.")
+    status: int = Field(
+        description="The status that the operation alone would have had.", examples=[201]
+    )
     id: int
     task: TaskRead | MISSING = Field(MISSING, description="The task after it; not for a delete.")
 

@@ -17,7 +17,11 @@ Description = Annotated[str, Prose(50_000), Field(description="Markdown.")]
 Status = Annotated[StatusEnum, Field(strict=False)]
 Priority = Annotated[PriorityEnum, Field(strict=False)]
 DueOn = Annotated[
-    CalendarDate, Field(description="The day at whose end the task is due; not with `due_at`.")
+    CalendarDate,
+    Field(
+        description="The day at whose end the task is due; not with `due_at`.",
+        examples=["2026-03-01"],
+    ),
 ]
 DueAt = Annotated[
     Timestamp, Field(description="The instant at which the task is due; not with `due_on`.")
@@ -69,7 +73,12 @@ PLACES = ("before_id", "after_id", "to")
 class TaskMove(Input):
     """Where to put a task among its siblings; exactly one of the first three."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [it]} for it in PLACES]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": [it]} for it in PLACES],
+            "examples": [{"to": "first"}],
+        }
+    )
 
     before_id: Annotated[Id, Field(description="The sibling to stand in front of.")] | MISSING = (
         MISSING
@@ -114,7 +123,8 @@ class TaskRead(Output):
     parent_id: int | None
     tags: list[str] = Field(validation_alias="tag_names", description="Sorted, ignoring case.")
     position: str = Field(
-        description="Sorts the task among its siblings, by code point; opaque otherwise."
+        description="Sorts the task among its siblings, by code point; opaque otherwise.",
+        examples=["800000000000"],
     )
     started_at: datetime | None = Field(description="When it was first in progress.")
     completed_at: datetime | None

@@ -1,0 +1,115 @@
+"""Each example of the OpenAPI document is true: it fits its schema, and works when it is sent."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from openapi_schema_validator import OAS31Validator
+from starlette.testclient import TestClient
+
+from vibetracker.core.database import Database
+from vibetracker.testing import Factory, empty
+
+from .operations import Documented, Schema, operations
+
+
+def faults(value: Any, schema: Schema, document: Schema) -> list[str]:
+    """Tell what is wrong with a value by its schema."""
+    validator = OAS31Validator({"allOf": [schema], "components": document["components"]})
+    return [error.message for error in validator.iter_errors(value)]
+
+
+def examples_in(part: Any, path: str = "") -> Iterator[tuple[str, Any, Schema]]:
+    """Give each example with its place in the document and its schema."""
+    if isinstance(part, list):
+        for index, item in enumerate(part):
+            yield from examples_in(item, f"{path}/{index}")
+    elif isinstance(part, dict):
+        if "schema" in part:
+            named = {name: shown["value"] for name, shown in part.get("examples", {}).items()}
+            given = {"": part["example"]} if "example" in part else named
+            for name, value in given.items():
+                yield f"{path} {name}", value, part["schema"]
+        elif isinstance(part.get("examples"), list):
+            for value in part["examples"]:
+                yield path, value, part
+        for name, member in part.items():
+            if name not in {"example", "examples"} or path.endswith("/properties"):
+                yield from examples_in(member, f"{path}/{name}")
+
+
+def test_every_example_fits_its_schema(app: FastAPI, specimen_app: FastAPI) -> None:
+    for document in (app.openapi(), specimen_app.openapi()):
+        for path, value, schema in examples_in(document):
+            assert not faults(value, schema, document), path
+
+
+def test_every_body_and_every_place_in_a_path_has_an_example(
+    app: FastAPI, specimen_app: FastAPI
+) -> None:
+    for operation in [*operations(app), *operations(specimen_app)]:
+        spec = operation.spec
+        bodies = [spec.get("requestBody", {}), *spec["responses"].values()]
+        for content in (shown for body in bodies for shown in body.get("content", {}).values()):
+            assert content.keys() & {"example", "examples"}, operation
+        for parameter in spec["parameters"]:
+            assert ("example" in parameter) == (parameter["in"] == "path"), operation
+
+
+def populate(app: FastAPI, database: Database) -> None:
+    """Make three rows with each factory of the features, whose ids begin with 1."""
+    empty(database)
+    packages = tuple(feature.package for feature in app.state.features)
+    for package in packages:
+        with suppress(ModuleNotFoundError):
+            import_module(f"{package}.tests.factory")
+    for factory in Factory.__subclasses__():
+        if factory.__module__.startswith(packages):
+            factory.create_batch(3)
+
+
+def send(client: TestClient, operation: Documented) -> None:
+    """Send an operation's examples; its answers have to be successes that it documents."""
+    url = operation.path
+    for parameter in operation.spec["parameters"]:
+        if parameter["in"] == "path":
+            url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+    contents = operation.spec.get("requestBody", {}).get("content", {"": {}})
+    for media_type, content in contents.items():
+        response = client.request(
+            operation.method,
+            url,
+            content=json.dumps(content["example"]) if content else None,
+            headers={"Content-Type": media_type} if content else {},
+        )
+        assert response.is_success, response.text
+        if response.content:
+            shown = operation.spec["responses"][str(response.status_code)]["content"]
+            schema = shown["application/json"]["schema"]
+            assert not faults(response.json(), schema, operation.document)
+
+
+def test_every_example_of_a_request_works(
+    client: TestClient, app: FastAPI, database: Database, subtests: pytest.Subtests
+) -> None:
+    for operation in operations(app):
+        with subtests.test(operation=str(operation)):
+            populate(app, database)
+            send(client, operation)
+
+
+def test_so_do_those_that_a_feature_without_any_gets(
+    specimens: TestClient,
+    specimen_app: FastAPI,
+    database: Database,
+    subtests: pytest.Subtests,
+) -> None:
+    for operation in operations(specimen_app):
+        with subtests.test(operation=str(operation)):
+            populate(specimen_app, database)
+            if operation.spec["operationId"] != "drop_specimen":
+                send(specimens, operation)

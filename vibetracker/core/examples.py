@@ -1,0 +1,82 @@
+"""Examples for the OpenAPI document, made of the schemas that they are examples of."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+type Schema = dict[str, Any]
+
+STRINGS = {"date": "2026-03-01", "date-time": "2026-03-01T09:00:00Z"}
+"""What stands for a string with a format."""
+
+
+class Examples:
+    """Makes examples of the schemas of a document.
+
+    A value is the first of its schema's ``examples``, else the one that a property of the same
+    name is ``known`` to have, else its default or the plainest that fits. An object has the
+    members that are required and those that have examples. What a pattern forbids needs an
+    example of its own.
+    """
+
+    def __init__(self, schemas: Mapping[str, Schema]) -> None:
+        self.schemas = schemas
+        self.known: dict[str, Any] = {}
+
+    def learn(self, schema: Schema) -> None:
+        """Keep the examples and defaults of an object's properties for others of their names."""
+        for name, member in self._resolve(schema).get("properties", {}).items():
+            example = next(self._explicit(member), member.get("default"))
+            if example is not None:
+                self.known.setdefault(name, example)
+
+    def of(self, schema: Schema, name: str = "") -> Any:
+        """Make an example of a schema; ``name`` is that of the property that has it."""
+        schema = self._resolve(schema)
+        for example in self._explicit(schema):
+            return example
+        if name in self.known:
+            return self.known[name]
+        for keyword in ("const", "default"):
+            if keyword in schema:
+                return schema[keyword]
+        if "enum" in schema:
+            return schema["enum"][0]
+        if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+            nullable = {"type": "null"} in alternatives
+            return None if nullable else self.of(alternatives[0], name)
+        return self._plainest(schema, name)
+
+    def _plainest(self, schema: Schema, name: str) -> Any:
+        match schema.get("type"):
+            case "object":
+                return self._object(schema)
+            case "array":
+                return [self.of(schema["items"])]
+            case "boolean":
+                return False
+            case "integer" | "number":
+                return schema.get("minimum", 1)
+            case "string":
+                text = name.replace("_", " ").capitalize()[: schema.get("maxLength")]
+                return STRINGS.get(schema.get("format", ""), text)
+        return None
+
+    def _object(self, schema: Schema) -> dict[str, Any]:
+        properties = schema.get("properties", {})
+        shown = [
+            name
+            for name, member in properties.items()
+            if name in schema.get("required", ()) or any(self._explicit(member))
+        ]
+        return {name: self.of(properties[name], name) for name in shown or list(properties)[:1]}
+
+    def _explicit(self, schema: Schema) -> Iterator[Any]:
+        schema = self._resolve(schema)
+        yield from schema.get("examples", ())
+        for alternative in schema.get("anyOf", ()):
+            yield from self._explicit(alternative)
+
+    def _resolve(self, schema: Schema) -> Schema:
+        if "$ref" in schema:
+            return {**self.schemas[schema["$ref"].rpartition("/")[2]], **schema}
+        return schema
