@@ -104,7 +104,7 @@ def test_what_its_commands_refer_to_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"vibetracker (dev|serve|openapi|new|check)\b", README)))
+    "command", sorted(set(re.findall(r"vibetracker (dev|serve|seed|openapi|new|check)\b", README)))
 )
 def test_the_commands_that_it_names_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

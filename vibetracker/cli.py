@@ -1,4 +1,4 @@
-"""The command ``vibetracker``: serves the API, for work on it or for good, and prints its document.
+"""The command ``vibetracker``: serves the API, for work on it or for good, and what goes with it.
 
 What a command needs is imported when it runs: ``--help`` answers at once, and the process that
 watches over ``dev`` loads no application of its own.
@@ -34,11 +34,12 @@ DEV_DEFAULTS = {
     "database_url": "sqlite:///vibetracker.db",
     "allowed_hosts": "localhost,127.0.0.1,[::1]",
 }
-"""The settings of ``dev`` where neither the environment nor ``.env`` says otherwise."""
+"""The settings of ``dev`` and ``seed`` where the environment and ``.env`` say nothing else."""
 
 EXAMPLES = """\
 examples:
   vibetracker dev                       work on it: SQLite, http://127.0.0.1:8000, reload
+  vibetracker seed --count 5000         fill the database with demo data
   vibetracker serve --workers 4         serve the database that DATABASE_URL names
   vibetracker openapi > openapi.json    keep the API's description
 
@@ -94,6 +95,31 @@ def _parser() -> ArgumentParser:
     serve.add_argument("--workers", type=_count, default=1, help="processes; default: %(default)s")
     serve.set_defaults(command=_serve)
 
+    seed = commands.add_parser(
+        "seed",
+        help="fill the database with demo data",
+        description="Fill the database with demo data of every feature that has some, by the rules "
+        "that requests keep. A database that has rows already is refused. Without a DATABASE_URL "
+        "it is the SQLite file vibetracker.db of the current folder, as for dev. The same seed "
+        "makes the same data, its dates counted from today.",
+        epilog="examples:\n"
+        "  vibetracker seed                      1000 tasks, and what goes with them\n"
+        "  vibetracker seed --count 50000        more of everything\n"
+        "  vibetracker seed --seed 7 --append    other data, beside what is there\n",
+        formatter_class=layout,
+    )
+    seed.add_argument(
+        "--count",
+        type=_count,
+        default=1000,
+        help="rows per feature, where it has so many; default: %(default)s",
+    )
+    seed.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    seed.add_argument(
+        "--append", action="store_true", help="add to what the database has, and remove nothing"
+    )
+    seed.set_defaults(command=_seed)
+
     openapi = commands.add_parser(
         "openapi",
         help="print the OpenAPI document",
@@ -130,9 +156,7 @@ def _serve_in_child(config: "Config", sockets: Sequence[socket.socket]) -> None:
     from uvicorn import Server
 
     try:
-        settings = _settings()
-        for name in DEV_DEFAULTS.keys() - settings.model_fields_set:
-            os.environ[name.upper()] = DEV_DEFAULTS[name]
+        settings = _dev_settings()
         _check_database(_application())
     except UnusableError as error:
         sys.exit(_refuse(error))
@@ -158,6 +182,37 @@ def _serve(options: Namespace) -> int:
         Multiprocess(config, [listener]).run()
     else:
         Server(config).run([listener])
+    return 0
+
+
+def _seed(options: Namespace) -> int:
+    _dev_settings()
+    app = _application()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from vibetracker import seed
+    from vibetracker.core.database import Database, reason
+    from vibetracker.core.discovery import FeatureError
+
+    _check_database(app)
+    database: Database = app.state.database
+    url = database.engine.url
+    try:
+        demos = seed.demos(app.state.features)
+        taken = seed.filled(database, demos)
+        if taken and not options.append:
+            raise UnusableError(
+                f"the database {url.database} has rows in {', '.join(taken)} already; name another "
+                "one in DATABASE_URL, or add to it with --append"
+            )
+        for line in seed.seed(database, demos, count=options.count, seed=options.seed):
+            print(line)
+    except FeatureError as error:
+        raise UnusableError(error) from None
+    except SQLAlchemyError as error:
+        raise UnusableError(f"the database {url.database}: {reason(error)}") from None
+    finally:
+        database.dispose()
     return 0
 
 
@@ -189,6 +244,14 @@ def _settings() -> "Settings":
         raise UnusableError("; ".join(faults)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UnusableError(f".env cannot be read: {error}") from None
+
+
+def _dev_settings() -> "Settings":
+    """Give the settings as they are set, and fill in those of ``dev`` for what is not."""
+    settings = _settings()
+    for name in DEV_DEFAULTS.keys() - settings.model_fields_set:
+        os.environ[name.upper()] = DEV_DEFAULTS[name]
+    return settings
 
 
 def _application() -> "FastAPI":

@@ -148,8 +148,9 @@ class Resource(Base):
     version: Mapped[int] = mapped_column(BigInt, sort_order=3)
 
     def __init__(self, **values: object) -> None:
-        # First, since a value may have others derived from it.
-        super().__init__(**_nulls(type(self)))
+        # First, since a value may have others derived from it; past the events of each attribute,
+        # which would take longer than all the rest.
+        vars(self).update(_nulls(type(self)))
         super().__init__(**values)
 
     @declared_attr.directive

@@ -98,7 +98,7 @@ class TaskChanges:
         """Make a task, last among its siblings."""
         now = self.clock.now
         fields = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
-        task = Task(**data.model_dump(include=fields), created_at=now)
+        task = Task(**data.model_dump(include=fields, exclude_none=True), created_at=now)
         if data.completed_at and data.status is not Status.DONE:
             raise invalid("Only with the status done", code="not_done", pointer="/completed_at")
         task.enter(data.status, data.completed_at or now)

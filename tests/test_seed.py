@@ -1,0 +1,88 @@
+"""Demo data: what every feature that has some keeps to."""
+
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any, override
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from vibetracker import seed
+from vibetracker.core.database import Database
+from vibetracker.core.model import Base
+from vibetracker.testing import empty
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def rows(database: Database) -> dict[str, list[dict[str, Any]]]:
+    with database.session(write=False) as session:
+        return {
+            table.name: [
+                dict(row)
+                for row in session.execute(select(table).order_by(*table.primary_key)).mappings()
+            ]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def fill(database: Database, app: FastAPI, number: int) -> list[str]:
+    demos = seed.demos(app.state.features)
+    return list(seed.seed(database, demos, count=250, seed=number, now=NOW))
+
+
+def test_the_same_seed_makes_the_same_rows(app: FastAPI, database: Database) -> None:
+    fill(database, app, 7)
+    first = rows(database)
+    empty(database)
+    fill(database, app, 7)
+    assert rows(database) == first
+    empty(database)
+    fill(database, app, 8)
+    assert rows(database) != first
+
+
+def test_tables_that_have_rows_are_told(app: FastAPI, database: Database) -> None:
+    demos = seed.demos(app.state.features)
+    assert seed.filled(database, demos) == []
+    fill(database, app, 7)
+    with_demo = {name for demo in demos for name in demo.feature.tables}
+    assert set(seed.filled(database, demos)) == with_demo
+
+
+def test_demo_data_is_added_to_what_is_there(
+    app: FastAPI, database: Database, client: TestClient
+) -> None:
+    made = client.post("/tags", json={"name": "HOME"})
+    fill(database, app, 7)
+    fill(database, app, 7)
+    assert client.get("/tags/1").json() == made.json()
+    assert client.get("/tags", params={"q": "home", "include_total": True}).json()["total"] == 1
+    tasks = client.get("/tasks", params={"deleted": "include", "include_total": True})
+    assert tasks.json()["total"] == 500
+
+
+class Terminal(StringIO):
+    """A stream that says it is a terminal."""
+
+    @override
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal(), StringIO()])
+def test_progress_is_drawn_on_terminals_alone(stream: StringIO) -> None:
+    progress = seed.Progress("notes", 4, stream)
+    progress.advance(1)
+    progress.advance(2)
+    drawn = stream.getvalue()
+    assert progress.end().startswith("notes: 3 in ")
+    if stream.isatty():
+        assert drawn.split("\r")[1:] == [
+            f"notes [{'#' * 10}{'.' * 30}] 1/4",
+            f"notes [{'#' * 30}{'.' * 10}] 3/4",
+        ]
+    else:
+        assert stream.getvalue() == ""

@@ -1,0 +1,174 @@
+"""Demo data: a year of tasks, the older ones mostly done."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import batched
+from random import Random
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from .calendar import DAY, Clock
+from .changes import TaskChanges, lock_tree
+from .model import Priority, Status, Task
+from .schema import TaskCreate
+
+PORTION = 1000
+"""Tasks of one transaction."""
+YEAR = 365 * DAY
+PARTS = 15
+"""Subtasks of a project."""
+UTC = ZoneInfo("UTC")
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of life: its tag, what is done there, and to what."""
+
+    tag: str
+    verbs: Sequence[str]
+    objects: Sequence[str]
+
+
+def _area(tag: str, verbs: str, objects: str) -> Area:
+    return Area(tag, verbs.split(", "), objects.split(", "))
+
+
+AREAS = [
+    _area(
+        "home",
+        "Clean, Repair, Paint, Replace, Measure, Sort out",
+        "the kitchen shelf, the bathroom sink, the bedroom window, the cellar "
+        "light, the hall cupboard, the balcony door, the washing machine, the "
+        "bookcase",
+    ),
+    _area(
+        "garden",
+        "Water, Plant, Cut back, Move, Order, Feed",
+        "the tomatoes, the hedge, the roses, the apple tree, the herbs, the tulips",
+    ),
+    _area(
+        "work",
+        "Draft, Review, Present, Send round, Rewrite, Discuss, Plan",
+        "the quarterly report, the budget, the release notes, the hiring plan, the "
+        "contract with the supplier, the survey, the roadmap, the backup schedule, "
+        "the onboarding guide, the customer visit, the incident review",
+    ),
+    _area(
+        "money",
+        "Pay, Check, File, Dispute, Cancel, Renew",
+        "the electricity bill, the insurance, the tax return, the phone contract, "
+        "the rent statement, the train pass, the plumber's invoice",
+    ),
+    _area(
+        "health",
+        "Book, Move, Prepare for, Ask about",
+        "the dentist's appointment, the eye test, the vaccination, the physiotherapy",
+    ),
+    _area(
+        "travel",
+        "Book, Compare, Pack for, Ask friends about, Plan",
+        "the weekend in Ghent, the train to Vienna, the hut in the Alps, the ferry "
+        "to Gotland, the cycling tour along the Loire",
+    ),
+    _area(
+        "reading",
+        "Read, Return, Lend out, Write notes on",
+        "the novel from the library, the history of maps, the cookbook, the essays, "
+        "the book on birds, the biography",
+    ),
+    _area(
+        "bicycle",
+        "Clean, Oil, Replace, Order, Adjust",
+        "the chain, the brake pads, the rear tyre, the gear cable, the lights",
+    ),
+]
+# As often as they come here.
+CONTEXTS = [*[()] * 6, ("errand",), ("phone",), ("quick",), ("waiting",), ("phone", "quick")]
+PRIORITIES = [
+    *[Priority.NONE] * 10,
+    *[Priority.LOW] * 3,
+    *[Priority.MEDIUM] * 4,
+    *[Priority.HIGH] * 2,
+    Priority.URGENT,
+]
+DESCRIPTIONS = [
+    *[""] * 9,
+    "It has been on the list for too long.",
+    "Ask **before** buying anything; there may be one in the cellar.",
+    "See the notes of last time, and keep the receipt.",
+    "The neighbours have done this already and can help.",
+    "Not urgent, but other things wait for it.",
+    "- [x] Find out what is needed\n- [ ] Get it\n- [ ] Tell the others",
+    "- [ ] Ask for two offers\n- [ ] Choose one",
+]
+
+
+def fill(session: Session, random: Random, count: int, now: datetime) -> Iterator[int]:
+    """Make ``count`` tasks of the year before ``now``, by the rules of ``POST /tasks/batch``.
+
+    Each is created as if it had been sent at an instant of that year.
+    """
+    for numbers in batched(range(count), PORTION):
+        moments = [now - YEAR * (1 - (number + random.random()) / count) for number in numbers]
+        projects = len(numbers) // 333
+        changes = TaskChanges(session, Clock(UTC, now))
+        lock_tree(session)
+        roots = [_create(changes, random, moment, now) for moment in moments[PARTS * projects :]]
+        changes.flush()
+        for parent in random.sample(roots, projects):
+            age = now - parent.created_at
+            for _ in range(PARTS):
+                _create(changes, random, parent.created_at + random.random() * age, now, parent)
+        changes.flush()
+        changes.clock = Clock(UTC, now)
+        for task in random.sample(roots, projects // 2):
+            changes.trash(task)
+        yield len(numbers)
+
+
+def _create(
+    changes: TaskChanges,
+    random: Random,
+    moment: datetime,
+    now: datetime,
+    parent: Task | None = None,
+) -> Task:
+    area = random.choice(AREAS)
+    status, completed_at = _progress(random, now - moment, moment)
+    due_on = due_at = start_at = None
+    kind = random.random()
+    if kind < 0.5:
+        due = moment + DAY * random.randrange(1, 40)
+        if kind < 0.35:
+            due_on = due.date()
+        else:
+            due_at = due.replace(hour=random.randrange(8, 19), minute=0, second=0, microsecond=0)
+        if kind < 0.1:
+            start_at = moment + DAY / 2
+    changes.clock = Clock(UTC, moment)
+    return changes.create(
+        TaskCreate(
+            title=f"{random.choice(area.verbs)} {random.choice(area.objects)}",
+            description=random.choice(DESCRIPTIONS),
+            status=status,
+            priority=random.choice(PRIORITIES),
+            due_on=due_on,
+            due_at=due_at,
+            start_at=start_at,
+            parent_id=parent.id if parent else None,
+            tags=[area.tag, *random.choice(CONTEXTS)],
+            completed_at=completed_at,
+        )
+    )
+
+
+def _progress(random: Random, age: timedelta, moment: datetime) -> tuple[Status, datetime | None]:
+    """Tell how far a task of this age is, and when it was done."""
+    chance = random.random()
+    if chance < 0.9 * min(1, age / (60 * DAY)):
+        return Status.DONE, moment + min(age, random.expovariate(1 / 7) * DAY)
+    if chance > 0.97:
+        return Status.CANCELLED, None
+    return (Status.IN_PROGRESS if chance > 0.9 else Status.TODO), None

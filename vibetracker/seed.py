@@ -1,0 +1,129 @@
+"""Fills a database with demo data: each feature's own, by the rules that its requests keep.
+
+A feature that has demo data has a module ``demo`` with a function ``fill``, a ``Fill``.
+"""
+
+import gc
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.util import find_spec
+from random import Random
+from typing import Protocol, TextIO
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vibetracker.core.database import Database
+from vibetracker.core.discovery import Feature, FeatureError, in_order
+from vibetracker.core.model import Base
+
+BAR = 40
+"""Columns of the progress bar."""
+
+
+class Fill(Protocol):
+    """Writes the demo rows of one feature."""
+
+    def __call__(
+        self, session: Session, random: Random, count: int, now: datetime
+    ) -> Iterator[int]:
+        """Write at most ``count`` rows in portions, and yield how many each portion had.
+
+        What is written is committed then, and the session forgets it. What is made depends on
+        the arguments alone.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demo data that a feature offers."""
+
+    feature: Feature
+    fill: Fill
+
+
+def demos(features: Sequence[Feature]) -> list[Demo]:
+    """Find the demo data of the features, each behind those that it needs."""
+    by_name = {feature.name: feature for feature in features}
+    needs = {feature.name: feature.needs for feature in features}
+    found = []
+    for feature in map(by_name.__getitem__, in_order(needs)):
+        module = f"{feature.package}.demo"
+        if find_spec(module) is None:
+            continue
+        fill = getattr(import_module(module), "fill", None)
+        if not callable(fill):
+            mend = "write `def fill(session, random, count, now)`, which yields row counts"
+            raise FeatureError(feature.name, "demo.py has no function `fill`", mend)
+        found.append(Demo(feature, fill))
+    return found
+
+
+def filled(database: Database, demos: Sequence[Demo]) -> list[str]:
+    """Name the tables that have rows already, of the features that have demo data."""
+    with database.session(write=False) as session:
+        return [
+            name
+            for demo in demos
+            for name in demo.feature.tables
+            if session.execute(select(Base.metadata.tables[name]).limit(1)).first() is not None
+        ]
+
+
+def seed(
+    database: Database,
+    demos: Sequence[Demo],
+    *,
+    count: int,
+    seed: int,
+    now: datetime | None = None,
+) -> Iterator[str]:
+    """Write the demo data of the features, and tell of each what has been written.
+
+    The same ``seed`` and ``count`` make the same rows on the same day, the one of ``now`` in UTC.
+    """
+    today = (now or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
+    # What exists by now need not be looked at again by every collection to come.
+    gc.freeze()
+    for demo in demos:
+        name = demo.feature.name
+        # By the feature's name too, so that the data of one does not depend on the others.
+        random = Random(f"{seed} {name}")  # noqa: S311 - demo data is no secret
+        progress = Progress(name, count, sys.stderr)
+        with database.session(write=True) as session:
+            for rows in demo.fill(session, random, count, today):
+                session.commit()
+                session.expunge_all()
+                progress.advance(rows)
+        yield progress.end()
+
+
+class Progress:
+    """Shows on a terminal how much is done; elsewhere it only counts."""
+
+    def __init__(self, name: str, total: int, stream: TextIO) -> None:
+        self.name = name
+        self.total = total
+        self.stream = stream
+        self.done = 0
+        self.started = time.perf_counter()
+
+    def advance(self, rows: int) -> None:
+        """Count rows, and redraw the bar."""
+        self.done += rows
+        if self.stream.isatty():
+            bar = "#" * (BAR * self.done // self.total)
+            line = f"{self.name} [{bar:.<{BAR}}] {self.done}/{self.total}"
+            print(f"\r{line}", end="", file=self.stream, flush=True)
+
+    def end(self) -> str:
+        """Clear the bar, and say in a line what was done."""
+        seconds = time.perf_counter() - self.started
+        if self.stream.isatty():
+            print("\r\x1b[K", end="", file=self.stream, flush=True)
+        return f"{self.name}: {self.done} in {seconds:.1f} s, {self.done / seconds:.0f} per second"
