@@ -36,6 +36,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=40s --retries=3 \
     CMD ["python", "-c", "import http.client; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status >= 500)"]
 
-# Exec form, so that SIGTERM reaches uvicorn; the drain is bounded, because half-sent bodies would hold it open for ever.
-# The application writes the access log itself.
-CMD ["uvicorn", "vibetracker.main:app", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "8", "--no-access-log", "--no-server-header"]
+# Exec form, so that SIGTERM reaches the server.
+CMD ["vibetracker", "serve", "--host", "0.0.0.0", "--port", "8000"]

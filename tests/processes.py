@@ -1,17 +1,22 @@
-"""Runs the installed command ``vibetracker`` in processes of its own."""
+"""Runs the installed command in processes of its own, and its server in a thread of this one."""
 
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
 
+from starlette.types import ASGIApp
+from uvicorn import Server as Uvicorn
+
+from vibetracker.cli import server_config
 from vibetracker.core.config import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -105,3 +110,18 @@ def running(*arguments: str, folder: Path, **settings: str) -> Iterator[Server]:
         if process.poll() is None:
             server.stop()
         overdue.cancel()
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[tuple[int, Uvicorn]]:
+    """Serve an application of this process as the command does; gives the port and the server."""
+    server = Uvicorn(server_config(app))
+    # A listening socket keeps who comes early waiting, so that nobody has to ask for a start.
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield listening.getsockname()[1], server
+        finally:
+            server.should_exit = True
+            thread.join()

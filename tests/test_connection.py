@@ -4,15 +4,14 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection, HTTPResponse
-from threading import Thread
 from typing import Any
 
 import pytest
-import uvicorn
 
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 
+from .processes import serving
 from .specimens import FEATURE
 
 BODY_TIMEOUT = 0.3
@@ -27,14 +26,8 @@ def port() -> Iterator[int]:
         database_url="sqlite://", body_timeout=BODY_TIMEOUT, max_body_size=LIMIT, _env_file=None
     )
     app = create_app(settings, features=[FEATURE])
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", lifespan="on"))
-    # A listening socket keeps who comes early waiting, so that nobody has to ask for a start.
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+    with serving(app) as (port, _):
+        yield port
 
 
 @pytest.fixture

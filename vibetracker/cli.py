@@ -20,6 +20,7 @@ from vibetracker import __version__, develop
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
     from uvicorn import Config
 
     from vibetracker.core.config import Settings
@@ -145,7 +146,7 @@ def _count(text: str) -> int:
 def _dev(options: Namespace) -> int:
     from vibetracker.reload import Reloader
 
-    config, listener = _server_config(), _listen(LOOPBACK, options.port)
+    config, listener = server_config(), _listen(LOOPBACK, options.port)
     reloader = Reloader(config, target=partial(_serve_in_child, config), sockets=[listener])
     reloader.run()
     return reloader.failure
@@ -175,7 +176,7 @@ def _serve(options: Namespace) -> int:
     _check_database(app)
     if options.workers > 1 and app.state.database.in_memory:
         raise UnusableError("a database in memory belongs to one process; leave --workers at 1")
-    config = _server_config(workers=options.workers)
+    config = server_config(workers=options.workers)
     listener = _listen(options.host, options.port)
     _announce(listener)
     if options.workers > 1:
@@ -287,12 +288,17 @@ def _check_database(app: "FastAPI") -> None:
         database.dispose()
 
 
-def _server_config(*, workers: int = 1) -> "Config":
+def server_config(app: "ASGIApp | str" = "vibetracker.main:app", *, workers: int = 1) -> "Config":
+    """Give the server's options, the same wherever this application is served."""
     from uvicorn import Config
 
     return Config(
-        "vibetracker.main:app",
+        app,
         workers=workers,
+        # By name: the process that watches over others loads nothing of it.
+        http="vibetracker.core.protocol:BoundedProtocol",
+        # A connection that became a websocket would be in no bounds, and nothing here serves one.
+        ws="none",
         # The application configures the log, that of access as well.
         log_config=None,
         server_header=False,

@@ -148,7 +148,7 @@ class MethodNotAllowed(Problem):
 
 
 class RequestTimeout(Problem):
-    """The body did not arrive in full within the time the service waits for one."""
+    """The request did not arrive in full within the time the service waits for one."""
 
     slug = "request-timeout"
     title = "The request took too long to arrive"
@@ -199,6 +199,14 @@ class ContentTooLarge(Problem):
     slug = "content-too-large"
     title = "The body is too large"
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class HeadTooLarge(Problem):
+    """The first line and the header fields of the request are larger than the service accepts."""
+
+    slug = "head-too-large"
+    title = "The head of the request is too large"
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
 class UnsupportedMediaType(Problem):

@@ -1,0 +1,264 @@
+"""Slow and hostile clients on real sockets: what a connection may send, hold and leave unread."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from http.client import HTTPResponse
+
+import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn import Server
+
+from vibetracker.core import protocol
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+
+from .processes import serving
+from .specimens import FEATURE
+
+PATIENCE = 0.3
+LARGE = 16 * 1024 * 1024
+"""Bytes of an answer, more than the buffers of the system take."""
+MOST_CONNECTIONS = 20
+MOST_UNREAD = 3 * LARGE
+LARGE_GET = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
+GET = b"GET /specimens HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /specimens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[int, Server]]:
+    """Serve an application that also gives a large answer, to clients it is impatient with."""
+    specimens = create_app(Settings(database_url="sqlite://", _env_file=None), features=[FEATURE])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path") != "/large":
+            await specimens(scope, receive, send)
+            return
+        length = (b"content-length", str(LARGE).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": bytes(LARGE)})
+
+    with pytest.MonkeyPatch.context() as patch, serving(app) as served:
+        patch.setattr(protocol, "PATIENCE", PATIENCE)
+        patch.setattr(protocol, "MAX_CONNECTIONS", MOST_CONNECTIONS)
+        patch.setattr(protocol, "MAX_UNREAD", MOST_UNREAD)
+        yield served
+
+
+@pytest.fixture
+def port(served: tuple[int, Server]) -> int:
+    """Give the port of that server."""
+    return served[0]
+
+
+@pytest.fixture
+def server(served: tuple[int, Server]) -> Server:
+    """Give that server, on which no connection of an earlier test is left."""
+    _, server = served
+    wait_until(lambda: not server.server_state.connections, "the connections have ended")
+    server.server_state.total_requests = 0
+    return server
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Give what closes connections after the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[socket.socket]:
+    """Give a connection."""
+    with connect(port) as client:
+        yield client
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def send(client: socket.socket, data: bytes) -> None:
+    """Send as much as the server takes before it closes."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        client.sendall(data)
+
+
+def rest_of(client: socket.socket) -> bytes:
+    """Read until the server closes."""
+    received = bytearray()
+    with suppress(ConnectionResetError):
+        while part := client.recv(65_536):
+            received += part
+    return bytes(received)
+
+
+def refusal(client: socket.socket) -> tuple[int, str]:
+    """Read the problem that closes a connection; gives its status and type."""
+    response = HTTPResponse(client)
+    response.begin()
+    problem = json.loads(response.read())
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["connection"] == "close"
+    assert response.headers["x-request-id"] == problem["request_id"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    # In order, and not by a reset, which can take the answer with it.
+    assert client.recv(1) == b""
+    return response.status, problem["type"]
+
+
+def is_served(port: int) -> bool:
+    with connect(port) as client:
+        client.sendall(GET + b"Connection: close\r\n\r\n")
+        return rest_of(client).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET + b"X-Long: " + b"a" * 70_000 + b"\r\n\r\n",
+        GET + b"X: a\r\n" * 20_000 + b"\r\n",
+        b"GET /specimens?q=" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        GET + b"X-Endless: " + b"a" * 500_000,
+        GET + b"a" * 500_000,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX-Endless: " + b"a" * 500_000,
+    ],
+    ids=["one field", "many fields", "address", "endless value", "endless name", "trailer"],
+)
+def test_a_head_has_a_largest_size(client: socket.socket, head: bytes) -> None:
+    send(client, head)
+    assert refusal(client) == (431, "/problems/head-too-large")
+
+
+def test_a_head_that_is_large_is_read(client: socket.socket) -> None:
+    client.sendall(GET + b"Connection: close\r\nCookie: " + b"a" * 60_000 + b"\r\n\r\n")
+    assert rest_of(client).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        GET + b"a b: c\r\n\r\n",
+        POST + b"Content-Length: x\r\n\r\n",
+        POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_problem(client: socket.socket, data: bytes) -> None:
+    client.sendall(data)
+    assert refusal(client) == (400, "/problems/malformed-request")
+
+
+@pytest.mark.parametrize("begun", [b"G", GET, GET + b"X: "])
+def test_a_head_that_does_not_come_is_given_up(client: socket.socket, begun: bytes) -> None:
+    client.sendall(begun)
+    assert refusal(client) == (408, "/problems/request-timeout")
+
+
+def test_a_head_that_comes_in_drops_has_no_more_time(client: socket.socket) -> None:
+    client.sendall(GET + b"X: ")
+    client.settimeout(PATIENCE / 8)
+    answer = b""
+    for _ in range(80):
+        client.sendall(b"a")
+        with suppress(TimeoutError):
+            answer = client.recv(4096)
+            break
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_says_nothing_is_let_go_in_silence(client: socket.socket) -> None:
+    assert rest_of(client) == b""
+
+
+def test_what_comes_behind_a_refused_body_has_an_end(client: socket.socket) -> None:
+    client.sendall(POST + b"Content-Length: 1000000000000\r\n\r\n")
+    with pytest.raises(ConnectionError):
+        client.sendall(bytes(2**31))
+
+
+@pytest.mark.parametrize(("requests", "answers"), [(20, 20), (5000, 21)])
+def test_so_many_requests_may_wait_for_the_answers_before_them(
+    client: socket.socket, requests: int, answers: int
+) -> None:
+    send(client, GET + b"\r\n" + (GET + b"\r\n") * (requests - 1))
+    if requests == answers:
+        send(client, GET + b"Connection: close\r\n\r\n")
+        answers += 1
+    assert rest_of(client).count(b"HTTP/1.1 200 ") == answers
+
+
+def test_an_offer_to_upgrade_is_not_taken_up(client: socket.socket) -> None:
+    client.sendall(GET + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n")
+    answer = rest_of(client)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer
+
+
+def test_a_field_behind_the_body_is_none_of_the_head(client: socket.socket) -> None:
+    client.sendall(
+        POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b'11\r\n{"label": "abcd"}\r\n0\r\nIdempotency-Key: \xff\r\n\r\n'
+    )
+    answer = rest_of(client)
+    assert answer.startswith(b"HTTP/1.1 201 "), answer
+
+
+def test_the_longest_idle_makes_room_for_another(
+    port: int, server: Server, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "PATIENCE", 600)
+    clients = []
+    for _ in range(MOST_CONNECTIONS + 5):
+        clients.append(stack.enter_context(connect(port)))
+        assert is_served(port)
+    for client in clients[:5]:
+        assert rest_of(client) == b""
+    assert len(server.server_state.connections) <= MOST_CONNECTIONS
+    clients[-1].sendall(GET + b"Connection: close\r\n\r\n")
+    assert rest_of(clients[-1]).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_answer_that_is_not_read_is_given_up(
+    client: socket.socket, port: int, server: Server
+) -> None:
+    client.sendall(LARGE_GET)
+    client.recv(1, socket.MSG_PEEK)
+    wait_until(lambda: not server.server_state.connections, "the connection is gone")
+    assert is_served(port)
+    assert len(rest_of(client)) < LARGE
+
+
+def test_an_answer_that_is_read_arrives(client: socket.socket) -> None:
+    client.sendall(LARGE_GET)
+    response = HTTPResponse(client)
+    response.begin()
+    assert len(response.read()) == LARGE
+
+
+def test_all_answers_that_are_not_read_have_a_largest_size(
+    port: int, server: Server, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "PATIENCE", 600)
+    clients = [stack.enter_context(connect(port)) for _ in range(8)]
+    for client in clients:
+        client.sendall(LARGE_GET)
+        # One after the other: which of two is idle the longer shall be known.
+        client.recv(1, socket.MSG_PEEK)
+    wait_until(lambda: server.server_state.total_requests >= 8, "all have been answered")
+    unread = sum(c.transport.get_write_buffer_size() for c in server.server_state.connections)
+    assert LARGE < unread <= MOST_UNREAD
+    assert len(rest_of(clients[0])) < LARGE
+    assert is_served(port)

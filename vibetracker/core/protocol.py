@@ -1,0 +1,220 @@
+"""A client's connection, in bounds that keep slow and hostile clients from the others."""
+
+import asyncio
+import logging
+import resource
+from collections import deque
+from typing import cast, override
+from uuid import uuid4
+
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from vibetracker.core.logging import current_request_id
+from vibetracker.core.middleware import HEADERS
+from vibetracker.core.problems import (
+    HeadTooLarge,
+    MalformedRequest,
+    Problem,
+    RequestTimeout,
+    render,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_HEAD = 65_536
+"""Bytes of a request's first line and header fields."""
+MAX_PIPELINED = 20
+"""Requests that may wait on one connection for the answer to the one before them."""
+MAX_CONNECTIONS = 1000
+"""Connections of one worker; a further one takes the place of that which is idle the longest."""
+OWN_FILES = 100
+"""Open files of a worker that are no connections of clients."""
+MAX_UNREAD = 128 * 1024 * 1024
+"""Bytes of answers that all clients of a worker together may leave unread."""
+PATIENCE = 10
+"""Seconds that a client has to send a whole head, and to read ``LEAST_READ`` of an answer."""
+LEAST_READ = 32_768
+"""Bytes; also, the rest of an answer if that is less."""
+LINGER = 2
+"""Seconds for which a refused client may go on sending; closed at once, it misses its answer."""
+DROPPED = cast("list[tuple[bytes, bytes]]", deque(maxlen=0))
+"""In the place of header fields: is appended to, and keeps nothing."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's connection of a client, where uvicorn bounds neither size nor time.
+
+    Its other implementation, ``h11``, bounds the size of heads and nothing else, and takes longer.
+    """
+
+    idle_since = 0.0
+    """The loop's time at the last answer, or at the connection where there was none yet."""
+    _came = 0
+    """Bytes that came last."""
+    _held = 0
+    """Bytes that may still be kept by the parser, which has no bounds of its own."""
+    _refusal: Problem | None = None
+    _is_refused = False
+    _unread: int | None = None
+    """What the last look found unread of the answer that is on its way."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether no request is under way."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether the next request has been waited for long enough."""
+        return self.is_idle and self.loop.time() - self.idle_since >= PATIENCE
+
+    @property
+    def _is_in_head(self) -> bool:
+        return isinstance(self.headers, list)
+
+    @property
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    @property
+    def unread(self) -> int:
+        """Give the bytes of answers that the client has left unread."""
+        return self.transport.get_write_buffer_size()
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        super().connection_made(transport)
+        self.idle_since = self.loop.time()
+        self._look = self.loop.call_later(PATIENCE, self._look_after)
+        if len(self.connections) > _max_connections():
+            next(c for c in self._longest_idle_first() if c.is_idle).drop()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._look.cancel()
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        self._came = len(data)
+        self._held += self._came
+        super().data_received(data)
+        if self._held > MAX_HEAD:
+            self._refuse(_too_large())
+
+    @override
+    def on_headers_complete(self) -> None:
+        if max(self._held, self._came) > MAX_HEAD < self._head_size:
+            self._refusal = _too_large()
+        elif len(self.pipeline) >= MAX_PIPELINED:
+            self._refusal = MalformedRequest("Wait for the answers")
+        if self._refusal is not None:
+            raise ValueError(self._refusal.detail)  # reaches send_400_response
+        super().on_headers_complete()
+        self._held = 0
+        if self.parser.should_upgrade():
+            # The parser reads nothing behind it, though the offer is not taken up (RFC 9110 7.8).
+            self.cycle.keep_alive = False
+        # Fields behind the body would join those of the head, any number of them (RFC 9110 6.5).
+        self.headers = DROPPED
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._held = 0
+        super().on_body(body)
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.idle_since = self.loop.time()
+        self._unread = None
+        if self.unread:
+            self._bound_unread()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread = None
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refusal or MalformedRequest("This is no HTTP request"))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Read nothing more, and say why unless the answer to another request comes first."""
+        self._is_refused = True
+        if self.is_idle:
+            if not self._is_in_head or self.transport.is_closing():
+                self.transport.close()
+                return
+        elif self.pipeline or self.cycle.response_started or not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            return
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        request_id = uuid4().hex
+        token = current_request_id.set(request_id)
+        logger.info("refused: %s", problem.detail)
+        current_request_id.reset(token)
+        response = render(problem, {"path": "", "state": {"request_id": request_id}})
+        fields = [
+            *self.server_state.default_headers,
+            *response.raw_headers,
+            *((name.lower().encode(), value.encode()) for name, value in HEADERS.items()),
+            (b"x-request-id", request_id.encode()),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+        ]
+        head = STATUS_LINE[problem.status] + b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(head + b"\r\n" + bytes(response.body))
+        self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.abort)
+
+    def _look_after(self) -> None:
+        """Let go of a client that does not bring a request, or does not take an answer."""
+        unread = self.unread
+        if unread and self._unread is not None and unread > self._unread - LEAST_READ:
+            self.drop()
+        elif not (self._is_refused or unread) and self.is_late:
+            self._refuse(RequestTimeout(f"The head did not arrive within {PATIENCE} s"))
+        self._unread = unread or None
+        self._look = self.loop.call_later(PATIENCE, self._look_after)
+
+    def _longest_idle_first(self) -> list["BoundedProtocol"]:
+        connections = cast("set[BoundedProtocol]", self.connections)
+        return sorted(connections, key=lambda connection: connection.idle_since)
+
+    def _bound_unread(self) -> None:
+        unread = sum(connection.unread for connection in self._longest_idle_first())
+        for connection in self._longest_idle_first():
+            if unread <= MAX_UNREAD:
+                break
+            unread -= connection.unread
+            if connection.unread:
+                connection.drop()
+
+    def drop(self) -> None:
+        """Close at once."""
+        # Chosen once only: the loop tells a little later that it is gone.
+        self.connections.discard(self)
+        self.transport.abort()
+
+
+def _too_large() -> HeadTooLarge:
+    return HeadTooLarge(f"The first line and the header fields have at most {MAX_HEAD} bytes")
+
+
+def _max_connections() -> int:
+    """Leave files for everything else: without a free one, nobody can connect any more."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, limit - OWN_FILES))
