@@ -93,8 +93,10 @@ def test_the_feature_that_it_adds_works(tmp_path: Path) -> None:
 
 
 def test_what_its_commands_refer_to_exists() -> None:
-    for path in ("compose.yml", "Dockerfile", ".env.example", "benchmarks/__main__.py"):
+    for path in ("compose.yml", "Dockerfile", ".env.example"):
         assert (ROOT / path).is_file()
+    for module in re.findall(r"python -m ((?!venv)[\w.]+)", README):
+        assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
     for path in re.findall(r"pytest (vibetracker/features/(?!notes)\w+)", README):
         assert (ROOT / path).is_dir()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

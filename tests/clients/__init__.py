@@ -1,0 +1,1 @@
+"""Holds the OpenAPI document to its linters, and the service to clients generated from it."""

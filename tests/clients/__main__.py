@@ -1,0 +1,82 @@
+"""``python -m tests.clients``: lint the document, and talk through clients made of it.
+
+The clients of Python come from the ``dev`` extra; what comes from npm needs Node.js, and is
+installed into a temporary folder in the versions of ``package.json``.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from httpx2 import get
+
+from tests.processes import running
+
+HERE = Path(__file__).parent
+PROGRAMS = Path(sys.executable).parent
+
+
+def run(folder: Path, *command: str) -> None:
+    """Run a step; ``CalledProcessError`` when it fails."""
+    sys.stdout.write(f"==> {' '.join(command)}\n")
+    sys.stdout.flush()
+    path = os.pathsep.join([str(PROGRAMS), str(folder / "node_modules/.bin"), os.environ["PATH"]])
+    quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    subprocess.run(  # noqa: S603 - our own arguments
+        command, cwd=folder, env=os.environ | quiet | {"PATH": path}, check=True
+    )
+
+
+def talk_in_python(folder: Path, origin: str) -> None:
+    """Generate the client with openapi-python-client, check its types, and use it."""
+    generate = ("generate", "--path=openapi.json", "--output-path=.", "--overwrite")
+    run(folder, "openapi-python-client", *generate, "--fail-on-warning")
+    run(folder, "mypy", "--strict", "vibetracker_client", "conversation.py")
+    run(folder, sys.executable, "conversation.py", origin)
+
+
+def lint(folder: Path) -> None:
+    """Lint the document; a warning fails."""
+    spectral = ("--ruleset=spectral.yaml", "--fail-severity=hint")
+    run(folder, "spectral", "lint", "openapi.json", *spectral)
+    run(folder, "redocly", "lint", "openapi.json", "--extends=recommended-strict")
+
+
+def talk_in_typescript(folder: Path, origin: str) -> None:
+    """Generate types with openapi-typescript, check them, and use them with openapi-fetch."""
+    # What has a default may be left out of a request.
+    optional = "--default-non-nullable=false"
+    run(folder, "openapi-typescript", "openapi.json", "--output=api.ts", optional)
+    run(folder, "tsc")
+    run(folder, "node", "conversation.js", origin)
+
+
+def main() -> int:
+    """Give the exit status."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in HERE.iterdir():
+            if file.is_file() and not file.name.startswith("__"):
+                shutil.copy(file, folder)
+        database = f"sqlite:///{folder}/tracker.db"
+        with running("serve", folder=folder, DATABASE_URL=database) as server:
+            (folder / "openapi.json").write_bytes(get(f"{server.origin}/openapi.json").content)
+            try:
+                talk_in_python(folder, server.origin)
+                if shutil.which("npm") is None:
+                    sys.stdout.write("skipped: linters and TypeScript, since there is no npm\n")
+                    return 0
+                plain = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+                run(folder, "npm", "install", "--loglevel=error", *plain)
+                lint(folder)
+                talk_in_typescript(folder, server.origin)
+            except subprocess.CalledProcessError as error:
+                return error.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
