@@ -20,12 +20,13 @@ IN_MEMORY = "sqlite://"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that chooses the database."""
+    """Add the options that choose the database, and where pictures go."""
     parser.addoption(
         "--postgres",
         action="store_true",
         help="run on PostgreSQL: the one TEST_DATABASE_URL names, or an embedded PostgreSQL 16",
     )
+    parser.addoption("--screenshots", help="keep what a browser shows in this folder")
 
 
 @pytest.fixture(scope="session")
