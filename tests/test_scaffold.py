@@ -11,7 +11,7 @@ import vibetracker.features
 from vibetracker.cli import main
 from vibetracker.scaffold.fields import PLAIN, kinds_of
 
-from .processes import call, copy_project
+from .processes import COMMAND, call, copy_project
 
 ONE_OF_EACH = [
     *("title:str", "body:text?", "count:int(0..)", "weight:float?", "pinned:bool"),
@@ -93,6 +93,7 @@ def test_it_passes_all_that_the_project_does_whatever_its_fields(
     call(sys.executable, "-m", "mypy", "--cache-dir=/dev/null", folder, folder=project)
     contracts = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     call(sys.executable, "-c", contracts, "--no-cache", folder=project, PYTHONPATH=".")
+    call(COMMAND, "check", folder=project, PYTHONPATH=".")
 
 
 def test_it_says_what_it_wrote_and_where_it_will_be(

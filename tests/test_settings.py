@@ -16,6 +16,8 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database, reason
 
+from .specimens import FEATURE
+
 ROOT = Path(__file__).parents[1]
 PASSWORD = "hunter2-b4ttery"  # noqa: S105 - the secret that must not show
 
@@ -48,8 +50,8 @@ def test_every_spelling_of_postgresql_means_psycopg2(scheme: str) -> None:
 
 @pytest.mark.parametrize("url", ["sqlite:///tracker.db", "sqlite://"])
 def test_sqlite_works(url: str) -> None:
-    with TestClient(create_app(Settings(database_url=url))) as client:
-        assert client.post("/tags", json={"name": "home"}).status_code == 201
+    with TestClient(create_app(Settings(database_url=url), [FEATURE])) as client:
+        assert client.post("/specimens", json={"label": "home"}).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,8 @@ def test_neither_repr_nor_log_tells_the_password(
     database = Database(settings)
     with pytest.raises(OperationalError) as caught:
         database.prepare()
-    with TestClient(create_app(settings)) as client:
-        assert client.get("/health").status_code == 503
+    with TestClient(create_app(settings, [FEATURE])) as client:
+        assert client.get("/specimens").status_code == 503
     shown = [repr(settings), str(settings), repr(database.engine), reason(caught.value)]
     assert PASSWORD not in "\n".join([*shown, str(caught.value), caplog.text])
     assert "not reachable" in caplog.text or "not ready" in caplog.text
@@ -121,8 +123,8 @@ def test_an_unknown_time_zone_is_refused() -> None:
 def test_host_names_are_compared_whatever_their_case(host: str) -> None:
     settings = Settings(database_url="sqlite://", allowed_hosts=["Api.example.org", "[::1]"])
     client = TestClient(create_app(settings))
-    assert client.get("/health/live", headers={"Host": host}).status_code == 200
-    assert client.get("/health/live", headers={"Host": "example.org"}).status_code == 400
+    assert client.get("/problems", headers={"Host": host}).status_code == 200
+    assert client.get("/problems", headers={"Host": "example.org"}).status_code == 400
 
 
 def documented(default: object) -> str:

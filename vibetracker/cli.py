@@ -127,7 +127,7 @@ def _parser() -> ArgumentParser:
         description="Print the OpenAPI document as JSON, the same text for the same API.",
     )
     openapi.set_defaults(command=_openapi)
-    develop.add_commands(commands)
+    develop.add_commands(commands, _application)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The command for work on features: ``new``."""
+"""The commands for work on features: ``new``, ``check`` and ``features``."""
 
 from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+    from collections.abc import Callable, Iterable
+
+    from fastapi import FastAPI
+
+    from vibetracker.core.discovery import Feature
 
 NEW = """\
 Write a feature: model, schema, router with list, create, get, update and delete, factory and
@@ -37,8 +42,8 @@ examples:
 """
 
 
-def add_commands(commands: "_SubParsersAction[Any]") -> None:
-    """Add the commands to those of ``vibetracker``."""
+def add_commands(commands: "_SubParsersAction[Any]", load: "Callable[[], FastAPI]") -> None:
+    """Add the commands to those of ``vibetracker``; ``load`` gives the application."""
     new = commands.add_parser(
         "new",
         help="write a new feature, with tests",
@@ -54,6 +59,22 @@ def add_commands(commands: "_SubParsersAction[Any]") -> None:
     new.add_argument("--about", help="what the feature is for, in a few words")
     new.set_defaults(command=_new)
 
+    check = commands.add_parser(
+        "check",
+        help="check every feature against the house rules",
+        description="Check every feature against the house rules, and print each breach with its "
+        "place and its mend. The exit status is 1 when there is one.",
+    )
+    check.set_defaults(command=_check)
+
+    features = commands.add_parser(
+        "features",
+        help="list the features",
+        description="List the features with where they come from, their routes and tables, "
+        "and the features that they need.",
+    )
+    features.set_defaults(command=lambda _: _list(load().state.features))
+
 
 def _new(options: Namespace) -> int:
     from vibetracker.cli import UnusableError
@@ -68,6 +89,29 @@ def _new(options: Namespace) -> int:
     print(f"wrote {place}")
     print(f"next: `pytest {place}`, then `vibetracker dev` serves it at")
     print(f"      http://127.0.0.1:8000/{options.name}")
+    return 0
+
+
+def _check(_: Namespace) -> int:
+    from vibetracker.check import breaches
+
+    found = breaches()
+    for breach in found:
+        print(f"{_from_here(breach.path)}:{breach.line}: {breach.problem}; {breach.mend}")
+    return 1 if found else 0
+
+
+def _list(features: "Iterable[Feature]") -> int:
+    for feature in features:
+        routes = [f"{operation.verb} {operation.path_format}" for operation in feature.operations]
+        print(feature.name)
+        print("  origin ", feature.origin)
+        for title, values in (
+            ("routes", routes),
+            ("tables", feature.tables),
+            ("needs ", feature.needs),
+        ):
+            print(f"  {title} ", ", ".join(values) or "-")
     return 0
 
 

@@ -38,7 +38,7 @@ from vibetracker.core.problems import (
 )
 
 DESCRIPTION = """\
-Tasks, tags and what else the team has added as features.
+What this server's features offer, each under a path and a tag of its own.
 
 Every operation keeps the same rules. Unknown parameters and members are refused, errors are
 problem details (RFC 9457), lists are paged by cursor, single resources carry an `ETag` for

@@ -149,7 +149,7 @@ def discover(disabled: Iterable[str] = (), only: Collection[str] | None = None) 
         )
     chosen = {name: source for name, source in found.items() if name not in disabled}
     if only is not None:
-        chosen = _with_needs(only, chosen)
+        chosen = with_needs(only, chosen)
     for source in chosen.values():
         _refuse(folder_faults(source))
         _refuse(import_faults(source, found))
@@ -162,7 +162,8 @@ def discover(disabled: Iterable[str] = (), only: Collection[str] | None = None) 
     return load(chosen)
 
 
-def _with_needs(names: Collection[str], found: Mapping[str, Source]) -> dict[str, Source]:
+def with_needs(names: Collection[str], found: Mapping[str, Source]) -> dict[str, Source]:
+    """Give the features of these names and those that they need, and what those need."""
     chosen: set[str] = set()
     added = set(names)
     while added:
@@ -176,9 +177,8 @@ def load(found: Mapping[str, Source]) -> list[Feature]:
 
     First the models, since a router may use any of them, each behind those of its needs.
     """
-    needs = {name: source.needs(found) for name, source in found.items()}
     tables: dict[str, tuple[str, ...]] = {}
-    for name in in_order(needs):
+    for name in loading_order(found):
         tables[name] = load_model(found[name], known=[*tables.values()])
     features = []
     for name, source in found.items():
@@ -190,7 +190,7 @@ def load(found: Mapping[str, Source]) -> list[Feature]:
                 source.package,
                 router,
                 tables[name],
-                tuple(sorted(needs[name])),
+                tuple(sorted(source.needs(found))),
                 source.origin,
             )
         )
@@ -204,15 +204,27 @@ def _refuse(faults: Iterable[FeatureError]) -> None:
 
 
 def in_order(needs: Mapping[str, Collection[str]]) -> list[str]:
+    """Sort features behind those that they need; ``CycleError`` where that is no order."""
+    return list(TopologicalSorter({name: sorted(needs[name]) for name in needs}).static_order())
+
+
+def loading_order(found: Mapping[str, Source]) -> list[str]:
     """Sort features behind those that they need; ``FeatureError`` where there is a cycle."""
     try:
-        return list(TopologicalSorter({name: sorted(needs[name]) for name in needs}).static_order())
+        return in_order({name: source.needs(found) for name, source in found.items()})
     except CycleError as error:
         cycle: list[str] = error.args[1][::-1]
+        path, line = next(
+            (path, imported.line)
+            for path, imported in found[cycle[0]].imports
+            if imported.reaches(found[cycle[1]].package)
+        )
         raise FeatureError(
             cycle[0],
             f"it needs itself: {' -> '.join(cycle)}",
             "let one of them announce what the other one has to know",
+            path=path,
+            line=line,
         ) from None
 
 
@@ -264,13 +276,19 @@ def load_model(source: Source, known: Iterable[Collection[str]]) -> tuple[str, .
             path=source.folder / "model.py",
         ) from error
     mapped = [
-        mapper.local_table
-        for mapper in Base.registry.mappers
-        if mapper.class_.__module__.startswith(f"{source.package}.")
+        getattr(class_, "__table__", None)
+        for class_ in _subclasses(Base)
+        if class_.__module__.startswith(f"{source.package}.")
     ]
     others = {name for names in known for name in names}
     tables = [table for table in (*mapped, *vars(model).values()) if isinstance(table, Table)]
     return tuple(dict.fromkeys(table.name for table in tables if table.name not in others))
+
+
+def _subclasses(class_: type[Any]) -> Iterator[type[Any]]:
+    for subclass in class_.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def load_router(source: Source) -> Router:

@@ -1,0 +1,368 @@
+"""``vibetracker check`` finds every breach of a house rule, tells where it is, and the mend.
+
+Each file below says itself what is wrong with it: ``#! text`` at the end of a line stands for a
+breach at that line whose report has the text, and ``#!`` may stand there more than once.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+from textwrap import dedent
+
+from .processes import COMMAND, copy_project, environment
+
+SOUND = {
+    "__init__.py": '''
+        """Things to build on."""
+    ''',
+    "model.py": '''
+        """The things table."""
+
+        from sqlalchemy.orm import Mapped, mapped_column
+
+        from vibetracker.core.model import Resource
+
+
+        class {Thing}(Resource):
+            """A thing."""
+
+            __tablename__ = "{things}"
+
+            label: Mapped[str] = mapped_column()
+    ''',
+    "router.py": '''
+        """The operations on things."""
+
+        from typing import Annotated, Any
+
+        from fastapi import Path
+
+        from vibetracker.core.database import SessionDep
+        from vibetracker.core.preconditions import read
+        from vibetracker.core.routing import Router
+        from vibetracker.core.schema import Output, UrlId
+
+        from .model import {Thing}
+
+        router = Router("/{things}", description="Things.")
+
+
+        class {Thing}Read(Output):
+            """A thing."""
+
+            id: int
+            label: str
+            version: int
+
+
+        @router.get("/{{thing_id}}", response_model={Thing}Read)
+        def get_{things}(
+            session: SessionDep, thing_id: Annotated[UrlId, Path(description="Its id.")]
+        ) -> dict[str, Any]:
+            """Get a thing."""
+            return read(session, {Thing}Read, {Thing}, thing_id)
+    ''',
+    "tests/factory.py": "",
+    "tests/test_things.py": """
+        from starlette.testclient import TestClient
+
+
+        def test_a_thing_that_is_not_there(client: TestClient) -> None:
+            assert client.get(f"/{things}/{{4711}}").status_code == 404
+    """,
+}
+"""A feature without a breach; the others differ from it in the files that they have here."""
+
+ROUTER = '''
+from vibetracker.core.routing import Router
+from vibetracker.core.schema import Output
+
+
+class Answer(Output):
+    """An answer."""
+
+    text: str = "yes"
+
+
+router = Router("/{name}", description="Tested.")
+'''
+
+PLANTED: dict[str, dict[str, str | None]] = {
+    "base": {
+        "inner.py": '"""What base keeps to itself."""\n',
+        "offer.py": '"""Public: what base offers."""\n\n_secret = 1\n',
+    },
+    "Upper": {"__init__.py": '"""Named in upper case."""  #! not a lower-case Python identifier'},
+    "docs": {"__init__.py": '"""Named like a page."""  #! /docs belongs to the application itself'},
+    "bare": {"__init__.py": None, "router.py": None},
+    "unreadable": {"router.py": "router = (\n", "model.py": "def model(:  #! this is no Python\n"},
+    "crashing": {"router.py": "limit = 10\nlimit / 0  #! it cannot be loaded: division by zero\n"},
+    "routerless": {"router.py": "routes = []  #! no `router` made by core.routing.Router\n"},
+    "misplaced": {"router.py": "#! the prefix is '/elsewhere'\n" + ROUTER.format(name="elsewhere")},
+    "bypassing": {
+        "router.py": "#! '/past' is no Operation\n"
+        + ROUTER.format(name="bypassing")
+        + 'router.add_route("/past", print)\n'
+    },
+    "unfit": {
+        "router.py": ROUTER.format(name="unfit")
+        + dedent("""
+            from pydantic import BaseModel
+
+
+            class Loose(BaseModel):
+                text: str
+
+
+            @router.post("", status_code=201)  #! the body must be one subclass
+            def create_loose(data: Loose) -> Answer:
+                "Create it."
+                return Answer()
+        """)
+    },
+    "cyclic": {"schema.py": "from vibetracker.features.mutual import schema  #! it needs itself"},
+    "mutual": {"schema.py": "from vibetracker.features.cyclic import schema"},
+    "doubled": {
+        "model.py": SOUND["model.py"]
+        .replace("{things}", "base")
+        .replace("{Thing}", "Again")
+        .replace('"""The', '#! Table \'base\' is already defined\n        """The')
+    },
+    "echoing": {
+        "router.py": ROUTER.format(name="echoing")
+        + dedent("""
+            @router.get("")  #! its operation 'get_base' exists in feature 'base' already
+            def get_base() -> Answer:
+                "Get it."
+                return Answer()
+        """),
+        "tests/test_things.py": 'CASES = [("GET", "/echoing")]\n',
+    },
+    "importing": {
+        "schema.py": """
+            from fastapi import HTTPException  #! an HTTPException has no documented type
+            from .. import base  #! a relative import leaves the feature
+            from vibetracker.features.importing import model  #! imports itself absolutely
+            from vibetracker.testing import Factory  #! builds on core, not on vibetracker.testing
+            from vibetracker.features.base.router import router  #! the router of base is its own
+            from vibetracker.features.base.tests import factory  #! code imports the tests of base
+            from vibetracker.features.base.inner import x  #! its module inner is public
+            from vibetracker.features.base.offer import _secret  #! _secret is private to base
+            from vibetracker.features.nothing import model  #! there is no feature 'nothing'
+        """,
+    },
+    "acting": {
+        "work.py": """
+            def work(session, relationship, create_engine):
+                session.commit()  #! commit() ends the transaction
+                session.rollback()  #! rollback() ends the transaction
+                relationship(backref="things")  #! a backref puts an attribute on another class
+                create_engine("sqlite://")  #! create_engine() belongs to the application
+        """,
+    },
+    "waiting": {
+        "router.py": ROUTER.format(name="waiting")
+        + dedent("""
+            @router.get("")
+            async def get_waiting() -> Answer:  #! get_waiting is async
+                "Get it."
+                return Answer()
+        """),
+        "tests/test_things.py": 'CASES = [("GET", "/waiting")]\n',
+    },
+    "untidy": {
+        "__init__.py": "#! __init__.py is one line\nx = 1\n",
+        "utils.py": '"""Whatever."""  #! utils.py is a drawer\n',
+        "more/deep.py": '"""Deep."""  #! a feature has no folder but tests\n',
+        "test_here.py": '"""Here."""  #! tests lie among the code\n',
+    },
+    "untested": {"tests/factory.py": None, "tests/test_things.py": None},
+    "meddling": {
+        "tests/test_more.py": "from vibetracker.features.base import model  #! tests use base\n"
+    },
+    "operating": {
+        "router.py": "#! the router has no description\n"
+        + ROUTER.format(name="operating").replace("Tested.", " ")
+        + dedent('''
+            from typing import Annotated, Any
+
+            from annotated_types import Ge
+            from fastapi import Query
+            from pydantic import AfterValidator, BaseModel, BeforeValidator
+
+            from vibetracker.core.schema import Input, UrlInt
+
+
+            class Inner(BaseModel):
+                """What is inside."""
+
+
+            class Data(Input):
+                """A body."""
+
+                inner: Inner
+                answers: list[bool]
+                others: dict[str, bool]
+                text: str
+                count: Annotated[int, BeforeValidator(int), Ge(1)]
+
+
+            @router.get("/named")  #! fetch_it is not named for what it does
+            def fetch_it() -> Answer:
+                """Fetch it."""
+                return Answer()
+
+
+            @router.get("/renamed", operation_id="get_name")  #! not the name of its handler
+            def get_renamed() -> Answer:
+                """Get it."""
+                return Answer()
+
+
+            @router.get("/silent")  #! get_silently is not documented
+            def get_silently() -> Answer:
+                return Answer()
+
+
+            @router.get("/parameters")  #! the parameter 'depth' of get_depth is not documented
+            def get_depth(depth: Annotated[UrlInt, Query()] = 1) -> Answer:
+                """Get it."""
+                return Answer()
+
+
+            @router.get("/all")  #! get_all answers a list without pages
+            def get_all() -> list[Answer]:
+                """Get them."""
+                return []
+
+
+            @router.get("/any")  #! the answer of get_any has no schema
+            def get_any() -> Any:
+                """Get it."""
+
+
+            @router.get("/hidden", include_in_schema=False)  #! get_hidden is not in the document
+            def get_hidden() -> Answer:
+                """Get it."""
+                return Answer()
+
+
+            @router.get("/lonely")  #! no test of the feature calls GET /operating/lonely
+            def get_lonely() -> Answer:
+                """Get it."""
+                return Answer()
+
+
+            @router.delete("")  #! delete_it deletes and answers 200
+            def delete_it() -> Answer:
+                """Delete it."""
+                return Answer()
+
+
+            @router.post("")  #! answers 200 #! Inner #! nobody knows #! a list #! a text #! 'ge'
+            def create_it(data: Data) -> Answer:
+                """Create it."""
+                return Answer()
+        '''),
+        "tests/test_things.py": """
+            PATH = "/operating"
+
+
+            def test_all(client):
+                client.delete(PATH)
+                client.post(f"{PATH}?dry_run=true", json={})
+                client.get("/operating/named")
+                client.get("/operating/renamed")
+                client.get("/operating/silent?x=1")
+                client.request("GET", "/operating/parameters")
+                for method, path in [("GET", f"{PATH}/all"), ("GET", "/operating/any")]:
+                    client.request(method, path)
+        """,
+    },
+    "storing": {
+        "model.py": """
+            from datetime import datetime
+
+            from sqlalchemy import DateTime, ForeignKey, Integer
+            from sqlalchemy.dialects.postgresql import ARRAY
+            from sqlalchemy.orm import Mapped, mapped_column
+
+            from vibetracker.core.model import BigInt, Resource
+
+
+            class Stored(Resource):
+                __tablename__ = "storing"  #! storing is no table in sqlite
+
+                seen_at: Mapped[datetime] = mapped_column(DateTime)  #! forgets its time zone
+                base_id: Mapped[int] = mapped_column(BigInt, ForeignKey("base.id"))  #! to base
+                own_id: Mapped[int] = mapped_column(Integer, ForeignKey("storing.id"))  #! cannot
+                extra: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+        """,
+        "router.py": ROUTER.format(name="storing"),
+    },
+}
+ELSEWHERE = {
+    "features/bare/__init__.py:1": ["there is no __init__.py"],
+    "features/bare/router.py:1": ["there is no router.py"],
+    "features/untested/tests/test_untested.py:1": ["the feature has no tests"],
+    "features/untested/tests/factory.py:1": ["there is no factory for the model"],
+    "core/knowing.py:1": ["the core imports the feature base"],
+}
+"""What is missing has no line that could say so."""
+
+
+def plant(package: Path) -> dict[str, list[str]]:
+    """Write the features, and give what has to be told of each place."""
+    shutil.rmtree(package / "features")
+    (package / "features").mkdir()
+    shutil.copy(
+        Path(__file__).parents[1] / "vibetracker/features/__init__.py", package / "features"
+    )
+    (package / "core/knowing.py").write_text("from vibetracker.features.base import model\n")
+    wanted = dict(ELSEWHERE)
+    for name, changes in PLANTED.items():
+        sound = {
+            file: text.format(things=name, Thing=name.capitalize()) for file, text in SOUND.items()
+        }
+        for file, text in {**sound, **changes}.items():
+            if text is None:
+                continue
+            path = package / "features" / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dedent(text).strip() + "\n")
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if found := line.split("#! ")[1:]:
+                    wanted[f"features/{name}/{file}:{number}"] = [text.strip() for text in found]
+    return wanted
+
+
+def matches(problems: list[str], wanted: list[str]) -> bool:
+    """Tell whether each of these problems is one that was wanted, and the other way round."""
+    return len(problems) == len(wanted) and all(
+        any(text in problem for problem in problems) for text in wanted
+    )
+
+
+def test_every_planted_breach_is_found_and_nothing_else(tmp_path: Path) -> None:
+    changes = copy_project(tmp_path)
+    wanted = plant(tmp_path / "vibetracker")
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        [COMMAND, "check"],
+        cwd=tmp_path,
+        env=environment(**changes),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stderr
+    told: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        place, problem, mend = line.replace(": ", "; ", 1).split("; ", 2)
+        told.setdefault(place.removeprefix("vibetracker/"), []).append(problem)
+        assert mend
+    astray = {
+        place: (told.get(place), wanted.get(place))
+        for place in told.keys() | wanted.keys()
+        if not matches(told.get(place, []), wanted.get(place, []))
+    }
+    assert astray == {}
