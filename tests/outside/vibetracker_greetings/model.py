@@ -1,0 +1,13 @@
+"""The greetings table."""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vibetracker.core.model import Resource
+
+
+class Greeting(Resource):
+    """A greeting."""
+
+    __tablename__ = "greetings"
+
+    text: Mapped[str] = mapped_column()
