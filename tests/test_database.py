@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import subprocess
 import sys
 import time
@@ -182,6 +183,25 @@ def test_a_frozen_database_is_an_outage_within_bounds(
         finally:
             server.thaw()
         eventually(lambda: client.get("/specimens/1"), 200)
+
+
+@pytest.mark.parametrize("state", ["silent", "absent"])
+def test_a_server_that_is_not_well_is_passed_over_for_another(
+    server: PostgresServer, postgres: Settings, state: str
+) -> None:
+    # What listens and never accepts is as silent as a machine that is gone.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = f"{silent.getsockname()[1] if state == 'silent' else 1},{server.port}"
+        hosts = f"host=127.0.0.1,127.0.0.1&port={ports}&target_session_attrs=read-write"
+        url = f"postgresql://postgres@/vibetracker?{hosts}"
+        database = Database(postgres.model_copy(update={"database_url": url, "connect_timeout": 1}))
+        begun = time.monotonic()
+        database.prepare()
+        assert time.monotonic() - begun < 1
+        begun = time.monotonic()
+        with database.engine.connect(), database.engine.connect():
+            assert time.monotonic() - begun < 0.4, "it is tried again each time"
+        database.dispose()
 
 
 def test_a_full_pool_is_an_outage_and_no_hang(postgres: Settings, server: PostgresServer) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
@@ -92,11 +92,17 @@ class Service:
     """One process of the service, with the command of the Dockerfile, on a free port."""
 
     def __init__(
-        self, database_url: str, *, descriptors: int | None = None, **settings: object
+        self,
+        database_url: str,
+        *,
+        descriptors: int | None = None,
+        prefix: Sequence[str] = (),
+        **settings: object,
     ) -> None:
         self.port = free_port()
         self.log = Path(tempfile.mkstemp(prefix="vibetracker-service-", suffix=".log")[1])
         self._descriptors = descriptors
+        self._prefix = prefix
         inherited = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
         changed = {name.upper(): str(value) for name, value in settings.items()}
         self._environment = {**inherited, **changed, "DATABASE_URL": database_url}
@@ -116,7 +122,7 @@ class Service:
         """Start the process, and wait until it answers a GET with success."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command of our own image
-                command(self.port),
+                [*self._prefix, *command(self.port)],
                 cwd=tempfile.gettempdir(),
                 env=self._environment,
                 stdout=log,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, override
 from fastapi import Depends, Request
 from psycopg2 import OperationalError as DriverError
 from psycopg2 import extensions
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, inspect, text
+from sqlalchemy import Connection, Dialect, Engine, QueuePool, create_engine, event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     DBAPIError,
@@ -70,10 +70,9 @@ def _wait(connection: extensions.connection) -> None:
     """Wait until psycopg2 can go on; psycopg2 closes the connection when this raises."""
     patience = getattr(connection, "patience", None)
     deadline = None if patience is None else time.monotonic() + patience
-    poller: select.poll | None = None
     while (state := connection.poll()) != extensions.POLL_OK:
-        if poller is None:
-            poller = select.poll()
+        # Anew each time: while it connects, the socket can become another one.
+        poller = select.poll()
         poller.register(
             connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
         )
@@ -100,7 +99,7 @@ def _postgresql(settings: Settings, **options: Any) -> Engine:
     ]
 
     class Connecting(PatientConnection):
-        patience = connect_within
+        """One that does not wait for its server yet as long as for an answer."""
 
     engine = create_engine(
         connection_url(settings.database_url),
@@ -119,11 +118,42 @@ def _postgresql(settings: Settings, **options: Any) -> Engine:
         **options,
     )
 
+    hosts = _hosts(engine)
+    Connecting.patience = connect_within / len(hosts)
+
+    @event.listens_for(engine, "do_connect")
+    def try_each_host(
+        dialect: Dialect, _: ConnectionPoolEntry, __: list[Any], parameters: dict[str, Any]
+    ) -> DBAPIConnection:
+        # libpq goes on to the next one only when a host refuses, not when it keeps silent.
+        candidates = hosts[:]
+        for number, host in enumerate(candidates):
+            try:
+                connection: DBAPIConnection = dialect.connect(**parameters | host)
+            except DriverError:
+                if number == len(candidates) - 1:
+                    raise
+            else:
+                # The next connection begins where this one found what it looked for.
+                hosts[:] = candidates[number:] + candidates[:number]
+                return connection
+        raise AssertionError("a URL names one host at least")
+
     @event.listens_for(engine, "connect")
     def be_patient(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.patience = answer_within
 
     return engine
+
+
+def _hosts(engine: Engine) -> list[dict[str, str]]:
+    """Give the servers that a URL names, ``host=a,b`` and ``port=1,2``, each by itself."""
+    _, parameters = engine.dialect.create_connect_args(engine.url)
+    named = {name: str(parameters.get(name, "")).split(",") for name in ("host", "port")}
+    return [
+        {"host": host, "port": named["port"][min(number, len(named["port"]) - 1)]}
+        for number, host in enumerate(named["host"])
+    ]
 
 
 def _sqlite(settings: Settings, **options: Any) -> Engine:
