@@ -64,6 +64,19 @@ def call(*command: str | Path, folder: Path, **changes: str) -> str:
     return done.stdout
 
 
+def as_shipped() -> list[Path]:
+    """List the tests of the product as it is shipped: they serve it, or fill it with data.
+
+    They name features; no other test outside of a feature's folder does.
+    """
+    tests = ROOT / "tests"
+    return [
+        *(folder for folder in tests.iterdir() if folder.is_dir()),
+        *(file for file in tests.glob("test_*.py") if "running(" in file.read_text()),
+        tests / "test_seed.py",
+    ]
+
+
 @dataclass
 class Server:
     """A server that runs; ``origin`` is its address and ``lines`` what it has said so far."""
