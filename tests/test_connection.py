@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
@@ -16,6 +16,7 @@ from .specimens import FEATURE
 
 BODY_TIMEOUT = 0.3
 LIMIT = 4096
+UPLOADS = 10
 JSON = {"Content-Type": "application/json"}
 
 
@@ -23,7 +24,11 @@ JSON = {"Content-Type": "application/json"}
 def port() -> Iterator[int]:
     """Serve an application and give the port."""
     settings = Settings(
-        database_url="sqlite://", body_timeout=BODY_TIMEOUT, max_body_size=LIMIT, _env_file=None
+        database_url="sqlite://",
+        body_timeout=BODY_TIMEOUT,
+        max_body_size=LIMIT,
+        max_uploads=UPLOADS,
+        _env_file=None,
     )
     app = create_app(settings, features=[FEATURE])
     with serving(app) as (port, _):
@@ -132,6 +137,21 @@ def test_a_body_that_comes_in_drops_has_no_more_time(port: int) -> None:
                 continue
             break
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_bodies_that_do_not_come_keep_no_others_out(port: int) -> None:
+    head = b"POST /specimens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    with ExitStack() as stack:
+        stuck = []
+        for _ in range(UPLOADS + 3):
+            stuck.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+            stack.enter_context(stuck[-1]).sendall(head + b"Content-Length: 20\r\n\r\n")
+        for number in range(UPLOADS):
+            body = b'{"label": "through %d"}' % number
+            request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+            assert exchange(port, request).status == 201
+        for client in stuck:
+            assert client.recv(4096).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_client_that_goes_away_disturbs_nobody(connection: HTTPConnection, port: int) -> None:

@@ -106,7 +106,9 @@ class Settings(BaseSettings):
         10, gt=0, le=600, description="How long a request body may take to arrive as a whole."
     )
     max_uploads: int = Field(
-        256, ge=1, description="Bodies received at the same time by one worker; others get 503."
+        256,
+        ge=1,
+        description="Bodies received at once by one worker; a further one ends the oldest.",
     )
 
     @field_validator("database_url")

@@ -21,7 +21,6 @@ from vibetracker.core.problems import (
     InvalidHost,
     Problem,
     RequestTimeout,
-    Unavailable,
     render,
 )
 
@@ -53,7 +52,8 @@ class Boundary:
         self.cors = CORS(app, settings) if settings.cors_origins else None
         self.app = self.cors or app
         self.settings = settings
-        self.receiving = 0
+        self.receiving: dict[_Exchange, asyncio.Timeout] = {}
+        """The requests whose bodies are arriving, the oldest first."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -175,19 +175,22 @@ class _Exchange:
         limit = self.settings.max_body_size
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
             raise _too_large(limit)
-        if self.boundary.receiving >= self.settings.max_uploads:
-            raise Unavailable("Too many requests are being received at once")
-        self.boundary.receiving += 1
+        receiving = self.boundary.receiving
         try:
-            async with asyncio.timeout(self.settings.body_timeout):
-                return await self._receive_all(limit)
+            async with asyncio.timeout(self.settings.body_timeout) as deadline:
+                receiving[self] = deadline
+                if len(receiving) > self.settings.max_uploads:
+                    oldest = receiving.pop(next(iter(receiving)))
+                    if not oldest.expired():
+                        oldest.reschedule(0)
+                try:
+                    return await self._receive_all(limit)
+                finally:
+                    receiving.pop(self, None)
         except TimeoutError:
             raise RequestTimeout(
-                f"The body did not arrive within {self.settings.body_timeout:g} s",
-                headers={"Connection": "close"},
+                "The body did not arrive in time", headers={"Connection": "close"}
             ) from None
-        finally:
-            self.boundary.receiving -= 1
 
     async def _receive_all(self, limit: int) -> bytes:
         body = bytearray()
