@@ -139,11 +139,11 @@ class PostgresServer:
         self.port = free_port()
         self._options = {} if durable else {"fsync": "off", "synchronous_commit": "off"}
         # PostgreSQL refuses to run as root, so it becomes somebody without rights then.
-        self._user = "nobody" if os.geteuid() == 0 else None
+        self.user = "nobody" if os.geteuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix="vibetracker-postgres-"))
         self.data = data or self.folder / "data"
-        if self._user:
-            shutil.chown(self.folder, self._user)
+        if self.user:
+            shutil.chown(self.folder, self.user)
             for parent in (*self.binaries.parents, *self.folder.parents):
                 _let_pass(parent)
         self._process: subprocess.Popen[bytes] | None = None
@@ -152,7 +152,7 @@ class PostgresServer:
         """Run one of PostgreSQL's programs, such as ``psql``, and give what it prints."""
         return subprocess.run(  # noqa: S603 - our own arguments
             [self.binaries / program, *arguments],
-            user=self._user,
+            user=self.user,
             cwd=self.folder,
             check=True,
             capture_output=True,
@@ -192,7 +192,7 @@ class PostgresServer:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments
                 [self.binaries / "postgres", "-D", self.data, "-p", str(self.port), *flags],
-                user=self._user,
+                user=self.user,
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,

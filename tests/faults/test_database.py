@@ -1,10 +1,14 @@
 """Faults of the database server while the service is under load."""
 
+import os
 import random
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -290,3 +294,51 @@ def test_a_read_only_database_refuses_writes_and_serves_reads(
         recovered = load.go_on(10)
     server.sql("DELETE FROM tags WHERE name = 'late'")
     finish("read-only database", load, server, service, figures, recovered)
+
+
+@contextmanager
+def small_disk(server: PostgresServer) -> Iterator[Path]:
+    """Keep the tables of a server on a file system of 32 MB; its log stays where it was."""
+    folder = server.folder / "small"
+    folder.mkdir()
+    mounted = subprocess.run(  # noqa: S603 - our own arguments
+        ["/usr/bin/env", "mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        tables = folder / "tables"
+        tables.mkdir()
+        shutil.chown(tables, server.user or os.geteuid())
+        server.sql(f"CREATE TABLESPACE small LOCATION '{tables}'", database="postgres")
+        server.sql("ALTER DATABASE vibetracker SET TABLESPACE small", database="postgres")
+        yield folder
+    finally:
+        server.kill()
+        subprocess.run(["/usr/bin/env", "umount", folder], check=True)  # noqa: S603 - likewise
+
+
+@pytest.mark.slow
+def test_a_full_disk_refuses_writes_and_loses_nothing(figures: Figures) -> None:
+    with (
+        PostgresServer() as server,
+        small_disk(server) as disk,
+        Service(server.url()) as service,
+        closing(Client(service.port)) as client,
+    ):
+        with Load([service.port]) as load:
+            load.go_on(50)
+            ballast = disk / "ballast"
+            with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            wait_until(lambda: load.statuses[503] >= 20, within=20, what="writes are refused")
+            assert client.request("GET", "/tasks").status == 200
+            assert client.request("GET", "/health/ready").status == 200
+            ballast.unlink()
+            recovered = load.go_on(50)
+        assert "No space left on device" in service.log.read_text()
+        finish("disk full", load, server, service, figures, recovered)
