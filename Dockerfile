@@ -5,7 +5,7 @@ RUN python -m venv --without-pip /opt/venv
 
 # The source changes far more often than its dependencies, so these have a layer of their own.
 COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['otel'], sep='\n')" > requirements.txt \
     && pip --python /opt/venv install --no-cache-dir --requirement requirements.txt
 
 COPY README.md ./

@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 
 import vibetracker
-from vibetracker.core import logging, openapi, pages
+from vibetracker.core import logging, openapi, pages, telemetry
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database
 from vibetracker.core.discovery import Feature, discover
@@ -61,8 +61,7 @@ def create_app(
         license_info={"name": "MIT", "identifier": "MIT"},
         lifespan=_lifespan,
         redirect_slashes=False,
-        # Costs time on every request, and nothing here reads it.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+        telemetry=telemetry.configuration(),
     )
     StandaloneDocs(app)
     app.state.settings = settings
@@ -100,6 +99,7 @@ def _once(build: partial[dict[str, Any]]) -> partial[dict[str, Any]]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     logging.configure(app.state.settings)
     database: Database = app.state.database
+    telemetry.start(database.engine)
     await database.prepare_or_wait()
     # What exists now lives as long as the process; the collector need not look at it again.
     app.openapi()

@@ -10,10 +10,13 @@ from vibetracker.core.config import Settings
 
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="-")
 
-MEMBERS = ("method", "route", "status", "duration_ms")
+LOGGERS = ("vibetracker", "uvicorn", "fastapi")
+MEMBERS = ("method", "route", "status", "duration_ms", "trace_id", "span_id")
 
 
-class _RequestId(logging.Filter):
+class RequestIdFilter(logging.Filter):
+    """Adds the id of the request during which a line is written."""
+
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = current_request_id.get()
@@ -44,14 +47,14 @@ def configure(settings: Settings) -> None:
     The server's own access log is silenced: ours has the same line with the request id.
     """
     handler = logging.StreamHandler()
-    handler.addFilter(_RequestId())
+    handler.addFilter(RequestIdFilter())
     if settings.log_format == "json":
         handler.setFormatter(JSONFormatter())
     else:
         handler.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)-8s [%(request_id)s] %(message)s")
         )
-    for name in ("vibetracker", "uvicorn"):
+    for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(logging.DEBUG if settings.debug else logging.INFO)

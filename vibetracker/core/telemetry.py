@@ -1,0 +1,116 @@
+"""OpenTelemetry, where its own environment variables name a collector; else nothing is loaded.
+
+FastAPI makes the spans and metrics of requests and exports them. What it cannot know of is added
+here: the spans of SQL statements, and our log lines.
+"""
+
+import logging
+import os
+from importlib.util import find_spec
+from typing import Any, override
+
+from fastapi.telemetry import TelemetryConfig
+from opentelemetry import trace
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+
+from vibetracker.core.logging import LOGGERS, RequestIdFilter
+
+logger = logging.getLogger(__name__)
+
+ENDPOINTS = [
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    *(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT" for signal in ("TRACES", "METRICS", "LOGS")),
+]
+SPAN = "vibetracker.span"
+
+
+def is_wanted() -> bool:
+    """Tell whether the environment names a collector, and does not turn telemetry off."""
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return not disabled and any(os.environ.get(name) for name in ENDPOINTS)
+
+
+def configuration() -> TelemetryConfig:
+    """Give FastAPI's configuration: everything, or nothing, which costs requests no time."""
+    if not is_wanted():
+        return {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+    if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        os.environ.setdefault("OTEL_SERVICE_NAME", "vibetracker")
+    return {"auto_configure": True}
+
+
+def start(engine: Engine) -> None:
+    """Add the spans of this engine's statements, and send the log lines to the collector too."""
+    if not is_wanted():
+        return
+    if find_spec("opentelemetry.instrumentation") is None:
+        logger.warning(
+            "a collector is set for OpenTelemetry, and nothing is sent: pip install "
+            "'vibetracker[otel]'"
+        )
+        return
+    from opentelemetry.instrumentation.logging.handler import (  # noqa: PLC0415 - of an extra
+        LoggingHandler,
+    )
+
+    _trace_statements(engine)
+    collector = LoggingHandler()
+    collector.addFilter(RequestIdFilter())
+    for name in LOGGERS:
+        handlers = logging.getLogger(name).handlers
+        for handler in handlers:
+            handler.addFilter(_TraceFilter())
+        # First, since it knows the trace by itself and would take what is added for an attribute.
+        handlers.insert(0, collector)
+
+
+class _TraceFilter(logging.Filter):
+    """Adds the ids of the trace and the span in which a line is written."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            record.trace_id = trace.format_trace_id(context.trace_id)
+            record.span_id = trace.format_span_id(context.span_id)
+        return True
+
+
+def _trace_statements(engine: Engine) -> None:
+    """Make a span of every statement that a traced request sends; its parameters stay here.
+
+    The instrumentation that OpenTelemetry has for SQLAlchemy refuses version 2.1.
+    """
+    tracer = trace.get_tracer("vibetracker")
+    namespace = engine.url.database or ""
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def begin(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if trace.get_current_span().is_recording():
+            operation = statement.split(maxsplit=1)[0].upper()
+            connection.info[SPAN] = tracer.start_span(
+                operation,
+                kind=trace.SpanKind.CLIENT,
+                attributes={
+                    "db.system.name": engine.dialect.name,
+                    "db.namespace": namespace,
+                    "db.operation.name": operation,
+                    "db.query.text": statement,
+                },
+            )
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def end(connection: Connection, *_: Any) -> None:
+        if span := connection.info.pop(SPAN, None):
+            span.end()
+
+    @event.listens_for(engine, "handle_error")
+    def fail(context: ExceptionContext) -> None:
+        connection = context.connection
+        if connection is None or connection.closed or connection.invalidated:
+            return
+        if span := connection.info.pop(SPAN, None):
+            span.set_attribute("error.type", type(context.original_exception).__qualname__)
+            span.set_status(trace.StatusCode.ERROR)
+            span.end()
