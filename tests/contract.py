@@ -1,0 +1,231 @@
+"""``python -m tests.contract``: record what clients rely on, as the service is now.
+
+Each feature keeps its record in its own ``tests/contract.json``, so that it goes when the feature
+goes. What has been recorded may grow, and a change that breaks a client fails the tests until it
+is recorded on purpose.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonschema_rs import canonicalize
+from jsonschema_rs.canonical import Containment
+
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+from vibetracker.core.discovery import sources
+from vibetracker.core.problems import MEDIA_TYPE
+
+from .operations import Schema
+
+type Contract = dict[str, dict[str, Schema]]
+
+FILE = "contract.json"
+ANNOTATIONS = {"title", "description", "discriminator", "example", "examples", "x-extensible-enum"}
+LEVELS = 3
+
+
+def contract_of(document: Schema, tag: str) -> Contract:
+    """Take what clients rely on out of a document: of the operations with a tag."""
+    operations = {
+        f"{method.upper()} {path}": _operation(operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if tag in operation["tags"]
+    }
+    schemas: Schema = {}
+    missing = _references(operations)
+    while missing:
+        schemas |= {name: _slim(document["components"]["schemas"][name]) for name in missing}
+        missing = _references(schemas) - schemas.keys()
+    return {"operations": operations, "schemas": schemas}
+
+
+def _operation(operation: Schema) -> Schema:
+    body = operation.get("requestBody", {})
+    entries: Schema = {"id": operation["operationId"]}
+    for parameter in operation["parameters"]:
+        entries[f"{parameter['in']} parameter {parameter['name']}"] = {
+            "required": parameter["required"],
+            "schema": _slim(parameter["schema"]),
+        }
+    for media_type, content in body.get("content", {}).items():
+        entries[f"body {media_type}"] = {
+            "required": body.get("required", False),
+            "schema": _slim(content["schema"]),
+        }
+    for status, answer in operation["responses"].items():
+        contents = answer.get("content", {})
+        entries[f"answer {status}"] = {
+            "headers": sorted(answer.get("headers", ())),
+            "problems": sorted(contents.get(MEDIA_TYPE, {}).get("examples", ())),
+            "contents": {name: _slim(content["schema"]) for name, content in contents.items()},
+        }
+    return entries
+
+
+def _slim(schema: Schema) -> Schema:
+    slim: Schema = {}
+    for keyword, value in schema.items():
+        if keyword == "properties":
+            slim[keyword] = {name: _slim(member) for name, member in value.items()}
+        elif keyword in {"anyOf", "oneOf", "allOf"}:
+            slim[keyword] = [_slim(choice) for choice in value]
+        elif keyword not in ANNOTATIONS:
+            slim[keyword] = _slim(value) if isinstance(value, dict) else value
+    return slim
+
+
+def _references(part: Any) -> set[str]:
+    if isinstance(part, dict):
+        own = {part["$ref"].rpartition("/")[2]} if "$ref" in part else set()
+        return own.union(*map(_references, part.values()))
+    return set().union(*map(_references, part)) if isinstance(part, list) else set()
+
+
+def breaches(old: Contract, new: Contract) -> list[str]:
+    """Tell what breaks the clients of an older contract."""
+    return list(_Comparison(old, new).breaches())
+
+
+class _Comparison:
+    """What a contract takes and gives, beside what an older one took and gave."""
+
+    def __init__(self, old: Contract, new: Contract) -> None:
+        self.old = old
+        self.new = new
+        self._compared: dict[str, dict[str, str]] = {}
+
+    def breaches(self) -> Iterator[str]:
+        for name, before in self.old["operations"].items():
+            now = self.new["operations"].get(name)
+            if now is None:
+                yield f"{name} is gone"
+                continue
+            for entry, was in before.items():
+                place = f"{name}: {entry}"
+                if entry not in now:
+                    yield f"{place} is gone"
+                elif entry == "id":
+                    if was != now[entry]:
+                        yield f"{place} was {was}"
+                elif entry.startswith("answer"):
+                    yield from self._in_answer(place, was, now[entry])
+                else:
+                    yield from self._in_request(place, was, now[entry])
+            yield from (f"{name}: {entry} is new" for entry in _unforeseen(before, now))
+
+    def _in_request(self, place: str, was: Schema, now: Schema) -> Iterator[str]:
+        if now["required"] and not was["required"]:
+            yield f"{place} has become required"
+        for path, breach in self._in_schema(was["schema"], now["schema"], sent=True).items():
+            yield f"{place}{path} {breach}"
+
+    def _in_answer(self, place: str, was: Schema, now: Schema) -> Iterator[str]:
+        for kind in ("headers", "problems"):
+            for name in sorted(set(was[kind]) - set(now[kind])):
+                yield f"{place} {name} is gone"
+        for media_type, schema in was["contents"].items():
+            if media_type not in now["contents"]:
+                yield f"{place} {media_type} is gone"
+                continue
+            found = self._in_schema(schema, now["contents"][media_type], sent=False)
+            yield from (f"{place}{path} {breach}" for path, breach in found.items())
+
+    def _in_schema(self, was: Schema, now: Schema, *, sent: bool) -> dict[str, str]:
+        """Compare two schemas: what is ``sent`` may not narrow, what is received not widen."""
+        key = json.dumps([was, now, sent])
+        if key not in self._compared:
+            found = dict(self._all_in_schema(was, now, sent=sent))
+            # What is wrong inside of a part says so itself.
+            self._compared[key] = {
+                path: breach
+                for path, breach in found.items()
+                if not any(other.startswith(f"{path}/") for other in found)
+            }
+        return self._compared[key]
+
+    def _all_in_schema(self, was: Schema, now: Schema, *, sent: bool) -> Iterator[tuple[str, str]]:
+        after = dict(_members(now, self.new))
+        for path, schema in _members(was, self.old):
+            if path not in after:
+                yield path, "is gone"
+            elif schema.get("default") != after[path].get("default"):
+                yield path, "has another default"
+            elif not self._fits(schema, after[path], sent=sent):
+                yield path, "takes less than before" if sent else "gives more than before"
+
+    def _fits(self, was: Schema, now: Schema, *, sent: bool) -> bool:
+        before = canonicalize({**was, "components": {"schemas": self.old["schemas"]}})
+        after = canonicalize({**now, "components": {"schemas": self.new["schemas"]}})
+        covers = after.covers(before) if sent else before.covers(after)
+        return covers is Containment.YES
+
+
+def _unforeseen(before: Schema, now: Schema) -> Iterator[str]:
+    """Give the entries that a client cannot know of, and has to."""
+    had_body = any(entry.startswith("body") for entry in before)
+    for entry in now.keys() - before.keys():
+        is_choice = had_body and entry.startswith("body")
+        is_success = entry.startswith(("answer 2", "answer 3"))
+        if is_success or (now[entry].get("required") and not is_choice):
+            yield entry
+
+
+def _members(schema: Schema, contract: Contract, path: str = "") -> Iterator[tuple[str, Schema]]:
+    """Give a schema and all that its values are made of, each with the way to it."""
+    yield path, schema
+    if "$ref" in schema:
+        schema = contract["schemas"][schema["$ref"].rpartition("/")[2]]
+    for name, member in schema.get("properties", {}).items():
+        yield from _members(member, contract, f"{path}/{name}")
+    if "items" in schema:
+        yield from _members(schema["items"], contract, f"{path}/*")
+    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        if "$ref" in choice:
+            name = choice["$ref"].rpartition("/")[2]
+            yield from _members(choice, contract, f"{path}/({name})")
+
+
+def current() -> dict[Path, Contract]:
+    """Give the contracts of the service as it is, by the files that they are recorded in."""
+    app = create_app(Settings(database_url="sqlite://", _env_file=None))
+    document = app.openapi()
+    folders = {name: source.folder / "tests" for name, source in sources().items()}
+    return {
+        folders.get(tag["name"], Path(__file__).parent) / FILE: contract_of(document, tag["name"])
+        for tag in document["tags"]
+    }
+
+
+def recorded(file: Path) -> Contract:
+    """Read a recorded contract; an empty one where there is none."""
+    if not file.exists():
+        return {"operations": {}, "schemas": {}}
+    contract: Contract = json.loads(file.read_text())
+    return contract
+
+
+def text(value: Any, level: int = 0) -> str:
+    """Write JSON with a line for each entry of an operation and each keyword of a schema."""
+    if level == LEVELS or not isinstance(value, dict) or not value:
+        return json.dumps(value, sort_keys=True)
+    indent = "  " * (level + 1)
+    lines = [f"{indent}{json.dumps(key)}: {text(value[key], level + 1)}" for key in sorted(value)]
+    return "{\n" + ",\n".join(lines) + "\n" + "  " * level + "}"
+
+
+def main() -> int:
+    """Record the contracts, and print what that breaks."""
+    for file, contract in current().items():
+        for breach in breaches(recorded(file), contract):
+            sys.stdout.write(f"breaks clients: {breach}\n")
+        file.write_text(text(contract) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
