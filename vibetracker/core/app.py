@@ -75,7 +75,7 @@ def create_app(
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
     routers = [*(feature.router for feature in features), pages.router]
     for router in routers:
-        app.include_router(router)
+        app.router.routes.extend(router.routes)
     tags = [
         {"name": router.prefix.removeprefix("/"), "description": router.description}
         for router in routers

@@ -352,16 +352,17 @@ async def get_database(request: Request) -> Database:
 DatabaseDep = Annotated[Database, Depends(get_database)]
 
 
-async def get_session(request: Request, database: DatabaseDep) -> AsyncIterator[Session]:
-    """Give the session of this request; the operation that uses it commits it."""
-    async with database.place():
-        session = database.session(write=request.method not in SAFE_METHODS)
-        try:
-            yield session
-        finally:
-            if session.in_transaction():
-                await run_in_threadpool(session.close)
+def database_of(request: Request) -> Database:
+    """Give the application's database, or what a test has put in its place."""
+    override = request.app.dependency_overrides.get(get_database)
+    database: Database = override() if override else request.app.state.database
+    return database
 
 
-SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+def get_session() -> Session:
+    """Stand for the session that an operation makes for its handler."""
+    raise RuntimeError("only the handler of an operation can take a SessionDep")
+
+
+SessionDep = Annotated[Session, Depends(get_session)]
 """A session that commits before the response leaves, or rolls back."""

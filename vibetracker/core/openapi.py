@@ -300,8 +300,8 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
     schemas |= shared["$defs"]
     document["security"] = []
     for context in iter_route_contexts(app.routes):
-        query = getattr(context.original_route, "query", None)
-        for model in query.models.values() if query else ():
+        parameters = getattr(context.original_route, "parameters", None)
+        for model in parameters.models.values() if parameters else ():
             verb = next(iter(context.methods or ()))
             operation = document["paths"][context.path_format][verb.lower()]
             operation["parameters"] = [*_parameters(model, schemas), *operation["parameters"]]

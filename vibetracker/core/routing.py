@@ -4,7 +4,8 @@ import functools
 import inspect
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, get_args, override
@@ -12,25 +13,28 @@ from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_dependant, solve_dependencies
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from vibetracker.core import idempotency
 from vibetracker.core.bodies import StrictRequest
-from vibetracker.core.database import SAFE_METHODS, get_session
+from vibetracker.core.database import SAFE_METHODS, Database, database_of, get_session
 from vibetracker.core.failures import MAX_ATTEMPTS, is_worth_another_try
 from vibetracker.core.model import Resource
 from vibetracker.core.openapi import document
 from vibetracker.core.paging import Rows
+from vibetracker.core.parameters import Parameters
 from vibetracker.core.preconditions import NotModified, Preconditions, guard
 from vibetracker.core.problems import (
     Fault,
@@ -40,7 +44,6 @@ from vibetracker.core.problems import (
     ValidationFailed,
     invalid,
 )
-from vibetracker.core.query import QueryModels
 from vibetracker.core.schema import Input
 
 MEDIA_TYPES = {
@@ -72,18 +75,18 @@ class Operation(APIRoute):
         self.writes = self.verb not in SAFE_METHODS
         if self.writes and self.verb not in MEDIA_TYPES:
             raise TypeError(f"{endpoint.__name__}: the shared rules know nothing of {self.verb}")
-        self._parameters: dict[str, bool] | None = None
-        session_name = _session_parameter(endpoint)
-        self.is_transaction = session_name is not None
-        self.query = QueryModels(inspect.signature(endpoint, eval_str=True))
-        endpoint = self._in_one_thread(endpoint, session_name)
+        self._documented: dict[str, bool] | None = None
+        signature = inspect.signature(endpoint, eval_str=True)
+        self._session_name = _session_parameter(signature)
+        self.is_transaction = self._session_name is not None
+        self.parameters = Parameters(signature)
         raised = options["responses"].pop("problems", ())
         options["operation_id"] = options.get("operation_id") or endpoint.__name__
-        super().__init__(path, endpoint, **options)
-        self.accepts_body = self.body_field is not None
-        _require_strict_bodies(self)
-        if not self.is_transaction and _needs_session(self.dependant):
-            raise TypeError(f"{self.name}: take a SessionDep, or nothing commits what it writes")
+        self._work = endpoint
+        declared = [rest for rest in self.parameters.rest if rest.name != self._session_name]
+        super().__init__(path, _declare(endpoint, declared), **options)
+        self._body = _strict_body(self)
+        self._solver = self._take_over(declared)
         self._answer: TypeAdapter[Any] | None = None
         if self.response_model is not None:
             self._answer = TypeAdapter(self.response_model)
@@ -103,23 +106,67 @@ class Operation(APIRoute):
                 return Match.NONE, {}
         return match, child_scope
 
+    def _take_over(self, declared: list[inspect.Parameter]) -> Dependant | None:
+        """Leave to FastAPI the parameters that are none of path, query, body and session."""
+        found = self.dependant
+        path, query = (
+            {field.name for field in fields} for fields in (found.path_params, found.query_params)
+        )
+        self.parameters.declare(path, query)
+        known = {*path, *query, *(field.name for field in found.body_params)}
+        rest = [parameter for parameter in declared if parameter.name not in known]
+        if not rest:
+            return None
+        solver = get_dependant(path=self.path_format, call=_declare(self._work, rest))
+        if _needs_session(solver):
+            raise TypeError(
+                f"{self.name}: take a SessionDep in the handler; a dependency that takes one "
+                "is not part of the transaction"
+            )
+        return solver
+
     @override
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request whose path is this operation's."""
+        if scope["method"] != self.verb:
+            await super().handle(scope, receive, send)
+            return
+        request = StrictRequest(scope, receive)
+        response = await self._answer_to(request)
+        await response(scope, receive, send)
 
-        async def handle_strictly(request: Request) -> Response:
-            request = StrictRequest(request.scope, request.receive)
-            self._check_query(request)
-            await self._check_body(request)
-            arguments, faults = self.query.read(request)
-            request.scope["state"]["query"] = arguments, faults
-            try:
-                return await handle(request)
-            except RequestValidationError as error:
-                found = [*faults, *error.errors()]
-                raise RequestValidationError(found, body=error.body) from None
+    async def _answer_to(self, request: Request) -> Response:
+        self._check_query(request)
+        await self._check_body(request)
+        arguments, faults = self.parameters.read(request)
+        if self._body is not None:
+            arguments |= await self._body.read(request, faults)
+        if self._solver is None:
+            return await self._run(request, arguments, faults)
+        async with AsyncExitStack() as stack:
+            request.scope["fastapi_inner_astack"] = stack
+            request.scope["fastapi_function_astack"] = stack
+            solved = await solve_dependencies(
+                request=request,
+                dependant=self._solver,
+                dependency_overrides_provider=request.app,
+                async_exit_stack=stack,
+                embed_body_fields=False,
+            )
+            return await self._run(request, arguments | solved.values, [*faults, *solved.errors])
 
-        return handle_strictly
+    async def _run(
+        self, request: Request, arguments: dict[str, Any], faults: list[Any]
+    ) -> Response:
+        """Run the handler in a thread, which also makes the response."""
+        if faults:
+            body = await request.json() if await request.body() else None
+            raise RequestValidationError(faults, body=body)
+        if self._session_name is None:
+            return await run_in_threadpool(self._run_alone, request, arguments)
+        database = database_of(request)
+        async with database.place():
+            return await run_in_threadpool(self._run_transaction, request, database, arguments)
 
     def _check_query(self, request: Request) -> None:
         query = request.scope["query_string"]
@@ -129,12 +176,12 @@ class Operation(APIRoute):
             unquote_to_bytes(query).decode()
         except UnicodeDecodeError:
             raise MalformedRequest("The query is not percent-encoded UTF-8") from None
-        if self._parameters is None:
-            self._parameters = self._documented_parameters(request)
+        if self._documented is None:
+            self._documented = self._documented_parameters(request)
         faults: list[Fault] = []
         names = [name for name, _ in request.query_params.multi_items()]
         for name in dict.fromkeys(names):
-            repeatable = self._parameters.get(name)
+            repeatable = self._documented.get(name)
             if repeatable is None:
                 detail = "Unknown parameter; nothing that is sent is ignored"
                 faults.append(Fault(parameter=name, code="extra_forbidden", detail=detail))
@@ -175,42 +222,23 @@ class Operation(APIRoute):
                 headers={"Accept-Encoding": "identity"},
             )
         body = await request.body()
-        if body and not self.accepts_body and body.strip() != b"{}":
+        if body and self._body is None and body.strip() != b"{}":
             raise invalid("This operation takes no body", code="extra_forbidden", pointer="")
-        if body and media_type is None and self.accepts_body:
+        if body and media_type is None and self._body is not None:
             raise UnsupportedMediaType(
                 f"Name the body's Content-Type; send {' or '.join(MEDIA_TYPES[self.verb])}",
                 headers=_accepted(self.verb),
             )
 
-    def _in_one_thread(
-        self, endpoint: Callable[..., Any], session_name: str | None
-    ) -> Callable[..., Response]:
-        """Wrap a handler so that the thread that runs it also makes the response."""
-
-        @functools.wraps(endpoint)
-        def run(*, request_: Request, **arguments: Any) -> Response:
-            query, faults = request_.scope["state"]["query"]
-            if faults:
-                raise RequestValidationError([])
-            arguments |= query
-            if session_name is None:
-                return self.respond(endpoint(**arguments), request_, dry_run=False)
-            work = functools.partial(endpoint, **arguments)
-            return self._run_transaction(work, request_, arguments[session_name])
-
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # as inspect documents
-            [
-                *(p.replace(kind=p.KEYWORD_ONLY) for p in self.query.rest),
-                inspect.Parameter("request_", inspect.Parameter.KEYWORD_ONLY, annotation=Request),
-            ],
-            return_annotation=inspect.signature(endpoint, eval_str=True).return_annotation,
-        )
-        return run
+    def _run_alone(self, request: Request, arguments: dict[str, Any]) -> Response:
+        return self.respond(self._work(**arguments), request, dry_run=False)
 
     def _run_transaction(
-        self, work: Callable[[], object], request: Request, session: Session
+        self, request: Request, database: Database, arguments: dict[str, Any]
     ) -> Response:
+        session = database.session(write=self.writes)
+        arguments[self._session_name or ""] = session
+        work = functools.partial(self._work, **arguments)
         transaction = _Transaction(self, request, session)
         attempt = 1
         while True:
@@ -317,8 +345,24 @@ def _accepted(verb: str) -> dict[str, str]:
     return {field: ", ".join(MEDIA_TYPES[verb])}
 
 
-def _session_parameter(endpoint: Callable[..., Any]) -> str | None:
-    for name, parameter in inspect.signature(endpoint, eval_str=True).parameters.items():
+def _declare(
+    endpoint: Callable[..., Any], parameters: list[inspect.Parameter]
+) -> Callable[..., Any]:
+    """Give a function that FastAPI takes for a handler with only these parameters."""
+
+    @functools.wraps(endpoint)
+    def declared(**_: Any) -> None:
+        """Stands for the handler; the operation runs it."""
+
+    declared.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # as inspect documents
+        [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters],
+        return_annotation=inspect.signature(endpoint, eval_str=True).return_annotation,
+    )
+    return declared
+
+
+def _session_parameter(signature: inspect.Signature) -> str | None:
+    for name, parameter in signature.parameters.items():
         for mark in get_args(parameter.annotation)[1:]:
             if isinstance(mark, Depends) and mark.dependency is get_session:
                 return name
@@ -329,14 +373,35 @@ def _needs_session(dependant: Dependant) -> bool:
     return dependant.call is get_session or any(map(_needs_session, dependant.dependencies))
 
 
-def _require_strict_bodies(operation: Operation) -> None:
+@dataclass
+class _Body:
+    """The handler's parameter that is the body of the request."""
+
+    name: str
+    model: type[Input]
+
+    async def read(self, request: Request, faults: list[Any]) -> dict[str, Any]:
+        """Read the body; also add everything that is wrong with it to the faults."""
+        if not await request.body():
+            faults.append({"type": "missing", "loc": ("body",), "msg": "Field required"})
+            return {}
+        value = await request.json()
+        try:
+            return {self.name: self.model.model_validate(value, from_attributes=True)}
+        except ValidationError as error:
+            faults += [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+            return {}
+
+
+def _strict_body(operation: Operation) -> _Body | None:
     if operation.body_field is None:
-        return
+        return None
     body = operation.body_field.field_info.annotation
     if not (isinstance(body, type) and issubclass(body, Input)):
         raise TypeError(
             f"{operation.name}: the body must be one subclass of core.schema.Input, is {body!r}"
         )
+    return _Body(operation.body_field.name, body)
 
 
 def raising(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -350,8 +415,3 @@ class Router(APIRouter):
     def __init__(self, prefix: str, *, description: str) -> None:
         super().__init__(prefix=prefix, tags=[prefix.removeprefix("/")], route_class=Operation)
         self.description = description
-
-    @override
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Look through the feature's operations only for a path that can be one of them."""
-        return super().matches(scope) if self.prefix in scope["path"] else (Match.NONE, {})
