@@ -183,6 +183,11 @@ class Service:
         return self._status("VmRSS") * 1024
 
     @property
+    def peak(self) -> int:
+        """Give the most bytes that it ever had in memory."""
+        return self._status("VmHWM") * 1024
+
+    @property
     def threads(self) -> int:
         """Give the number of its threads."""
         return self._status("Threads")

@@ -29,6 +29,7 @@ def finish(
     service: Service,
     figures: Figures,
     recovered: float | None = None,
+    liveness: float = 1,
 ) -> None:
     """Check what holds after every fault, and take its figures down."""
     verdict = verify(load, server.url())
@@ -36,7 +37,7 @@ def finish(
     assert verdict.is_sound, verdict
     assert not load.improper
     assert load.statuses[None] == 0, "a request was not answered"
-    assert load.longest_liveness < 1
+    assert load.longest_liveness < liveness
     assert recovered is None or recovered < 2
     retry(load, service.port)
     repeated = verify(load, server.url())

@@ -21,6 +21,7 @@ from vibetracker.core.problems import (
     InvalidHost,
     Problem,
     RequestTimeout,
+    Unavailable,
     render,
 )
 
@@ -116,6 +117,10 @@ class _Exchange:
             logger.info("the client went away before its request was complete")
         except Problem as problem:
             await self._send_problem(problem)
+        except asyncio.CancelledError:
+            # The server ends, and its grace is over.
+            if self.status is None:
+                await self._send_problem(Unavailable("The service ended before this request"))
         except Exception:
             logger.exception("unexpected error")
             if self.status is None:
