@@ -1,0 +1,90 @@
+"""A feature works with nothing but what it needs, and everything else works without it."""
+
+import shutil
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from vibetracker.core.discovery import sources, with_needs
+
+from .processes import ROOT, as_shipped, call
+
+FEATURES = sources()
+NEEDED = {need for feature in FEATURES.values() for need in feature.needs(FEATURES)}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Give a copy of the whole project."""
+    left_out = (".git", ".venv", "venv", ".*_cache", "__pycache__", "*.db*", "*.egg-info")
+    shutil.copytree(
+        ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(*left_out), symlinks=True
+    )
+    return tmp_path / "copy"
+
+
+def passes(project: Path, *arguments: str) -> None:
+    """Run pytest in a copy of the project."""
+    command = (sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", *arguments)
+    call(*command, folder=project, PYTHONPATH=str(project))
+
+
+def write(project: Path, name: str, **modules: str) -> None:
+    """Write a feature of a single operation."""
+    router = f"""
+        from vibetracker.core.routing import Router
+
+        router = Router("/{name}", description="Tested.")
+
+
+        @router.delete("", status_code=204)
+        def delete_{name}() -> None:
+            "Delete it."
+    """
+    for module, text in {"__init__": "", "router": router, **modules}.items():
+        path = project / "vibetracker" / "features" / name / f"{module}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text))
+
+
+@pytest.mark.slow
+def test_a_run_of_one_feature_loads_it_and_its_needs_alone(project: Path) -> None:
+    test = """
+        import sys
+
+        PACKAGE = "vibetracker.features."
+
+
+        def test_what_is_loaded(client):
+            names = {feature.name for feature in client.app.state.features}
+            loaded = {name.split(".")[2] for name in sys.modules if PACKAGE in name}
+            assert names == loaded == {"alpha", "beta"}
+            assert client.delete("/beta").status_code == 204
+    """
+    write(project, "alpha", model="from vibetracker.features.beta import schema")
+    write(project, "beta", schema="")
+    write(project, "gamma", router="raise RuntimeError")
+    folder = project / "vibetracker/features/alpha/tests"
+    folder.mkdir()
+    (folder / "test_alpha.py").write_text(dedent(test))
+    passes(project, "vibetracker/features/alpha")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_feature_passes_its_tests_with_nothing_but_its_needs(project: Path, name: str) -> None:
+    for other in FEATURES.keys() - with_needs([name], FEATURES).keys():
+        shutil.rmtree(project / "vibetracker" / "features" / other)
+    passes(project, f"vibetracker/features/{name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FEATURES.keys() - NEEDED))
+def test_everything_else_passes_without_a_feature_that_nobody_needs(
+    project: Path, name: str
+) -> None:
+    shutil.rmtree(project / "vibetracker" / "features" / name)
+    left_out = [*as_shipped(), Path(__file__)]
+    passes(project, "-nauto", *(f"--ignore={path.relative_to(ROOT)}" for path in left_out))
