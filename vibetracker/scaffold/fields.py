@@ -356,7 +356,7 @@ def _bool(spec: Spec, names: Names) -> Field:
     is_it = Filter(
         type="UrlBool | None",
         where=f"lambda wanted, _: {names.model}.{spec.name}.is_(wanted)",
-        description=f"`{spec.name}` is this.",
+        description=f"Those whose `{spec.name}` is this.",
         finds=f"{spec.name}={str(first).lower()}",
         misses=f"{spec.name}={str(not first).lower()}",
     )

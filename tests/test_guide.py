@@ -1,0 +1,67 @@
+"""The guide to a new feature is followed as it stands."""
+
+import os
+import re
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .documents import blocks, follow, turns
+from .processes import COMMAND, ROOT, call, copy_project, running
+
+GUIDE = (ROOT / "docs" / "add-a-feature.md").read_text()
+
+
+def machine_time() -> float:
+    """Tell the seconds that the processors have spent on commands which ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("curl", "git"))), reason="the guide talks with curl and git"
+)
+def test_a_feature_is_made_tested_and_served_in_twenty_seconds(tmp_path: Path) -> None:
+    """Run each command of the guide, and compare each of its files with what was written."""
+    project = tmp_path / "project"
+    changes = copy_project(project, tests=True)
+    shutil.copy(ROOT / ".gitignore", project)
+    call("git", "init", "-q", folder=project)
+    call("git", "add", ".", folder=project)
+    changes["PATH"] = f"{COMMAND.parent}:{os.environ['PATH']}"
+    shown = turns(GUIDE)
+    begun = machine_time()
+    work = [turn for turn in shown if "localhost:8000" not in turn[0]]
+    for turn in work:
+        if turn[0].startswith("git"):
+            status = call("git", "status", "--short", folder=project)
+            assert [line for line in status.splitlines() if not line.startswith("A ")] == [
+                turn[1].strip()
+            ]
+        else:
+            follow(turn, project, **changes)
+    with running("dev", folder=tmp_path, **changes) as server:
+        for turn in shown[len(work) :]:
+            follow(turn, tmp_path, server.origin.removeprefix("http://"))
+    assert machine_time() - begun < 20
+    folder = project / "vibetracker" / "features" / "notes"
+    written = [path.read_text() for path in folder.rglob("*.py")]
+    for block in blocks("python", GUIDE):
+        assert sum(block in text for text in written) == 1, block
+    whole = [text for text in written if text in blocks("python", GUIDE)]
+    assert len(written) - len(whole) == 1
+
+
+def test_its_distribution_is_the_one_that_is_tested() -> None:
+    (declaration,) = blocks("toml", GUIDE)
+    assert declaration in (ROOT / "tests" / "outside" / "pyproject.toml").read_text()
+
+
+def test_what_it_refers_to_is_there() -> None:
+    core = ROOT / "vibetracker" / "core"
+    for module, name in re.findall(r"`core\.(\w+)\.(\w+)`", GUIDE):
+        assert re.search(rf"^class {name}\b", (core / f"{module}.py").read_text(), re.MULTILINE)
+    for path in re.findall(r"`features\.([\w.]+)`", GUIDE):
+        assert (ROOT / "vibetracker/features" / f"{path.replace('.', '/')}.py").is_file()
