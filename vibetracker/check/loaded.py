@@ -87,7 +87,7 @@ def _undocumented_parameters(operation: Operation) -> list[str]:
     """Tell which have no words of their own; the document makes some of their name then."""
     single = [*operation.dependant.path_params, *operation.dependant.query_params]
     fields = {parameter.alias: parameter.field_info for parameter in single}
-    for model in operation.query.models.values():
+    for model in operation.parameters.models.values():
         fields |= model.model_fields
     return [name for name, field in fields.items() if not field.description]
 
