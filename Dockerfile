@@ -31,10 +31,10 @@ USER 10001:10001
 
 EXPOSE 8000
 
-# http.client, because urllib would go through a proxy set in the environment. Any answer below 500 will do: where
-# ALLOWED_HOSTS is set this request is refused, by a process that serves. The start period covers the wait for a database.
+# http.client, because urllib would go through a proxy set in the environment. The start period covers the wait for a
+# database.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=40s --retries=3 \
-    CMD ["python", "-c", "import http.client; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status >= 500)"]
+    CMD ["python", "-c", "import http.client; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
 
 # Exec form, so that SIGTERM reaches the server.
 CMD ["vibetracker", "serve", "--host", "0.0.0.0", "--port", "8000"]

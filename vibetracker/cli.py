@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+DRAIN_TIME = 8
+"""Seconds for the requests in progress at the end; half-sent ones would hold it open for ever."""
 UNUSABLE = 2
 """The exit status when something that an operator can mend keeps a command from its work."""
 
@@ -302,8 +304,7 @@ def server_config(app: "ASGIApp | str" = "vibetracker.main:app", *, workers: int
         # The application configures the log, that of access as well.
         log_config=None,
         server_header=False,
-        # Half-sent requests would hold the end open for ever.
-        timeout_graceful_shutdown=8,
+        timeout_graceful_shutdown=DRAIN_TIME,
     )
 
 

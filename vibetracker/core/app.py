@@ -67,7 +67,8 @@ def create_app(
     app.state.settings = settings
     app.state.database = Database(settings)
     app.state.features = features
-    app.add_middleware(Boundary, settings=settings)
+    any_host = [feature.router.prefix for feature in features if feature.router.any_host]
+    app.add_middleware(Boundary, settings=settings, any_host=any_host)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)

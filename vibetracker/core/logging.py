@@ -11,6 +11,8 @@ from vibetracker.core.config import Settings
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="-")
 
 LOGGERS = ("vibetracker", "uvicorn", "fastapi")
+EXPORTER = "opentelemetry"
+"""The logger of what sends log lines away, which must not send its own."""
 MEMBERS = ("method", "route", "status", "duration_ms", "trace_id", "span_id")
 
 
@@ -54,7 +56,7 @@ def configure(settings: Settings) -> None:
         handler.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)-8s [%(request_id)s] %(message)s")
         )
-    for name in LOGGERS:
+    for name in (*LOGGERS, EXPORTER):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(logging.DEBUG if settings.debug else logging.INFO)

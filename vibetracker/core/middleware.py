@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Collection
 from functools import partial
 from uuid import uuid4
 
@@ -49,10 +50,12 @@ class Boundary:
     close the connection without a word.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, any_host: Collection[str] = ()) -> None:
         self.cors = CORS(app, settings) if settings.cors_origins else None
         self.app = self.cors or app
         self.settings = settings
+        self.any_host = any_host
+        """Prefixes of the paths that are answered whatever the host."""
         self.receiving: dict[_Exchange, asyncio.Timeout] = {}
         """The requests whose bodies are arriving, the oldest first."""
 
@@ -150,6 +153,9 @@ class _Exchange:
         if len(hosts) == 1 and (host := HOST.fullmatch(hosts[0])):
             name = host[1].lower()
             if any(_covers(allowed.lower(), name) for allowed in self.settings.allowed_hosts):
+                return
+            path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
+            if any(f"{path}/".startswith(f"{prefix}/") for prefix in self.boundary.any_host):
                 return
         raise InvalidHost("Send one Host header with a name that this service answers to")
 

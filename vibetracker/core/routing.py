@@ -410,8 +410,12 @@ def raising(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
 
 
 class Router(APIRouter):
-    """A feature's router; every route on it is an ``Operation``."""
+    """A feature's router; every route on it is an ``Operation``.
 
-    def __init__(self, prefix: str, *, description: str) -> None:
+    With ``any_host`` it answers under every name: probes know an address, and not ALLOWED_HOSTS.
+    """
+
+    def __init__(self, prefix: str, *, description: str, any_host: bool = False) -> None:
         super().__init__(prefix=prefix, tags=[prefix.removeprefix("/")], route_class=Operation)
         self.description = description
+        self.any_host = any_host

@@ -23,6 +23,9 @@ ENDPOINTS = [
     *(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT" for signal in ("TRACES", "METRICS", "LOGS")),
 ]
 SPAN = "vibetracker.span"
+EXPORT_TIMEOUT = 2
+"""Seconds for one export where the environment names none; at the end there is one per signal, and
+a collector that does not answer must not hold up the end of the service."""
 
 
 def is_wanted() -> bool:
@@ -37,6 +40,7 @@ def configuration() -> TelemetryConfig:
         return {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
     if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         os.environ.setdefault("OTEL_SERVICE_NAME", "vibetracker")
+    os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", str(EXPORT_TIMEOUT))
     return {"auto_configure": True}
 
 
@@ -55,12 +59,12 @@ def start(engine: Engine) -> None:
     )
 
     _trace_statements(engine)
-    collector = LoggingHandler()
+    collector, trace_ids = LoggingHandler(), _TraceFilter()
     collector.addFilter(RequestIdFilter())
     for name in LOGGERS:
         handlers = logging.getLogger(name).handlers
         for handler in handlers:
-            handler.addFilter(_TraceFilter())
+            handler.addFilter(trace_ids)
         # First, since it knows the trace by itself and would take what is added for an attribute.
         handlers.insert(0, collector)
 

@@ -13,7 +13,9 @@ from vibetracker.core.routing import Router, raising
 from .schema import Health, Liveness
 
 logger = logging.getLogger(__name__)
-router = Router("/health", description="Is the service alive, and can it do its work?")
+router = Router(
+    "/health", description="Is the service alive, and can it do its work?", any_host=True
+)
 
 
 @router.get("", responses=raising(Unavailable))
