@@ -60,6 +60,18 @@ def test_every_body_and_every_place_in_a_path_has_an_example(
             assert ("example" in parameter) == (parameter["in"] == "path"), operation
 
 
+def test_what_comes_out_looks_like_what_goes_in(
+    app: FastAPI, specimen_app: FastAPI, subtests: pytest.Subtests
+) -> None:
+    for operation in [*operations(app), *operations(specimen_app)]:
+        created = operation.spec["responses"].get("201")
+        if created is not None:
+            with subtests.test(operation=str(operation)):
+                sent = operation.spec["requestBody"]["content"]["application/json"]["example"]
+                given = created["content"]["application/json"]["example"]
+                assert given | sent == given
+
+
 def populate(app: FastAPI, database: Database) -> None:
     """Make three rows with each factory of the features, whose ids begin with 1."""
     empty(database)

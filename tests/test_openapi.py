@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from vibetracker.core.openapi import FIELDS
 from vibetracker.core.problems import MEDIA_TYPE, ProblemRead
 from vibetracker.core.schema import TIMESTAMP_SCHEMA
 
@@ -54,6 +55,11 @@ def test_the_limits_of_a_parameter_are_said_in_words(app: FastAPI) -> None:
                     assert str(limits.get(keyword, "")) in parameter["description"]
             if "anyOf" in schema:
                 assert "RFC 3339 date or date-time" in parameter["description"]
+
+
+def test_what_every_resource_has_needs_no_explanation_of_its_own(specimen_app: FastAPI) -> None:
+    members = specimen_app.openapi()["components"]["schemas"]["SpecimenRead"]["properties"]
+    assert {name for name, member in members.items() if "description" in member} == set(FIELDS)
 
 
 def test_the_kinds_of_problems_are_listed_and_explained(client: TestClient, app: FastAPI) -> None:

@@ -23,11 +23,12 @@ class Examples:
         self.known: dict[str, Any] = {}
 
     def learn(self, schema: Schema) -> None:
-        """Keep the examples and defaults of an object's properties for others of their names."""
-        for name, member in self._resolve(schema).get("properties", {}).items():
-            example = next(self._explicit(member), member.get("default"))
-            if example is not None:
-                self.known.setdefault(name, example)
+        """Keep the example of an object, and its defaults, for other properties of their names."""
+        members = self._resolve(schema).get("properties", {})
+        defaults = {name: member.get("default") for name, member in members.items()}
+        for name, value in (defaults | self.of(schema)).items():
+            if value is not None:
+                self.known.setdefault(name, value)
 
     def of(self, schema: Schema, name: str = "") -> Any:
         """Make an example of a schema; ``name`` is that of the property that has it."""

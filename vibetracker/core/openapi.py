@@ -131,6 +131,14 @@ DRY_RUN = {
     "schema": {"type": "boolean", "default": False},
 }
 
+FIELDS = {
+    "id": "The resource's id.",
+    "created_at": "When it was created, in UTC.",
+    "updated_at": "When it was last changed, in UTC.",
+    "version": "1 at first, and one more with every change; the `ETag`.",
+}
+"""What the fields of every resource mean, where a schema does not say it."""
+
 ANYWHERE = {
     InvalidHost,
     MalformedRequest,
@@ -423,10 +431,15 @@ def _called_by_title(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(schema: dict[str, Any]) -> None:
-    """Leave out the titles that repeat a name, and the fractions of whole bounds."""
+    """Leave out the titles that repeat a name, and the fractions of whole bounds.
+
+    Also say what needs no saying in each feature: what the fields of every resource mean.
+    """
     for name, member in schema.get("properties", {}).items():
         if member.get("title", "").capitalize() == _words(name):
             del member["title"]
+        if name in FIELDS:
+            member.setdefault("description", FIELDS[name])
     for keyword in ("minimum", "maximum"):
         if keyword in schema and schema[keyword] == int(schema[keyword]):
             schema[keyword] = int(schema[keyword])

@@ -72,4 +72,4 @@ class TagRead(Output):
     description: str
     created_at: datetime
     updated_at: datetime
-    version: int = Field(description="Grows by one with every change; the `ETag`.")
+    version: int

@@ -131,7 +131,7 @@ class TaskRead(Output):
     cancelled_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    version: int = Field(description="Grows by one with every change; the `ETag`.")
+    version: int
     deleted_at: datetime | None = Field(description="In the trash since.")
     subtasks: SubtaskCounts | MISSING = Field(
         MISSING, description="Only with `include=subtask_counts`."
