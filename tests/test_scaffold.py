@@ -72,12 +72,12 @@ def run_tests(project: Path, *arguments: str) -> None:
 def test_a_feature_with_every_type_of_field_passes_its_tests(project: Path, app: FastAPI) -> None:
     fields = [*ONE_OF_EACH, *fields_of_features(app)]
     assert set(PLAIN) <= {re.split(r"[:(?=]", field)[1] for field in fields}
-    assert new("--singular", "every_thing", "everything", *fields) == 0
-    run_tests(project, "vibetracker/features/everything")
+    assert new("--singular", "every_gizmo", "gizmos", *fields) == 0
+    run_tests(project, "vibetracker/features/gizmos")
 
 
 def test_it_is_formatted_and_free_of_lint(project: Path, app: FastAPI) -> None:
-    assert new("notes", *ONE_OF_EACH, *WITH_LIMITS, *fields_of_features(app)) == 0
+    assert new("gizmos", *ONE_OF_EACH, *WITH_LIMITS, *fields_of_features(app)) == 0
     for check in (["format", "--check"], ["check"]):
         call(sys.executable, "-m", "ruff", *check, "--no-cache", ".", folder=project)
 
@@ -86,8 +86,8 @@ def test_it_is_formatted_and_free_of_lint(project: Path, app: FastAPI) -> None:
 def test_it_passes_all_that_the_project_does_whatever_its_fields(
     project: Path, app: FastAPI
 ) -> None:
-    folder = "vibetracker/features/notes"
-    assert new("notes", *ONE_OF_EACH, *WITH_LIMITS, *fields_of_features(app)) == 0
+    folder = "vibetracker/features/gizmos"
+    assert new("gizmos", *ONE_OF_EACH, *WITH_LIMITS, *fields_of_features(app)) == 0
     run_tests(project, folder)
     run_tests(project, folder, "--postgres")
     call(sys.executable, "-m", "mypy", "--cache-dir=/dev/null", folder, folder=project)
@@ -100,81 +100,81 @@ def test_it_says_what_it_wrote_and_where_it_will_be(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(project)
-    assert new("notes") == 0
+    assert new("gizmos") == 0
     after = files(project)
-    folder = Path("vibetracker/features/notes")
+    folder = Path("vibetracker/features/gizmos")
     assert {path for path in after if after[path] != before.get(path)} == {
         folder / name
         for name in (
             *("__init__.py", "model.py", "schema.py", "router.py"),
-            *("tests/factory.py", "tests/test_notes.py"),
+            *("tests/factory.py", "tests/test_gizmos.py"),
         )
     }
     assert before.keys() < after.keys()
     said = capsys.readouterr().out
     assert str(folder) in said
     assert f"pytest {folder}" in said
-    assert "http://127.0.0.1:8000/notes" in said
+    assert "http://127.0.0.1:8000/gizmos" in said
 
 
 def test_what_is_left_of_a_deleted_feature_is_not_in_the_way(project: Path) -> None:
-    cache = project / "vibetracker/features/notes/__pycache__/model.cpython-312.pyc"
+    cache = project / "vibetracker/features/gizmos/__pycache__/model.cpython-312.pyc"
     cache.parent.mkdir(parents=True)
     cache.touch()
-    assert new("notes") == 0
+    assert new("gizmos") == 0
     assert not cache.exists()
 
 
 REFUSED = {
     "Notes": "a name is lower-case words",
-    "my-notes": "a name is lower-case words",
-    "../notes": "a name is lower-case words",
-    "notes_": "a name is lower-case words",
+    "my-gizmos": "a name is lower-case words",
+    "../gizmos": "a name is lower-case words",
+    "gizmos_": "a name is lower-case words",
     "n" * 31 + "s": "at most 30 characters",
     "class": "a keyword of Python",
     "select": "a reserved word of SQL",
     "orders": "the singular 'order': that is a reserved word of SQL",
     "docs": "/docs belongs to the application itself",
     "problems": "/problems belongs to the application itself",
-    "note": "its name is a plural",
+    "gizmo": "its name is a plural",
     "sheep": "its name is a plural",
     "lists": "the code of a feature calls something else so",
-    "--singular note note": "its name is a plural",
-    "--singular Note notes": "a name is lower-case words",
-    "--about two\nlines notes": "one line of text",
-    "notes title": "write name:type",
-    "notes :str": "a name is lower-case words",
-    "notes title:": "write name:type",
-    "notes title:string": "there is no type 'string'; there are str, text, int",
-    "notes title:str title:text": "there are two of this name",
-    "notes class:str": "a keyword of Python",
-    "notes order:int": "a reserved word of SQL",
-    "notes Title:str": "a name is lower-case words",
-    "notes id:int": "every resource has an attribute of this name",
-    "notes version:int": "every resource has an attribute of this name",
-    "notes created_at:datetime": "every resource has an attribute of this name",
-    "notes metadata:str": "every resource has an attribute of this name",
-    "notes model_config:str": "every resource has an attribute of this name",
-    "notes date:date": "the name of a type",
-    "notes cursor:str": "every list has a parameter of this name",
-    "notes due_on:date due_at:datetime": "another one has a filter 'due_after' too",
-    "notes title:str?=x": "either a default or ?",
-    "notes title:str(5..1)": "the wrong way round",
-    "notes title:str(1-5)": "low..high",
-    "notes title:str(1..20000)": "at most 10000 characters",
-    "notes title:str(..3)=long": "its default: String should have at most 3 characters",
-    "notes count:int=many": "its default 'many' is no number",
-    "notes count:int(1..3)=4": "outside of its limits",
-    "notes count:int(2..2)": "leave no choice",
-    "notes count:int(..9007199254740992)": "limits lie outside",
-    "notes weight:float=nan": "is no number",
-    "notes pinned:bool=yes": "its default is true or false",
-    "notes pinned:bool(1..2)": "takes no limits",
-    "notes due:date=today": "takes no default",
-    "notes mood:enum": "written as in enum(low|high)",
-    "notes mood:enum(good)": "written as in enum(low|high)",
-    "notes mood:enum(good|good)": "written as in enum(low|high)",
-    "notes mood:enum(good|bad)=fair": "is none of its values",
+    "--singular gizmo gizmo": "its name is a plural",
+    "--singular Gizmo gizmos": "a name is lower-case words",
+    "--about two\nlines gizmos": "one line of text",
+    "gizmos title": "write name:type",
+    "gizmos :str": "a name is lower-case words",
+    "gizmos title:": "write name:type",
+    "gizmos title:string": "there is no type 'string'; there are str, text, int",
+    "gizmos title:str title:text": "there are two of this name",
+    "gizmos class:str": "a keyword of Python",
+    "gizmos order:int": "a reserved word of SQL",
+    "gizmos Title:str": "a name is lower-case words",
+    "gizmos id:int": "every resource has an attribute of this name",
+    "gizmos version:int": "every resource has an attribute of this name",
+    "gizmos created_at:datetime": "every resource has an attribute of this name",
+    "gizmos metadata:str": "every resource has an attribute of this name",
+    "gizmos model_config:str": "every resource has an attribute of this name",
+    "gizmos date:date": "the name of a type",
+    "gizmos cursor:str": "every list has a parameter of this name",
+    "gizmos due_on:date due_at:datetime": "another one has a filter 'due_after' too",
+    "gizmos title:str?=x": "either a default or ?",
+    "gizmos title:str(5..1)": "the wrong way round",
+    "gizmos title:str(1-5)": "low..high",
+    "gizmos title:str(1..20000)": "at most 10000 characters",
+    "gizmos title:str(..3)=long": "its default: String should have at most 3 characters",
+    "gizmos count:int=many": "its default 'many' is no number",
+    "gizmos count:int(1..3)=4": "outside of its limits",
+    "gizmos count:int(2..2)": "leave no choice",
+    "gizmos count:int(..9007199254740992)": "limits lie outside",
+    "gizmos weight:float=nan": "is no number",
+    "gizmos pinned:bool=yes": "its default is true or false",
+    "gizmos pinned:bool(1..2)": "takes no limits",
+    "gizmos due:date=today": "takes no default",
+    "gizmos mood:enum": "written as in enum(low|high)",
+    "gizmos mood:enum(good)": "written as in enum(low|high)",
+    "gizmos mood:enum(good|good)": "written as in enum(low|high)",
+    "gizmos mood:enum(good|bad)=fair": "is none of its values",
 }
 
 

@@ -101,7 +101,7 @@ def names_of(plural: str, singular: str | None) -> Names:
         singular = singular_of(plural)
     if singular is None or singular == plural:
         raise RefusedError(
-            f"the feature {plural!r}: its name is a plural, as in /notes/1; "
+            f"the feature {plural!r}: its name is a plural, since it stands before an id in paths; "
             "if it is one, say what one row is called with --singular"
         )
     check(singular, "the singular")
