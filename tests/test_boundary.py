@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -319,6 +320,26 @@ def test_every_line_of_a_text_log_has_the_request_id(capsys: pytest.CaptureFixtu
         client.get("/specimens", headers={"X-Request-ID": "the-very-one"})
     (line,) = capsys.readouterr().err.splitlines()
     assert "[the-very-one] GET /specimens 200" in line
+
+
+@pytest.mark.usefixtures("untouched_loggers")
+@pytest.mark.parametrize(
+    ("is_terminal", "no_color", "level"),
+    [(True, "", "\x1b[32mINFO\x1b[0m     "), (True, "1", "INFO     "), (False, "", "INFO     ")],
+)
+def test_levels_are_coloured_on_terminals_unless_unwanted(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_terminal: bool,
+    no_color: str,
+    level: str,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    with client_with() as client:
+        client.get("/specimens", headers={"X-Request-ID": "the-very-one"})
+    assert f" {level}[the-very-one] GET /specimens 200" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("untouched_loggers")

@@ -18,7 +18,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import make_url
 
-from vibetracker import __version__
+from vibetracker import __version__, cli
 
 from .processes import COMMAND, copy_project, environment, running
 
@@ -54,6 +54,14 @@ def test_help_shows_examples_without_loading_the_application(tmp_path: Path) -> 
     loaded = set(result.stderr.split())
     assert "vibetracker.cli" in loaded
     assert not loaded & {"fastapi", "pydantic", "sqlalchemy", "uvicorn"}
+
+
+def test_shells_can_complete_it() -> None:
+    shtab = pytest.importorskip("shtab", reason="needs the dev extra's shtab")
+    # What `shtab --shell=bash vibetracker.cli.parser` prints.
+    script = shtab.complete(cli.parser(), "bash")
+    assert "'seed'" in script
+    assert "'--append'" in script
 
 
 def test_version(tmp_path: Path) -> None:

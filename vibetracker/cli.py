@@ -56,7 +56,7 @@ class UnusableError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and give its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         status: int = options.command(options)
     except UnusableError as error:
@@ -66,16 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> ArgumentParser:
+def parser() -> ArgumentParser:
+    """Make the parser of the command line; tools that complete it ask for it by name."""
     layout = RawDescriptionHelpFormatter
-    parser = ArgumentParser(
+    command_line = ArgumentParser(
         "vibetracker",
         description="Task tracking over HTTP.",
         epilog=EXAMPLES,
         formatter_class=layout,
     )
-    parser.add_argument("--version", action="version", version=f"vibetracker {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    command_line.add_argument("--version", action="version", version=f"vibetracker {__version__}")
+    commands = command_line.add_subparsers(required=True, metavar="command")
 
     dev = commands.add_parser(
         "dev",
@@ -130,7 +131,7 @@ def _parser() -> ArgumentParser:
     )
     openapi.set_defaults(command=_openapi)
     develop.add_commands(commands, _application)
-    return parser
+    return command_line
 
 
 def _port(text: str) -> int:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import override
@@ -23,6 +25,31 @@ class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = current_request_id.get()
         return True
+
+
+COLORS = {
+    logging.DEBUG: 36,
+    logging.INFO: 32,
+    logging.WARNING: 33,
+    logging.ERROR: 31,
+    logging.CRITICAL: 31,
+}
+"""What a terminal is told for a level (SGR): cyan, green, yellow and red."""
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people; on a terminal the level is coloured."""
+
+    def __init__(self, *, color: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)-8s [%(request_id)s] %(message)s")
+        self.color = color
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        if self.color and (color := COLORS.get(record.levelno)):
+            return line.replace(record.levelname, f"\x1b[{color}m{record.levelname}\x1b[0m", 1)
+        return line
 
 
 class JSONFormatter(logging.Formatter):
@@ -53,9 +80,9 @@ def configure(settings: Settings) -> None:
     if settings.log_format == "json":
         handler.setFormatter(JSONFormatter())
     else:
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)-8s [%(request_id)s] %(message)s")
-        )
+        # https://no-color.org
+        color = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        handler.setFormatter(TextFormatter(color=color))
     for name in (*LOGGERS, EXPORTER):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
