@@ -175,19 +175,25 @@ def _unforeseen(before: Schema, now: Schema) -> Iterator[str]:
             yield entry
 
 
-def _members(schema: Schema, contract: Contract, path: str = "") -> Iterator[tuple[str, Schema]]:
+def _members(
+    schema: Schema, contract: Contract, path: str = "", inside: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Schema]]:
     """Give a schema and all that its values are made of, each with the way to it."""
     yield path, schema
     if "$ref" in schema:
-        schema = contract["schemas"][schema["$ref"].rpartition("/")[2]]
-    for name, member in schema.get("properties", {}).items():
-        yield from _members(member, contract, f"{path}/{name}")
+        name = schema["$ref"].rpartition("/")[2]
+        if name in inside:
+            return
+        inside = (*inside, name)
+        schema = contract["schemas"][name]
+    parts = {f"{path}/{name}": member for name, member in schema.get("properties", {}).items()}
     if "items" in schema:
-        yield from _members(schema["items"], contract, f"{path}/*")
+        parts[f"{path}/*"] = schema["items"]
     for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         if "$ref" in choice:
-            name = choice["$ref"].rpartition("/")[2]
-            yield from _members(choice, contract, f"{path}/({name})")
+            parts[f"{path}/({choice['$ref'].rpartition('/')[2]})"] = choice
+    for way, part in parts.items():
+        yield from _members(part, contract, way, inside)
 
 
 def current() -> dict[Path, Contract]:

@@ -3,15 +3,22 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from enum import StrEnum
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator
+from pydantic import ConfigDict, Field
 from starlette.testclient import TestClient
 
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
 from vibetracker.core.database import Database
+from vibetracker.core.discovery import Feature
+from vibetracker.core.routing import Router
+from vibetracker.core.schema import FROM_DIGITS, Input
 from vibetracker.testing import Factory, empty
 
 from .operations import Documented, Schema, operations
@@ -70,6 +77,48 @@ def test_what_comes_out_looks_like_what_goes_in(
                 sent = operation.spec["requestBody"]["content"]["application/json"]["example"]
                 given = created["content"]["application/json"]["example"]
                 assert given | sent == given
+
+
+class Shade(StrEnum):
+    """An enum that is a parameter."""
+
+    DARK = "dark"
+    LIGHT = "light"
+
+
+class Branch(Input):
+    """A tree, under a title that no schema can be called by."""
+
+    model_config = ConfigDict(title="A tree")
+
+    name: str = Field(min_length=3, max_length=3)
+    weight: float = Field(ge=0.5)
+    branches: list["Branch"]
+
+
+def test_whatever_a_feature_has_gets_examples_that_fit() -> None:
+    router = Router("/trees", description="Tested.")
+
+    @router.post("/{height}")
+    def grow(
+        height: Annotated[int, Field(le=9), FROM_DIGITS],
+        data: Branch,
+        shade: Shade = Shade.DARK,
+        least: Annotated[int, Field(ge=2), FROM_DIGITS] = 2,
+    ) -> dict[str, int]:
+        return {data.name: height, shade: least}
+
+    settings = Settings(database_url="sqlite://", _env_file=None)
+    app = create_app(settings, features=[Feature("trees", __name__, router)])
+    (grown,) = (operation for operation in operations(app) if operation.spec["tags"] == ["trees"])
+    with TestClient(app) as client:
+        send(client, grown)
+    said = {shown["name"]: shown["description"] for shown in grown.spec["parameters"]}
+    assert said["height"] == "Height. At most 9."
+    assert said["least"] == "Least. At least 2. By default 2."
+    assert said["shade"] == 'Shade. By default "dark".'
+    for path, value, schema in examples_in(app.openapi()):
+        assert not faults(value, schema, app.openapi()), path
 
 
 def populate(app: FastAPI, database: Database) -> None:

@@ -21,6 +21,7 @@ class Examples:
     def __init__(self, schemas: Mapping[str, Schema]) -> None:
         self.schemas = schemas
         self.known: dict[str, Any] = {}
+        self._inside: list[Schema] = []
 
     def learn(self, schema: Schema) -> None:
         """Keep the example of an object, and its defaults, for other properties of their names."""
@@ -52,7 +53,7 @@ class Examples:
             case "object":
                 return self._object(schema)
             case "array":
-                return [self.of(schema["items"])]
+                return self._array(schema)
             case "boolean":
                 return False
             case "integer" | "number":
@@ -61,6 +62,16 @@ class Examples:
                 text = name.replace("_", " ").capitalize()[: schema.get("maxLength")]
                 return STRINGS.get(schema.get("format", ""), text)
         return None
+
+    def _array(self, schema: Schema) -> list[Any]:
+        items = schema.get("items", {})
+        if items in self._inside:
+            # A tree, whose leaves have no branches.
+            return []
+        self._inside.append(items)
+        item = self.of(items)
+        self._inside.pop()
+        return [item]
 
     def _object(self, schema: Schema) -> dict[str, Any]:
         properties = schema.get("properties", {})

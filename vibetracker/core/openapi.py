@@ -187,8 +187,12 @@ def document(
         }
     if "next_cursor" in _fields(route):
         headers.append("Link")
-    answer = "Done." if success == 204 else _first_paragraph(route.response_model)
-    route.responses[success] = {"description": answer, "headers": _headers(*headers)}
+    answer = _first_paragraph(route.response_model) if _fields(route) else "Done."
+    route.responses[success] = {
+        "description": answer,
+        "headers": _headers(*headers),
+        **route.responses.get(success, {}),
+    }
     _describe_problems(route, verb, problems)
     parameters.append(SENT_REQUEST_ID)
     extra = route.openapi_extra or {}
@@ -362,7 +366,8 @@ def _give_examples(
             if parameter["in"] == "path":
                 parameter["example"] = examples.of(parameter["schema"])
     for examples, content in bodies:
-        content["example"] = examples.of(content["schema"])
+        if "examples" not in content:
+            content.setdefault("example", examples.of(content["schema"]))
 
 
 def _take_merge_patch(operation: dict[str, Any]) -> None:
@@ -412,7 +417,9 @@ def _called_by_title(document: dict[str, Any]) -> dict[str, Any]:
     names = {
         name: title
         for name, schema in schemas.items()
-        if titles[title := schema.get("title", name)] == 1 and title not in schemas
+        if titles[title := schema.get("title", name)] == 1
+        and title not in schemas
+        and re.fullmatch(r"[\w.-]+", title, re.ASCII)
     }
     refs = {REF.format(model=old): REF.format(model=new) for old, new in names.items()}
 
@@ -474,14 +481,19 @@ def _limits(schema: dict[str, Any]) -> Iterator[str]:
     if schema.get("type") == "array":
         most = f" up to {schema['maxItems']} times" if "maxItems" in schema else ""
         yield f"Repeat it{most} for more than one."
-        schema = schema["items"]
-    if "maximum" in schema:
-        yield f"{schema['minimum']} to {schema['maximum']}."
+        schema = schema.get("items", {})
+    match schema:
+        case {"minimum": least, "maximum": most}:
+            yield f"{least} to {most}."
+        case {"minimum": least}:
+            yield f"At least {least}."
+        case {"maximum": most}:
+            yield f"At most {most}."
     if "maxLength" in schema:
         yield f"At most {schema['maxLength']} characters."
     if formats := [
         choice["format"] for choice in schema.get("anyOf", [schema]) if "format" in choice
     ]:
         yield f"An RFC 3339 {' or '.join(formats)} of the years 1900 to {LAST_YEAR}."
-    if "default" in schema and schema["type"] != "array":
+    if "default" in schema and schema["default"] != []:
         yield f"By default {json.dumps(schema['default'])}."
