@@ -1,17 +1,24 @@
 """The README does what it says."""
 
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
+from threading import Timer
 
+import httpx2
 import pytest
 
 from vibetracker.cli import main
 from vibetracker.core.config import Settings
 
 from .documents import follow, turns
-from .processes import ROOT, copy_project, running
+from .processes import ROOT, Server, copy_project, running
 
 README = (ROOT / "README.md").read_text()
 
@@ -63,6 +70,36 @@ def test_the_commands_that_it_names_exist(command: str, capsys: pytest.CaptureFi
         main([command, "--help"])
     assert ended.value.code == 0
     assert f"usage: vibetracker {command}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_new_user_has_a_task_within_a_minute(tmp_path: Path) -> None:
+    copy_project(tmp_path)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    command = README.split("<!-- run -->\n```sh\n", 1)[1].split("\n```", 1)[0]
+    settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    started = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603 - the README's own command
+        ["/bin/bash", "-c", f"{command} --port 0"],
+        cwd=tmp_path,
+        env={"PATH": f"{sys.base_prefix}/bin:/usr/bin:/bin", "HOME": str(Path.home()), **settings},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    overdue = Timer(60, os.killpg, (process.pid, signal.SIGKILL))
+    overdue.start()
+    try:
+        origin = Server(process, []).wait_for(r"serving on (http://\S+),")[1]
+        task = httpx2.post(f"{origin}/tasks", json={"title": "Water the plants"})
+        seconds = time.monotonic() - started
+    finally:
+        overdue.cancel()
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
+    assert task.status_code == 201
+    assert (tmp_path / "vibetracker.db").is_file()
+    assert seconds < 60
 
 
 def test_the_commands_for_a_fresh_machine_stand_where_ci_finds_them() -> None:
