@@ -11,8 +11,9 @@ from pathlib import Path
 from string import Template
 from typing import Annotated, Any
 
+import pydantic
 from factory.base import Factory
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from vibetracker.core.discovery import Feature
 from vibetracker.core.filters import Filters
@@ -47,9 +48,8 @@ class Spec:
         found = SPEC.fullmatch(text)
         if found is None:
             raise RefusedError(f"the field {text!r}: write name:type, as in title:str(1..200)")
-        spec = cls(
-            found["name"], found["kind"], found["limits"], bool(found["optional"]), found["default"]
-        )
+        name, kind, limits, optional, default = found.groups()
+        spec = cls(name, kind, limits, bool(optional), default)
         if spec.optional and spec.default is not None:
             raise spec.refused("it has either a default or ?, which makes null its default")
         return spec
@@ -68,6 +68,33 @@ class Spec:
         for name in what:
             if given[name]:
                 raise self.refused(f"the type {self.kind} takes no {name}")
+
+    def limits_of[N: (int, float)](
+        self, number: type[N], low: N | None, high: N | None
+    ) -> tuple[N | None, N | None]:
+        """Read ``low..high``, either of which may be left out; without any, these hold."""
+        if self.limits is None:
+            return low, high
+        lowest, dots, highest = self.limits.partition("..")
+        try:
+            low = number(lowest) if lowest else low
+            high = number(highest) if highest else high
+        except ValueError:
+            dots = ""
+        if not dots or not all(isfinite(limit) for limit in (low, high) if limit is not None):
+            raise self.refused(f"its limits {self.limits!r} are not written low..high, as in 1..5")
+        if low is not None and high is not None and low > high:
+            raise self.refused(f"its limits {self.limits!r} are the wrong way round")
+        return low, high
+
+    def default_as(self, annotation: Any) -> str | None:
+        """Write the default as Python does, if there is one and it is of this type."""
+        if self.default is None:
+            return None
+        try:
+            return repr(TypeAdapter(annotation).validate_strings(self.default))
+        except ValidationError as error:
+            raise self.refused(f"its default: {error.errors()[0]['msg']}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,44 +156,44 @@ type Kind = Callable[[Spec, Names], Field]
 
 def _make(
     spec: Spec,
+    names: Names,
     *,
     python: str,
     given: str,
     sample: str,
     changed: str,
+    broken: Mapping[str, str],
     column: Iterable[str] = (),
-    default: tuple[str, str] | None = None,
+    default: str | None = None,
+    answered: str | None = None,
     required: str | None = None,
     sortable: bool = True,
-    model: str,
     **rest: Any,
 ) -> Field:
     """Put together what all plain columns have in common.
 
-    ``default`` is the one of Python and the one of JSON.
+    ``broken`` has values that break a rule, each with its code; ``answered`` is the default as a
+    client reads it, where that is spelt in another way.
     """
-    hint = f"{python} | None" if spec.optional and default is None else python
-    arguments = ", ".join([*column, *([f"default={default[0]}"] if default else [])])
-    create, update = given, f"{given} | MISSING = MISSING"
-    if default:
-        create = f"{given} = {default[0]}"
-    elif spec.optional:
-        create, update = f"{given} | None = None", f"{given} | MISSING | None = MISSING"
+    name = spec.name
+    is_nullable = spec.optional and default is None
     is_required = default is None and not spec.optional
-    absent = default[1] if default else "None"
-    key = f"{model}.{spec.name}{', nullable=True' if hint != python else ''}"
+    hint = f"{python} | None" if is_nullable else python
+    null = " | None" if is_nullable else ""
+    create = f"{given}{null}" + ("" if is_required else f" = {default or None}")
+    arguments = ", ".join([*column, *([f"default={default}"] if default else [])])
     return Field(
-        name=spec.name,
-        column=f"{spec.name}: Mapped[{hint}]"
-        + (f" = mapped_column({arguments})" if arguments else ""),
+        name=name,
+        column=f"{name}: Mapped[{hint}]" + (f" = mapped_column({arguments})" if arguments else ""),
         create=create,
-        update=update,
+        update=f"{given} | MISSING{null} = MISSING",
         read=hint,
         sample=sample,
         changed=changed,
-        absent=None if is_required else absent,
-        required=f"{spec.name} = {required or sample}" if is_required else "",
-        key=key if sortable else "",
+        broken=[(value, f"/{name}", code) for value, code in broken.items()],
+        absent=None if is_required else answered or default or "None",
+        required=f"{name} = {required or sample}" if is_required else "",
+        key=f"{names.model}.{name}{', nullable=True' * is_nullable}" if sortable else "",
         **rest,
     )
 
@@ -177,174 +204,99 @@ def _alias(spec: Spec, names: Names) -> str:
     return f"{name}Value" if name in taken() or name.startswith(names.model) else name
 
 
-def _limits[N: (int, float)](
-    spec: Spec, read: Callable[[str], N], low: N | None, high: N | None
-) -> tuple[N | None, N | None]:
-    """Read ``low..high``, either of which may be left out; without any, these hold."""
-    if spec.limits is None:
-        return low, high
-    lowest, dots, highest = spec.limits.partition("..")
-    try:
-        low = read(lowest) if lowest else low
-        high = read(highest) if highest else high
-    except ValueError:
-        dots = ""
-    if not dots:
-        raise spec.refused(f"its limits {spec.limits!r} are not written as low..high, as in 1..5")
-    if low is not None and high is not None and low > high:
-        raise spec.refused(f"its limits {spec.limits!r} are the wrong way round")
-    return low, high
+def _text(spec: Spec, names: Names) -> Field:
+    is_line = spec.kind == "str"
+    longest = 10_000 if is_line else 1_000_000
+    low, high = spec.limits_of(int, *((1, 200) if is_line else (0, 10_000)))
+    if low is None or high is None or low < 0 or not 1 <= high <= longest:
+        raise spec.refused(f"a {spec.kind} has at most {longest} characters")
+    if low and not is_line:
+        raise spec.refused("a text may be empty; what may not is a str")
+    mark: Line | Prose = Line(high, low) if is_line else Prose(high)
+    shortest = f", min_length={low}" if is_line and low != 1 else ""
+    default = spec.default_as(Annotated[str, mark])
+    alias = _alias(spec, names)
+    another = f"another {words(spec.name)}"
+    broken = {f'"x" * {high + 1:_}': "string_too_long"}
+    if is_line:
+        broken['"a\\nb"'] = "text_control_character"
+        sample = _fitting(one(spec.name), "a", low, high)
+        has_room = low == 1 and high >= 40
+        required = f'Sequence(lambda n: f"{words(spec.name)} {{n}}")  {UNTYPED}' * has_room
+    else:
+        broken["None"] = "string_type"
+        sample = _fitting(f"{capital(one(spec.name))}\n\nof two parts", "a", 0, high)
+        required = ""
+        if spec.optional:
+            # Empty is what a text is without one: null would say the same in another way.
+            default = '""'
+    return _make(
+        spec,
+        names,
+        python="str",
+        given=alias,
+        column=["OrderedText"] if is_line else [],
+        default=default,
+        sample=sample,
+        changed=_fitting(another, "b", low, high),
+        required=required,
+        broken=broken,
+        type=f"{alias} = Annotated[str, {type(mark).__name__}({high:_}{shortest})]",
+        sortable=is_line,
+    )
 
 
-def _text_default(spec: Spec, mark: Line | Prose) -> tuple[str, str] | None:
-    if spec.default is None:
-        return None
-    try:
-        kept = TypeAdapter(Annotated[str, mark]).validate_python(spec.default)
-    except ValidationError as error:
-        raise spec.refused(f"its default: {error.errors()[0]['msg']}") from None
-    return repr(kept), repr(kept)
-
-
-def _example(words: str, letter: str, low: int, high: int) -> str:
+def _fitting(words: str, letter: str, low: int, high: int) -> str:
     if low <= len(words) <= high:
         return repr(words)
     length = max(low, 1)
     return repr(letter * length) if length < 10 else f'"{letter}" * {length}'
 
 
-def _str(spec: Spec, names: Names) -> Field:
-    low, high = _limits(spec, int, 1, 200)
-    if low is None or high is None or not 0 <= low <= max(high, 1) <= 10_000:
-        raise spec.refused("a str has at most 10000 characters; text is for more")
-    alias = _alias(spec, names)
-    mark = f"Line({high:_})" if low == 1 else f"Line({high:_}, min_length={low})"
-    sequence = f'Sequence(lambda n: f"{words(spec.name)} {{n}}")'
-    has_room = low == 1 and high >= 40
-    return _make(
-        spec,
-        python="str",
-        given=alias,
-        column=["OrderedText"],
-        default=_text_default(spec, Line(high, low)),
-        sample=_example(one(spec.name), "a", low, high),
-        changed=_example(f"another {words(spec.name)}", "b", low, high),
-        broken=[
-            (f'"x" * {high + 1:_}', f"/{spec.name}", "string_too_long"),
-            ('"a\\nb"', f"/{spec.name}", "text_control_character"),
-        ],
-        type=f"{alias} = Annotated[str, {mark}]",
-        required=f"{sequence}  {UNTYPED}" if has_room else None,
-        model=names.model,
-    )
-
-
-def _text(spec: Spec, names: Names) -> Field:
-    low, high = _limits(spec, int, 0, 10_000)
-    if low != 0 or high is None or not 1 <= high <= 1_000_000:
-        raise spec.refused("a text may be empty, and has at most 1000000 characters")
-    alias = _alias(spec, names)
-    default = _text_default(spec, Prose(high))
-    # Empty is what a text is without one: null would say the same in another way.
-    default = ('""', '""') if spec.optional else default
-    return _make(
-        spec,
-        python="str",
-        given=alias,
-        default=default,
-        sample=_example(f"{capital(one(spec.name))}\n\nof two parts", "a", 0, high),
-        changed=_example(f"Another {words(spec.name)}", "b", 0, high),
-        broken=[
-            (f'"x" * {high + 1:_}', f"/{spec.name}", "string_too_long"),
-            ("None", f"/{spec.name}", "string_type"),
-        ],
-        type=f"{alias} = Annotated[str, Prose({high:_})]",
-        sortable=False,
-        model=names.model,
-    )
-
-
-def _number[N: (int, float)](
-    spec: Spec, read: Callable[[str], N], low: N | None, high: N | None
-) -> tuple[tuple[str, str] | None, N, N]:
-    """Give the default of a number, and two examples."""
-    if low is not None and low == high:
-        raise spec.refused(f"its limits {spec.limits!r} leave no choice")
-    step = read("1")
-    first = low if low is not None else step if high is None else min(step, high)
-    second = first + step if high is None or first + step <= high else first - step
-    if low is not None and second < low:
-        second = high if high is not None and high != first else first
-    default = None
-    if spec.default is not None:
-        try:
-            value = read(spec.default)
-        except ValueError:
-            raise spec.refused(f"its default {spec.default!r} is no number") from None
-        if (low is not None and value < low) or (high is not None and value > high):
-            raise spec.refused(f"its default {spec.default!r} is outside of its limits")
-        default = (repr(value), repr(value))
-    return default, first, second
-
-
-def _int(spec: Spec, names: Names) -> Field:
-    low, high = _limits(spec, int, -MAX_ID, MAX_ID)
-    if low is None or high is None or low < -MAX_ID or high > MAX_ID:
+def _number(spec: Spec, names: Names) -> Field:
+    number: type[int | float] = int if spec.kind == "int" else float
+    low, high = spec.limits_of(number, *((-MAX_ID, MAX_ID) if number is int else (None, None)))
+    if number is int and max(abs(low or 0), abs(high or 0)) > MAX_ID:
         raise spec.refused(f"its limits lie outside of -{MAX_ID}..{MAX_ID}")
-    alias = _alias(spec, names)
-    default, first, second = _number(spec, int, None if low == -MAX_ID else low, high)
-    bounds = f"ge={_bound(low)}, le={_bound(high)}"
-    return _make(
-        spec,
-        python="int",
-        given=alias,
-        column=["BigInt"],
-        default=default,
-        sample=repr(first),
-        changed=repr(second),
-        broken=[
-            (repr(high + 1), f"/{spec.name}", "less_than_equal"),
-            (repr(str(first)), f"/{spec.name}", "int_type"),
-        ],
-        type=f"{alias} = Annotated[int, Field({bounds}), WHOLE]",
-        model=names.model,
-    )
-
-
-def _bound(value: int) -> str:
-    return {MAX_ID: "MAX_ID", -MAX_ID: "-MAX_ID"}.get(value, repr(value))
-
-
-def _float(spec: Spec, names: Names) -> Field:
-    low, high = _limits(spec, _finite, None, None)
-    default, first, second = _number(spec, _finite, low, high)
-    if first == second or (low is not None and high is not None and high - low < 1):
-        first, second = low or 0.0, high or 0.0
-    bounds = [
-        f"{name}={bound!r}" for name, bound in (("ge", low), ("le", high)) if bound is not None
+    exact: Any = int if number is int else FiniteFloat
+    default = spec.default_as(Annotated[exact, pydantic.Field(ge=low, le=high)])
+    wanted = [number(1), number(2), low, high, (low or 0) + number(1), (high or 0) - number(1)]
+    examples = [
+        repr(value)
+        for value in dict.fromkeys(wanted)
+        if value is not None and (low is None or low <= value) and (high is None or value <= high)
     ]
-    alias = _alias(spec, names) if bounds else "FiniteFloat"
-    broken = [('"1"', f"/{spec.name}", "float_type")]
+    if len(examples) < 2:
+        raise spec.refused(f"its limits {spec.limits!r} leave no choice")
+    given, definition = "int" if number is int else "FiniteFloat", ""
+    bounds = {"ge": low, "le": high}
+    if limits := [f"{name}={_bound(it)}" for name, it in bounds.items() if it is not None]:
+        alias, whole = _alias(spec, names), ", WHOLE" * (number is int)
+        given, definition = (
+            alias,
+            f"{alias} = Annotated[{given}, Field({', '.join(limits)}){whole}]",
+        )
+    broken = {f'"{examples[0]}"': f"{spec.kind}_type"}
     if high is not None:
-        broken.append((repr(high + 1), f"/{spec.name}", "less_than_equal"))
+        broken[repr(high + 1)] = "less_than_equal"
     return _make(
         spec,
-        python="float",
-        given=alias,
+        names,
+        python=spec.kind,
+        given=given,
+        column=["BigInt"] if number is int else [],
         default=default,
-        sample=repr(first),
-        changed=repr(second),
+        sample=examples[0],
+        changed=examples[1],
         broken=broken,
-        type=f"{alias} = Annotated[FiniteFloat, Field({', '.join(bounds)})]" if bounds else "",
-        model=names.model,
+        type=definition,
     )
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not isfinite(value):
-        raise ValueError(text)
-    return value
+def _bound(value: float) -> str:
+    if isinstance(value, float) or abs(value) < MAX_ID:
+        return repr(value)
+    return "MAX_ID" if value > 0 else "-MAX_ID"
 
 
 def _bool(spec: Spec, names: Names) -> Field:
@@ -362,65 +314,52 @@ def _bool(spec: Spec, names: Names) -> Field:
     )
     return _make(
         spec,
+        names,
         python="bool",
         given="bool",
-        default=(default, default) if default else None,
+        default=default,
         sample=repr(first),
         changed=repr(not first),
-        broken=[("1", f"/{spec.name}", "bool_type")],
+        broken={"1": "bool_type"},
         filters={spec.name: is_it},
         sortable=False,
-        model=names.model,
     )
 
 
-def _range(spec: Spec, names: Names, given: str, sample: str) -> dict[str, Filter]:
+def _moment(spec: Spec, names: Names) -> Field:
+    spec.takes_no("limits", "default")
+    is_day = spec.kind == "date"
+    given, clock = ("CalendarDate", "") if is_day else ("Timestamp", "T12:00:00Z")
     stem = re.sub("_(at|on)$", "", spec.name)
     column = f"{names.model}.{spec.name}"
-    return {
+    filters = {
         f"{stem}_after": Filter(
             type=f"{given} | None",
             where=f"lambda start, _: {column} >= start",
             description=f"`{spec.name}` is this or later.",
-            finds=f"{stem}_after={sample}",
+            finds=f"{stem}_after=2030-05-01{clock}",
         ),
         f"{stem}_before": Filter(
             type=f"{given} | None",
             where=f"lambda end, _: {column} < end",
             description=f"`{spec.name}` is earlier than this.",
-            misses=f"{stem}_before={sample}",
+            misses=f"{stem}_before=2030-05-01{clock}",
         ),
     }
-
-
-def _date(spec: Spec, names: Names) -> Field:
-    spec.takes_no("limits", "default")
     return _make(
         spec,
-        python="date",
-        given="CalendarDate",
-        sample='"2030-05-01"',
-        changed='"2030-06-01"',
-        required="date(2030, 5, 1)",
-        broken=[('"2030-02-30"', f"/{spec.name}", "date_value")],
-        filters=_range(spec, names, "CalendarDate", "2030-05-01"),
-        model=names.model,
-    )
-
-
-def _datetime(spec: Spec, names: Names) -> Field:
-    spec.takes_no("limits", "default")
-    return _make(
-        spec,
-        python="datetime",
-        given="Timestamp",
-        column=["UTCDateTime"],
-        sample='"2030-05-01T12:00:00Z"',
-        changed='"2030-06-01T12:00:00Z"',
-        required="datetime(2030, 5, 1, 12, tzinfo=UTC)",
-        broken=[('"2030-05-01T12:00:00"', f"/{spec.name}", "timestamp_format")],
-        filters=_range(spec, names, "Timestamp", "2030-05-01T12:00:00Z"),
-        model=names.model,
+        names,
+        python=spec.kind,
+        given=given,
+        column=[] if is_day else ["UTCDateTime"],
+        sample=f'"2030-05-01{clock}"',
+        changed=f'"2030-06-01{clock}"',
+        required="date(2030, 5, 1)" if is_day else "datetime(2030, 5, 1, 12, tzinfo=UTC)",
+        broken={
+            f'"2030-02-30{clock}"': f"{'date' if is_day else 'timestamp'}_value",
+            '"tomorrow"': f"{'date' if is_day else 'timestamp'}_format",
+        },
+        filters=filters,
     )
 
 
@@ -431,9 +370,6 @@ def _enum(spec: Spec, names: Names) -> Field:
     if spec.default is not None and spec.default not in values:
         raise spec.refused(f"its default {spec.default!r} is none of its values")
     alias, enum = _alias(spec, names), names.model + camel(spec.name)
-    default = None
-    if spec.default is not None:
-        default = (f"{enum}.{spec.default.upper()}", repr(spec.default))
     members = "\n".join(f'    {value.upper()} = "{value}"' for value in values)
     title = f"The {words(spec.name)} of {names.a_noun}, in the order to sort by."
     one_of = Filter(
@@ -446,14 +382,16 @@ def _enum(spec: Spec, names: Names) -> Field:
     )
     return _make(
         spec,
+        names,
         python=enum,
         given=alias,
         column=[f"Ranked({enum})"],
-        default=default,
+        default=spec.default and f"{enum}.{spec.default.upper()}",
+        answered=spec.default and repr(spec.default),
         sample=repr(values[1]),
         changed=repr(values[0]),
         required=f"{enum}.{values[0].upper()}",
-        broken=[('"?"', f"/{spec.name}", "enum")],
+        broken={'"?"': "enum"},
         definition=f'class {enum}(StrEnum):\n    """{title}"""\n\n{members}',
         type=f"{alias} = Annotated[{enum}, Field(strict=False)]",
         filters={spec.name: one_of},
@@ -462,7 +400,6 @@ def _enum(spec: Spec, names: Names) -> Field:
             "router.py": f"from .schema import {alias}",
             "tests/factory.py": f"from {names.in_templates()['package']}.model import {enum}",
         },
-        model=names.model,
     )
 
 
@@ -492,13 +429,14 @@ def _reference(model: type[Resource], package: str) -> Kind:
         )
         return _make(
             replace(spec, name=name),
+            names,
             python="int",
             given="Id",
             column=["BigInt", f'ForeignKey({target}.id, ondelete="{clears}")'],
             sample=f"{target}Factory.create().id",
             changed=f"{target}Factory.create().id",
             required=f"LazyFunction(lambda: {target}Factory.create().id)  {UNTYPED}",
-            broken=[("4711", f"/{name}", f"unknown_{spec.kind}")],
+            broken={"4711": f"unknown_{spec.kind}"},
             filters={name: one_of},
             indexed=True,
             imports={
@@ -510,7 +448,6 @@ def _reference(model: type[Resource], package: str) -> Kind:
             before_create=f'require(session, {target}, data.{name}, at="/{name}")',
             before_update=f'require(session, {target}, data.changes().get("{name}"), at="/{name}")',
             sortable=False,
-            model=names.model,
             test=f'''\
 def test_what_becomes_of_one_whose_{name.removesuffix("_id")}_goes(
     client: TestClient, database: Database
@@ -553,13 +490,13 @@ def _filled(slot: Any, texts: Mapping[str, str]) -> Any:
 
 
 PLAIN: dict[str, Kind] = {
-    "str": _str,
+    "str": _text,
     "text": _text,
-    "int": _int,
-    "float": _float,
+    "int": _number,
+    "float": _number,
     "bool": _bool,
-    "date": _date,
-    "datetime": _datetime,
+    "date": _moment,
+    "datetime": _moment,
     "enum": _enum,
 }
 
