@@ -13,10 +13,6 @@ from .load import Load, Verdict
 from .service import Client, Service
 
 REPORT = Path(__file__).with_name("README.md")
-COLUMNS = (
-    *("fault", "requests", "acknowledged writes", "lost", "half done", "503"),
-    *("other 5xx", "longest wait, s", "recovered after, s"),
-)
 ROW = re.compile(r"^\| (?!fault |-)(.+?) \|.*$", re.MULTILINE)
 
 
@@ -27,6 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the figures of this run into tests/faults/README.md",
     )
+    parser.addoption(
+        "--soak",
+        type=int,
+        default=60,
+        metavar="SECONDS",
+        help="how long the soak lasts (default: %(default)s)",
+    )
 
 
 @dataclass
@@ -36,13 +39,20 @@ class Figures:
     rows: dict[str, tuple[object, ...]] = field(default_factory=dict)
 
     def add(
-        self, fault: str, load: Load, verdict: Verdict, *, recovered: float | None = None
+        self,
+        fault: str,
+        load: Load,
+        verdict: Verdict,
+        *,
+        recovered: float | None = None,
+        memory: tuple[int, int] | None = None,
     ) -> None:
         """Take down one fault."""
         self.rows[fault] = (
             *(load.sent, load.acknowledged, verdict.lost, verdict.halves, load.statuses[503]),
             *(load.failed, f"{load.longest:.1f}"),
             "" if recovered is None else f"{recovered:.1f}",
+            "" if memory is None else " to ".join(f"{size / 2**20:.0f}" for size in memory),
         )
 
     def write(self) -> None:

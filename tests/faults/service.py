@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
@@ -96,13 +96,11 @@ class Service:
         database_url: str,
         *,
         descriptors: int | None = None,
-        prefix: Sequence[str] = (),
         **settings: object,
     ) -> None:
         self.port = free_port()
         self.log = Path(tempfile.mkstemp(prefix="vibetracker-service-", suffix=".log")[1])
         self._descriptors = descriptors
-        self._prefix = prefix
         inherited = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
         changed = {name.upper(): str(value) for name, value in settings.items()}
         self._environment = {**inherited, **changed, "DATABASE_URL": database_url}
@@ -122,7 +120,7 @@ class Service:
         """Start the process, and wait until it answers a GET with success."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command of our own image
-                [*self._prefix, *command(self.port)],
+                command(self.port),
                 cwd=tempfile.gettempdir(),
                 env=self._environment,
                 stdout=log,
@@ -131,8 +129,11 @@ class Service:
         if self._descriptors is not None:
             limits = (self._descriptors, self._descriptors)
             resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, limits)
-
-        wait_until(lambda: self.answers(until), within=30, what="the service serves")
+        try:
+            wait_until(lambda: self.answers(until), within=30, what="the service serves")
+        except AssertionError as error:
+            self.kill()
+            raise AssertionError(f"{error}\n{self.log.read_text()}") from None
 
     def answers(self, path: str) -> bool:
         """Tell whether it answers a GET with success."""

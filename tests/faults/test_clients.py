@@ -107,8 +107,10 @@ def test_hostile_clients_take_a_bounded_part_and_others_are_served(
         load.go_on(50, within=30)
         assert service.descriptors < 1100
         assert service.threads <= threads + 40
-    assert service.peak - before < GROWTH
-    finish("hostile clients, 4,600 connections", load, server, service, figures, liveness=3)
+    memory = (before, service.peak)
+    assert memory[1] - memory[0] < GROWTH
+    fault = "hostile clients, 4,600 connections"
+    finish(fault, load, server, service, figures, memory=memory, liveness=3)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from contextlib import closing
 from threading import Thread
 
 import psycopg2
+import pytest
 
 from vibetracker.testing import PostgresServer
 
@@ -34,6 +35,7 @@ def test_sigterm_answers_every_request_that_it_has_begun(
     assert verdict.unasked == 0
 
 
+@pytest.mark.slow
 def test_sigterm_lets_those_in_line_have_their_turn(server: PostgresServer) -> None:
     with Service(server.url()) as service, ThreadPoolExecutor(30) as pool:
         with closing(Client(service.port)) as client:
