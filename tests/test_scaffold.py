@@ -210,3 +210,13 @@ def test_the_help_explains_every_type(capsys: pytest.CaptureFixture[str]) -> Non
     said = capsys.readouterr().out
     for kind in PLAIN:
         assert re.search(rf"^  {kind} ", said, re.MULTILINE)
+
+
+def test_what_lays_the_code_out_has_to_be_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(project)
+    monkeypatch.setitem(sys.modules, "ruff", None)
+    assert new("gizmos") == 2
+    assert "install the dev extra" in capsys.readouterr().err
+    assert files(project) == before

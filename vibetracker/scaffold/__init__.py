@@ -105,7 +105,7 @@ def _texts(names: Names, about: str, fields: Sequence[Field]) -> dict[str, Any]:
         **names.in_templates(),
         "about": about,
         "definitions": _blocks(field.definition for field in fields),
-        "columns": _lines(field.column for field in fields),
+        "columns": _lines(field.column for field in sorted(fields, key=lambda it: not it.stored)),
         "indexes": ", ".join(f'Index(None, "{name}")' for name in indexed),
         "types": _lines(field.type for field in fields),
         "create": _lines(f"{field.name}: {field.create}" for field in fields),

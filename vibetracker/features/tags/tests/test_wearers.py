@@ -63,13 +63,13 @@ class Wearers:
 def wearers(database: Database) -> Iterator[Wearers]:
     """Make the tables of another feature, for as long as a test runs."""
     owner = Table(
-        "notes",
+        "wearers",
         Base.metadata,
         Column("id", BigInt, primary_key=True),
         Column("version", BigInt),
         Column("updated_at", UTCDateTime),
     )
-    tables = [owner, tag_association("note_tags", "notes")]
+    tables = [owner, tag_association("wearer_tags", "wearers")]
     Base.metadata.create_all(database.engine, tables)
     with database.engine.begin() as connection:
         connection.execute(delete(tables[1]))
