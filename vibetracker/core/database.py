@@ -241,11 +241,14 @@ class Database:
         """Wait in line for a connection without holding a thread; ``Unavailable`` if in vain."""
         if not self._prepared:
             raise Unavailable("The database is not ready yet")
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._places.acquire()
-        except TimeoutError:
-            raise Unavailable("All database connections are busy") from None
+        if self._places.locked():
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._places.acquire()
+            except TimeoutError:
+                raise Unavailable("All database connections are busy") from None
+        else:
+            await self._places.acquire()
         try:
             yield
         finally:

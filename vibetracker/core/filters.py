@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Select
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,17 @@ class Filters(BaseModel):
             for mark in field.metadata
             if isinstance(mark, Where) and (value := getattr(self, name)) not in (None, [])
         ]
+
+    def narrow(
+        self, statement: Select[*tuple[Any, ...]], context: object = None
+    ) -> Select[*tuple[Any, ...]]:
+        """Narrow a list's statement down."""
+        return _narrowed(statement, tuple(self.conditions(context)))
+
+
+@lru_cache(maxsize=128)
+def _narrowed(
+    statement: Select[*tuple[Any, ...]], conditions: tuple[ColumnElement[bool], ...]
+) -> Select[*tuple[Any, ...]]:
+    """Give the same statement for the same conditions, as those without a value are."""
+    return statement.where(*conditions) if conditions else statement

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from functools import partial
 from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vibetracker.core.config import Settings
@@ -37,6 +37,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class ClientGoneError(Exception):
@@ -139,11 +140,10 @@ class _Exchange:
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self.request_id
-            headers.setdefault("Cache-Control", "no-store")
-            for name, value in HEADERS.items():
-                headers[name] = value
+            sent = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_RAW_HEADERS]
+            if not any(name == b"cache-control" for name, _ in message["headers"]):
+                sent.append((b"cache-control", b"no-store"))
+            message = {**message, "headers": sent}
         elif self.is_head:
             message = {**message, "body": b""}
         await self.send(message)

@@ -5,6 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from types import FunctionType
 from typing import Annotated, Any, cast, override
@@ -13,7 +14,7 @@ from urllib.parse import urlencode
 from fastapi import Query, Request
 from pydantic import MISSING, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema, to_json
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, true
+from sqlalchemy import ColumnElement, Integer, Row, Select, and_, bindparam, func, or_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from vibetracker.core.problems import invalid
@@ -72,6 +73,11 @@ class Key:
     expression: SortExpression | Callable[[Any], SortExpression]
     nullable: bool = False
     shared: bool = False
+
+    @property
+    def varies(self) -> bool:
+        """Tell whether the SQL depends on the context."""
+        return isinstance(self.expression, FunctionType)
 
     def column(self, context: object) -> SortExpression:
         """Give the SQL to sort by."""
@@ -132,6 +138,10 @@ class Sorting:
         if len(set(names)) < len(names):
             raise PydanticCustomError("sort_key_twice", "Each key can be given once")
         return sort
+
+    def is_fixed(self, sort: str) -> bool:
+        """Tell whether a ``sort`` means the same SQL whatever the context is."""
+        return not any(self.keys[term.name].varies for term in self.terms(sort))
 
     def terms(self, sort: str) -> list[Term]:
         """Give the keys of a ``sort`` that decide the order, the last one being ``id``."""
@@ -203,6 +213,51 @@ def paginate(
     A row that matches and keeps its sort values during a walk is on exactly one page, since a
     page begins after the values of the row before it and not after a number of rows.
     """
+    order = _order(statement, sorting, sort, None if sorting.is_fixed(sort) else context)
+    total = None
+    if page.include_total:
+        total = session.scalar(
+            statement.with_only_columns(func.count(), maintain_column_froms=True)
+        )
+    parts = [order.statement]
+    if page.cursor is not None:
+        parts = [order.statement.where(beyond) for beyond in order.after(_decode(page, order.text))]
+    # It runs the statements without the session's bookkeeping for objects, of which they have none.
+    connection = session.connection()
+    rows: list[Row[*tuple[Any, ...]]] = []
+    for part in parts:
+        rows += connection.execute(part, {"at_most": page.limit + 1 - len(rows)}).all()
+        if len(rows) > page.limit:
+            break
+    cursor = None
+    if len(rows) > page.limit:
+        rows = rows[: page.limit]
+        cursor = encode_cursor(page, order.text, list(rows[-1][len(order.names) :]))
+    items = [dict(zip(order.names, row, strict=False)) for row in rows]
+    return Rows(items, cursor, total, cursor and page.link(cursor))
+
+
+@dataclass
+class _Order:
+    """A list's statement in the order of one ``sort``; it takes the parameter ``at_most``."""
+
+    statement: Select[*tuple[Any, ...]]
+    names: list[str]
+    terms: list[Term]
+    keys: list[Key]
+    columns: list[SortExpression]
+    text: str
+
+    def after(self, values: Sequence[Any]) -> list[ColumnElement[bool]]:
+        """Say in SQL that a row comes after the one with these sort values."""
+        return _after(self.terms, self.keys, self.columns, values)
+
+
+@lru_cache(maxsize=128)
+def _order(
+    statement: Select[*tuple[Any, ...]], sorting: Sorting, sort: str, context: object
+) -> _Order:
+    """Put a statement in order; for one that is used again, SQLAlchemy finds its SQL at once."""
     terms = sorting.terms(sort)
     keys = [sorting.keys[term.name] for term in terms]
     columns = [key.column(context) for key in keys]
@@ -210,31 +265,14 @@ def paginate(
     for term, key, column in zip(terms, keys, columns, strict=True):
         direction = column.desc() if term.descending else column.asc()
         order.append(direction.nulls_last() if key.nullable else direction)
-    total = None
-    if page.include_total:
-        total = session.scalar(
-            statement.with_only_columns(func.count(), maintain_column_froms=True)
-        )
-    text = ",".join(map(str, terms))
-    names = [column.name for column in statement.selected_columns]
-    statement = statement.add_columns(*columns).order_by(*order)
-    conditions: list[ColumnElement[bool]] = [true()]
-    if page.cursor is not None:
-        conditions = _after(terms, keys, columns, _decode(page, text))
-    rows: list[Row[*tuple[Any, ...]]] = []
-    for condition in conditions:
-        part = statement.where(condition).limit(page.limit + 1 - len(rows))
-        # The connection runs it without the session's bookkeeping for objects, of which it has
-        # none.
-        rows += session.connection().execute(part)
-        if len(rows) > page.limit:
-            break
-    cursor = None
-    if len(rows) > page.limit:
-        rows = rows[: page.limit]
-        cursor = encode_cursor(page, text, list(rows[-1][len(names) :]))
-    items = [dict(zip(names, row, strict=False)) for row in rows]
-    return Rows(items, cursor, total, cursor and page.link(cursor))
+    return _Order(
+        statement.add_columns(*columns).order_by(*order).limit(bindparam("at_most", type_=Integer)),
+        [column.name for column in statement.selected_columns],
+        terms,
+        keys,
+        columns,
+        ",".join(map(str, terms)),
+    )
 
 
 def _after(

@@ -121,10 +121,17 @@ def find_any[R: Resource](
     session: Session, model: type[R], resource_id: int, *options: ORMOption
 ) -> R:
     """Find a resource as ``find`` does, whatever the preconditions say."""
-    statement = select(model).where(model.id == resource_id).options(*options)
-    if session.info[Preconditions].writes:
-        statement = statement.with_for_update(of=model)
-    resource = session.scalars(statement).one_or_none()
+    preconditions: Preconditions = session.info[Preconditions]
+    statement: Select[R] = _object_by_id(model, locked=preconditions.writes)
+    if options:
+        statement = statement.options(*options)
+    resource = session.scalars(statement, {"id": resource_id}).one_or_none()
     if resource is None:
         raise _not_found(model, resource_id)
     return resource
+
+
+@cache
+def _object_by_id[R: Resource](model: type[R], *, locked: bool) -> Select[R]:
+    statement = select(model).where(model.id == bindparam("id"))
+    return statement.with_for_update(of=model) if locked else statement

@@ -85,6 +85,7 @@ class Operation(APIRoute):
         self._work = endpoint
         declared = [rest for rest in self.parameters.rest if rest.name != self._session_name]
         super().__init__(path, _declare(endpoint, declared), **options)
+        self._beginning = self.path_format.partition("{")[0]
         self._body = _strict_body(self)
         self._solver = self._take_over(declared)
         self._answer: TypeAdapter[Any] | None = None
@@ -99,6 +100,8 @@ class Operation(APIRoute):
         So ``GET /things/search`` is a wrong method where that path has a POST alone, and not a
         malformed id.
         """
+        if self._beginning not in scope["path"]:
+            return Match.NONE, {}
         match, child_scope = super().matches(scope)
         if match is not Match.NONE and "{" in self.path_format:
             path = scope["path"].removeprefix(scope.get("root_path", ""))

@@ -6,7 +6,7 @@ every wearer through the tables alone, without knowing any of those features.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, override
+from typing import Any, NamedTuple, override
 
 from sqlalchemy import (
     Column,
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -139,7 +140,17 @@ def replace(session: Session, tag_ids: Sequence[int], target_id: int) -> None:
     take_off(session, tag_ids)
 
 
-def tags_named(session: Session, names: Iterable[str], *, create: bool, at: str = "") -> list[Tag]:
+class NamedTag(NamedTuple):
+    """What rows need to know of a tag to wear it."""
+
+    id: int
+    name: str
+    key: str
+
+
+def tags_named(
+    session: Session, names: Iterable[str], *, create: bool, at: str = ""
+) -> list[NamedTag]:
     """Find the tags of these names, whatever their case, each once and in order of their keys.
 
     Missing ones are created, or refused with ``at`` as the pointer to the list of names. Two
@@ -204,5 +215,9 @@ def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -
     set_committed_value(row, "tag_names", worn)
 
 
-def _by_key(session: Session, keys: Iterable[str]) -> dict[str, Tag]:
-    return {tag.key: tag for tag in session.scalars(select(Tag).where(Tag.key.in_(list(keys))))}
+_BY_KEY = select(Tag.id, Tag.name, Tag.key).where(Tag.key.in_(bindparam("keys", expanding=True)))
+
+
+def _by_key(session: Session, keys: Iterable[str]) -> dict[str, NamedTag]:
+    rows = session.connection().execute(_BY_KEY, {"keys": list(keys)}).all()
+    return {row.key: NamedTag(*row) for row in rows}

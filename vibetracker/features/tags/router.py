@@ -51,7 +51,7 @@ def list_tags(
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
 ) -> Rows:
     """List the tags."""
-    tags = TagRead.select(Tag).where(*filters.conditions())
+    tags = filters.narrow(TagRead.select(Tag))
     return paginate(session, tags, page, SORTING, sort)
 
 

@@ -24,8 +24,8 @@ from vibetracker.core.database import lock
 from vibetracker.core.model import Base
 from vibetracker.core.preconditions import check, find_any, read_any
 from vibetracker.core.problems import Gone, invalid
-from vibetracker.features.tags.association import tags_named
-from vibetracker.features.tags.model import Tag, key_of
+from vibetracker.features.tags.association import NamedTag, tags_named
+from vibetracker.features.tags.model import key_of
 
 from . import ranking
 from .calendar import Clock, end_of_day
@@ -36,6 +36,16 @@ from .schema import TaskCreate, TaskMove, TaskRead, TaskUpdate
 MAX_DEPTH = 8
 UPDATED_AT_ONCE = 1000
 DATES = {"start_at", "due_at", "due_on"}
+
+_LAST = (
+    select(Task.position)
+    # The parent is the same in all; PostgreSQL needs to be told to use its index.
+    .order_by(Task.parent_id.desc(), Task.position.desc())
+    .limit(1)
+)
+_LAST_ROOT = _LAST.where(Task.parent_id.is_(None))
+_LAST_CHILD = _LAST.where(Task.parent_id == bindparam("parent"))
+_PUT_ON = insert(task_tags)
 
 type Place = tuple[str, int]
 """Where a task is among its siblings: its position, and its id where that is shared."""
@@ -89,10 +99,10 @@ class TaskChanges:
         self.session = session
         self.clock = clock
         self.create_tags = missing_tags == "create"
-        self._new_tags: list[tuple[Task, Sequence[Tag]]] = []
+        self._new_tags: list[tuple[Task, Sequence[NamedTag]]] = []
         self._last_positions: dict[int | None, str | None] = {}
         self._good_parents: set[int] = set()
-        self._known_tags: dict[str, Tag] = {}
+        self._known_tags: dict[str, NamedTag] = {}
 
     def create(self, data: TaskCreate) -> Task:
         """Make a task, last among its siblings."""
@@ -182,7 +192,7 @@ class TaskChanges:
             {"owner_id": task.id, "tag_id": tag.id} for task, tags in self._new_tags for tag in tags
         ]
         if rows:
-            self.session.execute(insert(task_tags), rows)
+            self.session.connection().execute(_PUT_ON, rows)
         self._new_tags.clear()
 
     def _check_times(self, task: Task, sent: Collection[str]) -> None:
@@ -234,12 +244,8 @@ class TaskChanges:
 
     def _last_position(self, parent_id: int | None) -> str:
         if parent_id not in self._last_positions:
-            self._last_positions[parent_id] = self.session.scalar(
-                select(Task.position)
-                .where(Task.parent_id == parent_id)
-                # The parent is the same in all; PostgreSQL needs to be told to use its index.
-                .order_by(Task.parent_id.desc(), Task.position.desc())
-                .limit(1)
+            self._last_positions[parent_id] = self.session.connection().scalar(
+                _LAST_ROOT if parent_id is None else _LAST_CHILD, {"parent": parent_id}
             )
         last = ranking.between(self._last_positions[parent_id], None)
         self._last_positions[parent_id] = last
@@ -316,16 +322,16 @@ class TaskChanges:
         if names and self.create_tags:
             self._remember(tags_named(self.session, names, create=True))
 
-    def _tags(self, names: Sequence[str]) -> list[Tag]:
+    def _tags(self, names: Sequence[str]) -> list[NamedTag]:
         keys = {key_of(name) for name in names}
         if not keys <= self._known_tags.keys():
             self._remember(tags_named(self.session, names, create=self.create_tags, at="/tags"))
         return [self._known_tags[key] for key in sorted(keys)]
 
-    def _remember(self, tags: Iterable[Tag]) -> None:
+    def _remember(self, tags: Iterable[NamedTag]) -> None:
         self._known_tags |= {tag.key: tag for tag in tags}
 
-    def _replace_tags(self, task: Task, tags: Sequence[Tag]) -> None:
+    def _replace_tags(self, task: Task, tags: Sequence[NamedTag]) -> None:
         names = [tag.name for tag in tags]
         if names == task.tag_names:
             return

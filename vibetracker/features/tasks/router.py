@@ -180,7 +180,7 @@ def _list(
     include: Iterable[str],
     parent_id: int | None = None,
 ) -> Rows:
-    statement = TaskRead.select(Task).where(*filters.conditions(clock))
+    statement = filters.narrow(TaskRead.select(Task), clock)
     if parent_id is not None:
         statement = statement.where(Task.parent_id == parent_id)
     rows = paginate(session, statement, page, sorting, sort, clock)
