@@ -7,6 +7,7 @@ import gc
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -88,19 +89,30 @@ def seed(
     The same ``seed`` and ``count`` make the same rows on the same day, the one of ``now`` in UTC.
     """
     today = (now or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
-    # What exists by now need not be looked at again by every collection to come.
-    gc.freeze()
     for demo in demos:
         name = demo.feature.name
         # By the feature's name too, so that the data of one does not depend on the others.
         random = Random(f"{seed} {name}")  # noqa: S311 - demo data is no secret
         progress = Progress(name, count, sys.stderr)
-        with database.session(write=True) as session:
+        with _collecting_by_hand(), database.session(write=True) as session:
             for rows in demo.fill(session, random, count, today):
                 session.commit()
                 session.expunge_all()
+                gc.collect()
                 progress.advance(rows)
         yield progress.end()
+
+
+@contextmanager
+def _collecting_by_hand() -> Iterator[None]:
+    """Keep the garbage collector from looking at the rows of a portion again and again."""
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 class Progress:
