@@ -69,7 +69,7 @@ class Parameters:
         faults: list[Fault] = []
         context = {"request": request}
 
-        def check[M: BaseModel](model: type[M], source: str, sent: dict[str, Any]) -> M | None:
+        def check(model: type[BaseModel], source: str, sent: dict[str, Any]) -> BaseModel | None:
             try:
                 return model.model_validate(sent, context=context)
             except ValidationError as error:
