@@ -11,9 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from httpx2 import get
-
-from tests.processes import running
+from tests.processes import COMMAND, call, running
 
 HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
@@ -30,12 +28,11 @@ def run(folder: Path, *command: str) -> None:
     )
 
 
-def talk_in_python(folder: Path, origin: str) -> None:
-    """Generate the client with openapi-python-client, check its types, and use it."""
+def generate_python(folder: Path) -> None:
+    """Generate a client with openapi-python-client, and check its types and their use."""
     generate = ("generate", "--path=openapi.json", "--output-path=.", "--overwrite")
     run(folder, "openapi-python-client", *generate, "--fail-on-warning")
     run(folder, "mypy", "--strict", "vibetracker_client", "conversation.py")
-    run(folder, sys.executable, "conversation.py", origin)
 
 
 def lint(folder: Path) -> None:
@@ -45,36 +42,44 @@ def lint(folder: Path) -> None:
     run(folder, "redocly", "lint", "openapi.json", "--extends=recommended-strict")
 
 
-def talk_in_typescript(folder: Path, origin: str) -> None:
-    """Generate types with openapi-typescript, check them, and use them with openapi-fetch."""
+def generate_typescript(folder: Path) -> None:
+    """Generate types with openapi-typescript, and check their use with openapi-fetch."""
     # What has a default may be left out of a request.
     optional = "--default-non-nullable=false"
     run(folder, "openapi-typescript", "openapi.json", "--output=api.ts", optional)
     run(folder, "tsc")
-    run(folder, "node", "conversation.js", origin)
+
+
+def check(folder: Path) -> None:
+    """Take all steps in a folder; ``CalledProcessError`` when one fails."""
+    document = call(COMMAND, "openapi", folder=folder)
+    (folder / "openapi.json").write_text(document)
+    generate_python(folder)
+    conversations = [(sys.executable, "conversation.py")]
+    if shutil.which("npm") is None:
+        sys.stdout.write("skipped: linters and TypeScript, since there is no npm\n")
+    else:
+        plain = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+        run(folder, "npm", "install", "--loglevel=error", *plain)
+        lint(folder)
+        generate_typescript(folder)
+        conversations.append(("node", "conversation.js"))
+    database = f"sqlite:///{folder}/tracker.db"
+    with running("serve", folder=folder, DATABASE_URL=database) as server:
+        for conversation in conversations:
+            run(folder, *conversation, server.origin)
 
 
 def main() -> int:
     """Give the exit status."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         for file in HERE.iterdir():
             if file.is_file() and not file.name.startswith("__"):
-                shutil.copy(file, folder)
-        database = f"sqlite:///{folder}/tracker.db"
-        with running("serve", folder=folder, DATABASE_URL=database) as server:
-            (folder / "openapi.json").write_bytes(get(f"{server.origin}/openapi.json").content)
-            try:
-                talk_in_python(folder, server.origin)
-                if shutil.which("npm") is None:
-                    sys.stdout.write("skipped: linters and TypeScript, since there is no npm\n")
-                    return 0
-                plain = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
-                run(folder, "npm", "install", "--loglevel=error", *plain)
-                lint(folder)
-                talk_in_typescript(folder, server.origin)
-            except subprocess.CalledProcessError as error:
-                return error.returncode
+                shutil.copy(file, name)
+        try:
+            check(Path(name))
+        except subprocess.CalledProcessError as error:
+            return error.returncode
     return 0
 
 
