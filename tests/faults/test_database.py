@@ -63,7 +63,7 @@ def test_a_killed_server_loses_nothing_that_was_acknowledged(
     finish(f"kill -9 of the server, times: {times}", load, server, service, figures, recovered)
 
 
-@pytest.mark.parametrize("seconds", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [0.5, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_stopped_server_is_a_503_at_once_until_it_is_back(
     seconds: float, server: PostgresServer, service: Service, figures: Figures
 ) -> None:
@@ -207,6 +207,7 @@ def test_the_victim_of_a_deadlock_is_tried_again(server: PostgresServer, client:
     assert server.sql("SELECT DISTINCT description, priority FROM tasks") == "changed|1"
 
 
+@pytest.mark.slow
 def test_changes_of_the_same_tasks_in_any_order_do_not_deadlock(
     server: PostgresServer, service: Service, figures: Figures
 ) -> None:
