@@ -56,6 +56,18 @@ def test_help_shows_examples_without_loading_the_application(tmp_path: Path) -> 
     assert not loaded & {"fastapi", "pydantic", "sqlalchemy", "uvicorn"}
 
 
+@pytest.mark.parametrize("command", ["dev", "serve", "seed", "openapi"])
+def test_the_help_of_a_command_has_examples_and_fits_a_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert re.search(rf"^examples?:\n(  .*\n)*  .*vibetracker {command}", shown, re.MULTILINE)
+    assert max(map(len, shown.splitlines())) < 80
+
+
 def test_shells_can_complete_it() -> None:
     shtab = pytest.importorskip("shtab", reason="needs the dev extra's shtab")
     # What `shtab --shell=bash vibetracker.cli.parser` prints.

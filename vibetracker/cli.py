@@ -10,11 +10,11 @@ import os
 import signal
 import socket
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter, Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, override
 
 from vibetracker import __version__, develop
 
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> ArgumentParser:
     """Make the parser of the command line; tools that complete it ask for it by name."""
-    layout = RawDescriptionHelpFormatter
+    layout = _Layout
     command_line = ArgumentParser(
         "vibetracker",
         description="Task tracking over HTTP.",
@@ -84,6 +84,10 @@ def parser() -> ArgumentParser:
         description="Serve on the loopback address and restart when the package or .env changes. "
         "Without a DATABASE_URL the data is kept in the SQLite file vibetracker.db of the current "
         "folder; without ALLOWED_HOSTS only local host names are answered.",
+        epilog="examples:\n"
+        "  vibetracker dev\n"
+        "  DEBUG=true vibetracker dev --port 8080    and log every SQL statement\n",
+        formatter_class=layout,
     )
     dev.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
     dev.set_defaults(command=_dev)
@@ -93,6 +97,11 @@ def parser() -> ArgumentParser:
         help="serve with the settings as they are",
         description="Serve with the settings as they are. The API has no authentication: let only "
         "those reach the address who may read and write everything.",
+        epilog="examples:\n"
+        "  DATABASE_URL=sqlite:///tracker.db vibetracker serve\n"
+        "  vibetracker serve --host 0.0.0.0 --workers 4    behind a proxy\n"
+        "  LOG_FORMAT=json vibetracker serve               log lines for machines\n",
+        formatter_class=layout,
     )
     serve.add_argument("--host", default=LOOPBACK, help="address to bind; default: %(default)s")
     serve.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
@@ -128,10 +137,20 @@ def parser() -> ArgumentParser:
         "openapi",
         help="print the OpenAPI document",
         description="Print the OpenAPI document as JSON, the same text for the same API.",
+        epilog="example:\n  vibetracker openapi > openapi.json\n",
+        formatter_class=layout,
     )
     openapi.set_defaults(command=_openapi)
     develop.add_commands(commands, _application)
     return command_line
+
+
+class _Layout(HelpFormatter):
+    """Wraps paragraphs, and leaves examples as they are."""
+
+    @override
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 def _port(text: str) -> int:
