@@ -16,7 +16,6 @@ from .specimens import FEATURE
 
 BODY_TIMEOUT = 0.3
 LIMIT = 4096
-UPLOADS = 10
 JSON = {"Content-Type": "application/json"}
 
 
@@ -27,7 +26,6 @@ def port() -> Iterator[int]:
         database_url="sqlite://",
         body_timeout=BODY_TIMEOUT,
         max_body_size=LIMIT,
-        max_uploads=UPLOADS,
         _env_file=None,
     )
     app = create_app(settings, features=[FEATURE])
@@ -139,19 +137,23 @@ def test_a_body_that_comes_in_drops_has_no_more_time(port: int) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-def test_bodies_that_do_not_come_keep_no_others_out(port: int) -> None:
+def test_a_further_body_ends_the_oldest_that_is_still_to_come() -> None:
+    settings = Settings(database_url="sqlite://", max_uploads=5, body_timeout=60, _env_file=None)
     head = b"POST /specimens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-    with ExitStack() as stack:
+    with serving(create_app(settings, features=[FEATURE])) as (port, _), ExitStack() as stack:
         stuck = []
-        for _ in range(UPLOADS + 3):
-            stuck.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+        for _ in range(8):
+            stuck.append(socket.create_connection(("127.0.0.1", port), timeout=10))
             stack.enter_context(stuck[-1]).sendall(head + b"Content-Length: 20\r\n\r\n")
-        for number in range(UPLOADS):
-            body = b'{"label": "through %d"}' % number
-            request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
-            assert exchange(port, request).status == 201
-        for client in stuck:
+        for client in stuck[:3]:
             assert client.recv(4096).startswith(b"HTTP/1.1 408 ")
+        body = b'{"label": "through"}'
+        assert exchange(port, head + b"Content-Length: 20\r\n\r\n" + body).status == 201
+        assert stuck[3].recv(4096).startswith(b"HTTP/1.1 408 ")
+        stuck[7].sendall(body.replace(b"through", b"delayed"))
+        assert stuck[7].recv(4096).startswith(b"HTTP/1.1 201 ")
+        for client in stuck:
+            client.close()
 
 
 def test_a_client_that_goes_away_disturbs_nobody(connection: HTTPConnection, port: int) -> None:
