@@ -92,7 +92,11 @@ class Branch(Input):
     model_config = ConfigDict(title="A tree")
 
     name: str = Field(min_length=3, max_length=3)
+    kind: str = Field(min_length=10)
     weight: float = Field(ge=0.5)
+    age: int = Field(gt=5)
+    depth: int = Field(le=-3)
+    needles: list[str] = Field(min_length=2)
     branches: list["Branch"]
 
 

@@ -57,9 +57,11 @@ class Examples:
             case "boolean":
                 return False
             case "integer" | "number":
-                return schema.get("minimum", 1)
+                beyond = schema.get("exclusiveMinimum", 0) + 1
+                return schema.get("minimum", min(beyond, schema.get("maximum", beyond)))
             case "string":
                 text = name.replace("_", " ").capitalize()[: schema.get("maxLength")]
+                text = text.ljust(schema.get("minLength", 0), ".")
                 return STRINGS.get(schema.get("format", ""), text)
         return None
 
@@ -71,7 +73,7 @@ class Examples:
         self._inside.append(items)
         item = self.of(items)
         self._inside.pop()
-        return [item]
+        return [item] * max(schema.get("minItems", 1), 1)
 
     def _object(self, schema: Schema) -> dict[str, Any]:
         properties = schema.get("properties", {})

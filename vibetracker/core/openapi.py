@@ -447,7 +447,7 @@ def _tidy(schema: dict[str, Any]) -> None:
             del member["title"]
         if name in FIELDS:
             member.setdefault("description", FIELDS[name])
-    for keyword in ("minimum", "maximum"):
+    for keyword in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
         if keyword in schema and schema[keyword] == int(schema[keyword]):
             schema[keyword] = int(schema[keyword])
     items = [schema["items"]] if "items" in schema else []
