@@ -56,7 +56,7 @@ def test_help_shows_examples_without_loading_the_application(tmp_path: Path) -> 
     assert not loaded & {"fastapi", "pydantic", "sqlalchemy", "uvicorn"}
 
 
-@pytest.mark.parametrize("command", ["dev", "serve", "seed", "openapi"])
+@pytest.mark.parametrize("command", ["dev", "serve", "seed", "openapi", "new", "check", "features"])
 def test_the_help_of_a_command_has_examples_and_fits_a_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ examples:
   vibetracker seed --count 5000         fill the database with demo data
   vibetracker serve --workers 4         serve the database that DATABASE_URL names
   vibetracker openapi > openapi.json    keep the API's description
+  vibetracker new notes title:str       write a new feature
 
 Settings come from the environment and from the file .env in the current folder.
 """
@@ -141,7 +142,7 @@ def parser() -> ArgumentParser:
         formatter_class=layout,
     )
     openapi.set_defaults(command=_openapi)
-    develop.add_commands(commands, _application)
+    develop.add_commands(commands, _application, layout)
     return command_line
 
 

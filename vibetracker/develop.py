@@ -1,11 +1,11 @@
 """The commands for work on features: ``new``, ``check`` and ``features``."""
 
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+    from argparse import HelpFormatter, _SubParsersAction
     from collections.abc import Callable, Iterable
 
     from fastapi import FastAPI
@@ -13,43 +13,50 @@ if TYPE_CHECKING:
     from vibetracker.core.discovery import Feature
 
 NEW = """\
-Write a feature: model, schema, router with list, create, get, update and delete, factory and
-tests. It is one new folder in vibetracker/features, and nothing else changes.
+Write a feature: model, schema, router with list, create, get, update and
+delete, factory and tests. It is one new folder in vibetracker/features, and
+nothing else changes.
 
-A field is name:type, with limits in parentheses if it has some, and then ? if it may be left out,
-or =default. Quote it, since parentheses, ? and | mean something to a shell.
+A field is name:type, with limits in parentheses if it has some, and then ? if
+it may be left out, or =default. Quote it: parentheses, ? and | mean something
+to a shell.
 """
 NEW_EXAMPLES = """\
 types:
-  str      one line, of 1 to 200 characters unless title:str(1..80) says otherwise
-  text     many lines, up to 10000 characters or text(..500); text? is "" when left out
-  int      a whole number: count:int, rating:int(1..5)=3
-  float    a number: weight:float(0..)
-  bool     false when left out; pinned:bool=true, or pinned:bool? which is null then
-  date     a day, as in 2030-05-01
-  datetime an instant, as in 2030-05-01T12:00:00Z
-  enum     one of several words, in the order to sort by: kind:enum(low|high)=low
-  ...      the singular of another feature's rows refers to one of them: the field owner:person
-           is the owner_id of a person; a feature may offer further types. Whatever type is
-           unknown is answered with all that there are.
+  str       one line of 1 to 200 characters; of others with title:str(1..80)
+  text      many lines, up to 10000 characters or text(..500)
+  int       a whole number: count:int, rating:int(1..5)=3
+  float     a number: weight:float(0..)
+  bool      false when left out, or true with pinned:bool=true
+  date      a day, as in 2030-05-01
+  datetime  an instant, as in 2030-05-01T12:00:00Z
+  enum      one of some words, in the order to sort by: enum(low|high)=low
+  ...       the singular of another feature's rows refers to one of them:
+            owner:person is the owner_id of a person. Features may offer more;
+            a type that there is not is answered with those that there are.
 
-What has neither ? nor a default has to be given, but for bool. With ?, it is null when left out.
+What has neither ? nor a default has to be given, except for bool. With ? it
+is null when it is left out, and text is empty.
 
 examples:
   vibetracker new notes
-  vibetracker new notes title:str 'body:text?' pinned:bool 'due:date?' 'mood:enum(good|bad)'
-  vibetracker new --singular person people 'name:str(1..80)' 'height:float(0..3)?'
+  vibetracker new notes title:str 'due:date?' 'mood:enum(good|bad)'
+  vibetracker new --singular person people 'name:str(1..80)' 'height:float?'
 """
 
 
-def add_commands(commands: "_SubParsersAction[Any]", load: "Callable[[], FastAPI]") -> None:
+def add_commands(
+    commands: "_SubParsersAction[Any]",
+    load: "Callable[[], FastAPI]",
+    layout: "type[HelpFormatter]",
+) -> None:
     """Add the commands to those of ``vibetracker``; ``load`` gives the application."""
     new = commands.add_parser(
         "new",
         help="write a new feature, with tests",
         description=NEW,
         epilog=NEW_EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=layout,
     )
     new.add_argument("name", help="the plural of what it keeps; its folder and its path")
     new.add_argument(
@@ -64,6 +71,8 @@ def add_commands(commands: "_SubParsersAction[Any]", load: "Callable[[], FastAPI
         help="check every feature against the house rules",
         description="Check every feature against the house rules, and print each breach with its "
         "place and its mend. The exit status is 1 when there is one.",
+        epilog="example:\n  vibetracker check\n",
+        formatter_class=layout,
     )
     check.set_defaults(command=_check)
 
@@ -72,6 +81,10 @@ def add_commands(commands: "_SubParsersAction[Any]", load: "Callable[[], FastAPI
         help="list the features",
         description="List the features with where they come from, their routes and tables, "
         "and the features that they need.",
+        epilog="examples:\n"
+        "  vibetracker features\n"
+        "  DISABLED_FEATURES=notes vibetracker features    as they are without notes\n",
+        formatter_class=layout,
     )
     features.set_defaults(command=lambda _: _list(load().state.features))
 
