@@ -53,7 +53,6 @@ def test_a_load_that_lasts_lets_neither_memory_nor_connections_grow(
             after.look(service, server, seconds=warm_up / 6)
         memory = (before.memory, after.memory)
         finish(f"none, mixed load for {seconds} s", load, server, service, figures, memory=memory)
-    assert load.statuses.keys() == {200}
     assert after.memory < before.memory * 1.03
     assert after.connections <= before.connections <= Settings.model_fields["pool_size"].default + 1
     # The connections of clients, one of which may be opened anew while its last one ends.
