@@ -1,0 +1,77 @@
+"""The limit, vibetracker and the idiomatic application side by side, in turns, in one run."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import fields
+
+from benchmarks.data import fill
+from benchmarks.servers import HAND_WRITTEN, IDIOMATIC, VIBETRACKER, Measure, Operation, serving
+from vibetracker.testing import PostgresServer
+
+APPLICATIONS = {"limit": HAND_WRITTEN, "vibetracker": VIBETRACKER, "idiomatic": IDIOMATIC}
+CREATE = {"title": "water the plants", "tags": ["tag 1", "tag 2"]}
+OPERATIONS = {
+    "list of 50 newest": Operation("GET", "/tasks"),
+    "list by status and tag": Operation("GET", "/tasks?status=todo&tag=tag%207"),
+    "text search": Operation("GET", "/tasks?q=kitchen%20garden"),
+    "get one": Operation("GET", "/tasks/500"),
+    "create with two tags": Operation("POST", "/tasks", CREATE),
+    "patch one field": Operation("PATCH", "/tasks/%d", {"priority": "low"}),
+    "batch of 100 creates": Operation(
+        "POST", "/tasks/batch", {"operations": [{"op": "create", "data": CREATE}] * 100}
+    ),
+}
+
+type Results = dict[str, dict[str, list[Measure]]]
+"""The turns of each application, by operation."""
+
+
+def compare(tasks: int, seconds: float, turns: int, wanted: Sequence[str]) -> Results:
+    """Measure each operation in each application; prints a table of it as it goes."""
+    results: Results = {}
+    with PostgresServer() as server:
+        url = server.url()
+        fill(url, tasks)
+        for name in wanted:
+            operation = OPERATIONS[name]
+            measured = results[name] = {application: [] for application in APPLICATIONS}
+            for _ in range(turns):
+                for application, command in APPLICATIONS.items():
+                    with serving(command, url, server.pid) as service:
+                        service.measure(operation, 1)
+                        measured[application].append(service.measure(operation, seconds))
+            _print(name, measured)
+    return results
+
+
+def ratios(measured: dict[str, list[Measure]], application: str, base: str) -> list[float]:
+    """Compare the requests per second of two applications, turn by turn."""
+    return [
+        one.per_second / other.per_second if other.per_second else math.inf
+        for one, other in zip(measured[application], measured[base], strict=True)
+    ]
+
+
+def _print(operation: str, measured: dict[str, list[Measure]]) -> None:
+    print(f"\n{operation}")
+    for name, turns in measured.items():
+        middle = Measure(
+            **{
+                field.name: statistics.median(getattr(turn, field.name) for turn in turns)
+                for field in fields(Measure)
+            }
+        )
+        of_limit = ratios(measured, name, "limit")
+        print(
+            f"  {name:12} {middle.per_second:8.0f}/s  p50 {middle.p50_ms:7.1f} ms  "
+            f"p99 {middle.p99_ms:7.1f} ms  server {middle.server_us:6.0f} us  "
+            f"database {middle.database_us:6.0f} us  of the limit "
+            f"{statistics.median(of_limit):.2f} ({min(of_limit):.2f}-{max(of_limit):.2f})"
+        )
+    of_idiomatic = ratios(measured, "vibetracker", "idiomatic")
+    print(
+        f"  vibetracker serves {statistics.median(of_idiomatic):.1f} times the idiomatic "
+        f"({min(of_idiomatic):.1f}-{max(of_idiomatic):.1f})",
+        flush=True,
+    )

@@ -1,0 +1,52 @@
+"""Two workers against one, and the memory of a worker that has answered for long."""
+
+from benchmarks.compare import OPERATIONS
+from benchmarks.data import fill
+from benchmarks.servers import VIBETRACKER, Operation, serving
+from vibetracker.testing import PostgresServer
+
+MIXED = ("list of 50 newest", "get one", "create with two tags", "patch one field")
+COUNTED = "get one"
+"""What most of the requests are while the memory is watched."""
+
+
+def workers(tasks: int, seconds: float, turns: int) -> dict[str, list[float]]:
+    """Compare the requests per second of two workers with those of one; prints the ratios."""
+    results: dict[str, list[float]] = {}
+    with PostgresServer() as server:
+        fill(server.url(), tasks)
+        for name in ("list of 50 newest", "get one"):
+            results[name] = []
+            for _ in range(turns):
+                one, two = (
+                    _per_second(server, OPERATIONS[name], seconds, count) for count in ("1", "2")
+                )
+                results[name].append(two / one)
+            shown = ", ".join(f"{ratio:.2f}" for ratio in results[name])
+            print(f"two workers serve {shown} times one: {name}", flush=True)
+    return results
+
+
+def _per_second(server: PostgresServer, operation: Operation, seconds: float, count: str) -> float:
+    with serving(VIBETRACKER, server.url(), server.pid, "--workers", count) as service:
+        service.measure(operation, 1)
+        return service.measure(operation, seconds).per_second
+
+
+def memory(tasks: int, requests: int) -> list[tuple[int, float]]:
+    """Watch the memory of one worker over this many requests; prints it ten times on the way."""
+    results: list[tuple[int, float]] = []
+    with PostgresServer() as server:
+        fill(server.url(), tasks)
+        with serving(VIBETRACKER, server.url(), server.pid) as service:
+            answered = 0
+            while answered < requests:
+                for name in MIXED:
+                    seconds = 2
+                    answered += round(service.measure(OPERATIONS[name], seconds).per_second * 2)
+                until = min(requests, (len(results) + 1) * requests // 10)
+                while answered < until:
+                    answered += round(service.measure(OPERATIONS[COUNTED], 5).per_second * 5)
+                results.append((answered, service.memory()))
+                print(f"{answered} requests: {results[-1][1]:.1f} MB", flush=True)
+    return results
