@@ -91,7 +91,7 @@ def test_a_new_user_has_a_task_within_a_minute(tmp_path: Path) -> None:
     overdue.start()
     try:
         origin = Server(process, []).wait_for(r"serving on (http://\S+),")[1]
-        task = httpx2.post(f"{origin}/tasks", json={"title": "Water the plants"})
+        task = httpx2.post(f"{origin}/tasks", json={"title": "Water the plants"}, timeout=60)
         seconds = time.monotonic() - started
     finally:
         overdue.cancel()

@@ -70,6 +70,7 @@ def test_a_request_is_one_trace_with_its_statements_its_metrics_and_its_log_line
                 f"{server.origin}/tags",
                 json={"name": "private words"},
                 headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "x-request-id": "mine"},
+                timeout=60,
             )
             assert made.status_code == 201
             server.stop()
