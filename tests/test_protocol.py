@@ -18,7 +18,7 @@ from vibetracker.core.config import Settings
 from .processes import serving
 from .specimens import FEATURE
 
-PATIENCE = 0.3
+PATIENCE = 0.5
 LARGE = 16 * 1024 * 1024
 """Bytes of an answer, more than the buffers of the system take."""
 MOST_CONNECTIONS = 20

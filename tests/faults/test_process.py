@@ -62,12 +62,12 @@ def test_sigterm_lets_those_in_line_have_their_turn(server: PostgresServer) -> N
     assert server.sql("SELECT version FROM tasks") == "31"
 
 
-@pytest.mark.parametrize("posts", [60, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_killed_service_has_done_each_keyed_post_once_after_all_are_retried(
-    posts: int, server: PostgresServer, figures: Figures
+    server: PostgresServer, figures: Figures
 ) -> None:
     with Service(server.url()) as service:
-        load = Load([service.port], families=[Family() for _ in range(posts)])
+        load = Load([service.port], families=[Family() for _ in range(200)])
 
         def send(families: list[Family]) -> None:
             with closing(Client(service.port)) as client:
@@ -77,13 +77,13 @@ def test_a_killed_service_has_done_each_keyed_post_once_after_all_are_retried(
         shares = [load.families[n::8] for n in range(8)]
         with ThreadPoolExecutor(8) as pool:
             sending = [pool.submit(send, share) for share in shares]
-            load.go_on(posts // 2)
+            load.go_on(100)
             service.kill()
         assert all(future.exception() is None for future in sending)
         verdict = verify(load, server.url())
-        figures.add(f"SIGKILL of the service in {posts} keyed POSTs", load, verdict)
+        figures.add("SIGKILL of the service in 200 keyed POSTs", load, verdict)
         assert verdict.is_sound, verdict
-        assert posts // 2 <= load.acknowledged < posts
+        assert 100 <= load.acknowledged < 200
         first = {family.name: family.created for family in load.families if family.is_acknowledged}
 
         service.start()
@@ -94,4 +94,4 @@ def test_a_killed_service_has_done_each_keyed_post_once_after_all_are_retried(
             assert before is None or before.body == family.created.body
         repeated = verify(load, server.url())
         assert repeated.is_sound, repeated
-    assert server.sql("SELECT count(*) FROM tasks WHERE parent_id IS NULL") == str(posts)
+    assert server.sql("SELECT count(*) FROM tasks WHERE parent_id IS NULL") == "200"
