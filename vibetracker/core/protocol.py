@@ -193,13 +193,13 @@ class BoundedProtocol(HttpToolsProtocol):
         return sorted(connections, key=lambda connection: connection.idle_since)
 
     def _bound_unread(self) -> None:
-        unread = sum(connection.unread for connection in self._longest_idle_first())
-        for connection in self._longest_idle_first():
+        reading = [c for c in self._longest_idle_first() if c.unread]
+        unread = sum(connection.unread for connection in reading)
+        for connection in reading:
             if unread <= MAX_UNREAD:
                 break
             unread -= connection.unread
-            if connection.unread:
-                connection.drop()
+            connection.drop()
 
     def drop(self) -> None:
         """Close at once."""
