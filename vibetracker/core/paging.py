@@ -213,7 +213,10 @@ def paginate(
     A row that matches and keeps its sort values during a walk is on exactly one page, since a
     page begins after the values of the row before it and not after a number of rows.
     """
-    order = _order(statement, sorting, sort, None if sorting.is_fixed(sort) else context)
+    if sorting.is_fixed(sort):
+        order = _kept_order(statement, sorting, sort)
+    else:
+        order = _order(statement, sorting, sort, context)
     total = None
     if page.include_total:
         total = session.scalar(
@@ -253,11 +256,9 @@ class _Order:
         return _after(self.terms, self.keys, self.columns, values)
 
 
-@lru_cache(maxsize=128)
 def _order(
     statement: Select[*tuple[Any, ...]], sorting: Sorting, sort: str, context: object
 ) -> _Order:
-    """Put a statement in order; for one that is used again, SQLAlchemy finds its SQL at once."""
     terms = sorting.terms(sort)
     keys = [sorting.keys[term.name] for term in terms]
     columns = [key.column(context) for key in keys]
@@ -273,6 +274,12 @@ def _order(
         columns,
         ",".join(map(str, terms)),
     )
+
+
+@lru_cache(maxsize=128)
+def _kept_order(statement: Select[*tuple[Any, ...]], sorting: Sorting, sort: str) -> _Order:
+    """Put a statement in order that is used again, whose SQL SQLAlchemy then finds at once."""
+    return _order(statement, sorting, sort, None)
 
 
 def _after(
