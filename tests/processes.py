@@ -21,6 +21,8 @@ from vibetracker.core.config import Settings
 
 ROOT = Path(__file__).parents[1]
 COMMAND = Path(sys.executable).with_name("vibetracker")
+PLAIN_PYTEST = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""Lets pytest start in half the time, for tests that use no plugin."""
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .documents import blocks, follow, turns
-from .processes import COMMAND, ROOT, call, copy_project, running
+from .processes import COMMAND, PLAIN_PYTEST, ROOT, call, copy_project, running
 
 GUIDE = (ROOT / "docs" / "add-a-feature.md").read_text()
 
@@ -26,7 +26,7 @@ def machine_time() -> float:
 def test_a_feature_is_made_tested_and_served_in_twenty_seconds(tmp_path: Path) -> None:
     """Run each command of the guide, and compare each of its files with what was written."""
     project = tmp_path / "project"
-    changes = copy_project(project, tests=True)
+    changes = copy_project(project, tests=True) | PLAIN_PYTEST
     # Perhaps somebody has followed the guide here before.
     shutil.rmtree(project / "vibetracker" / "features" / "notes", ignore_errors=True)
     shutil.copy(ROOT / ".gitignore", project)

@@ -11,7 +11,7 @@ import vibetracker.features
 from vibetracker.cli import main
 from vibetracker.scaffold.fields import PLAIN, kinds_of
 
-from .processes import COMMAND, call, copy_project
+from .processes import COMMAND, PLAIN_PYTEST, call, copy_project
 
 ONE_OF_EACH = [
     *("title:str", "body:text?", "count:int(0..)", "weight:float?", "pinned:bool"),
@@ -66,7 +66,7 @@ def new(*arguments: str) -> int:
 def run_tests(project: Path, *arguments: str) -> None:
     """Run pytest in a copy of the project."""
     pytest_ = (sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider")
-    call(*pytest_, *arguments, folder=project, PYTHONPATH=".")
+    call(*pytest_, *arguments, folder=project, PYTHONPATH=".", **PLAIN_PYTEST)
 
 
 def test_a_feature_with_every_type_of_field_passes_its_tests(project: Path, app: FastAPI) -> None:
