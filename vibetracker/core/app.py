@@ -100,7 +100,15 @@ def _once(build: partial[dict[str, Any]]) -> partial[dict[str, Any]]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     logging.configure(app.state.settings)
     database: Database = app.state.database
-    telemetry.start(database.engine)
+    with telemetry.exporting(database.engine):
+        async with _prepared(app, database):
+            yield
+    database.dispose()
+
+
+@asynccontextmanager
+async def _prepared(app: FastAPI, database: Database) -> AsyncIterator[None]:
+    """Prepare what every request needs, the database as soon as it is there."""
     await database.prepare_or_wait()
     # What exists now lives as long as the process; the collector need not look at it again.
     app.openapi()
@@ -111,7 +119,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     preparing.cancel()
     with suppress(asyncio.CancelledError):
         await preparing
-    database.dispose()
 
 
 def _to_docs(request: Request) -> RedirectResponse:

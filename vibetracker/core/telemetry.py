@@ -6,6 +6,8 @@ here: the spans of SQL statements, and our log lines.
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, override
 
@@ -44,22 +46,33 @@ def configuration() -> TelemetryConfig:
     return {"auto_configure": True}
 
 
-def start(engine: Engine) -> None:
+@contextmanager
+def exporting(engine: Engine) -> Iterator[None]:
     """Add the spans of this engine's statements, and send the log lines to the collector too."""
-    if not is_wanted():
-        return
+    collector = _start(engine) if is_wanted() else None
+    try:
+        yield
+    finally:
+        # A handler that is still there when Python ends would begin a thread to flush, and fail.
+        if collector is not None:
+            for name in LOGGERS:
+                logging.getLogger(name).removeHandler(collector)
+
+
+def _start(engine: Engine) -> logging.Handler | None:
     if find_spec("opentelemetry.instrumentation") is None:
         logger.warning(
             "a collector is set for OpenTelemetry, and nothing is sent: pip install "
             "'vibetracker[otel]'"
         )
-        return
+        return None
     from opentelemetry.instrumentation.logging.handler import (  # noqa: PLC0415 - of an extra
         LoggingHandler,
     )
 
     _trace_statements(engine)
-    collector, trace_ids = LoggingHandler(), _TraceFilter()
+    collector: logging.Handler = LoggingHandler()
+    trace_ids = _TraceFilter()
     collector.addFilter(RequestIdFilter())
     for name in LOGGERS:
         handlers = logging.getLogger(name).handlers
@@ -67,6 +80,7 @@ def start(engine: Engine) -> None:
             handler.addFilter(trace_ids)
         # First, since it knows the trace by itself and would take what is added for an attribute.
         handlers.insert(0, collector)
+    return collector
 
 
 class _TraceFilter(logging.Filter):
