@@ -107,6 +107,7 @@ def test_openapi_prints_the_same_document_in_every_process(tmp_path: Path, app: 
     assert json.loads(printed)["openapi"].startswith("3.")
 
 
+@pytest.mark.slow
 def test_dev_keeps_tags_over_a_restart_and_says_where(tmp_path: Path) -> None:
     copied = copy_project(tmp_path)
     with running("dev", folder=tmp_path, **copied) as server:
@@ -215,7 +216,13 @@ def test_postgresql_that_forbids_the_tables_is_told_in_one_line(
     assert result.returncode == 2
 
 
-@pytest.mark.parametrize("arguments", [[], ["--workers", "2"]], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param([], id="alone"),
+        pytest.param(["--workers", "2"], id="workers", marks=pytest.mark.slow),
+    ],
+)
 def test_serve_answers_what_it_has_begun_before_it_ends(
     arguments: list[str], tmp_path: Path
 ) -> None:

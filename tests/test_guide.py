@@ -20,6 +20,7 @@ def machine_time() -> float:
     return spent.ru_utime + spent.ru_stime
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not all(map(shutil.which, ("curl", "git"))), reason="the guide talks with curl and git"
 )

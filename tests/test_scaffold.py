@@ -69,6 +69,7 @@ def run_tests(project: Path, *arguments: str) -> None:
     call(*pytest_, *arguments, folder=project, PYTHONPATH=".", **PLAIN_PYTEST)
 
 
+@pytest.mark.slow
 def test_a_feature_with_every_type_of_field_passes_its_tests(project: Path, app: FastAPI) -> None:
     fields = [*ONE_OF_EACH, *fields_of_features(app)]
     assert set(PLAIN) <= {re.split(r"[:(?=]", field)[1] for field in fields}
