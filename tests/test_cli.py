@@ -129,6 +129,7 @@ def test_dev_keeps_tags_over_a_restart_and_says_where(tmp_path: Path) -> None:
         assert httpx2.get(f"{server.origin}/tags/1").json() == tag.json()
 
 
+@pytest.mark.slow
 def test_dev_restarts_when_code_or_env_file_changes(tmp_path: Path) -> None:
     copied = copy_project(tmp_path)
     broken = tmp_path / "vibetracker" / "features" / "broken"

@@ -57,6 +57,7 @@ def eventually(ask: Callable[[], Response], status: int) -> Response:
     return answer
 
 
+@pytest.mark.slow
 def test_many_processes_can_start_on_an_empty_database_at_once(server: PostgresServer) -> None:
     program = Path(__file__).with_name("racing_start.py")
     for number in range(RACES):

@@ -159,7 +159,7 @@ def create(client: TestClient, tasks: list[Json]) -> list[Json]:
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     # The fixtures are shared by all examples on purpose; ``empty`` keeps them apart.
