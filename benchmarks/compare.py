@@ -70,6 +70,9 @@ def _print(operation: str, measured: dict[str, list[Measure]]) -> None:
             f"{statistics.median(of_limit):.2f} ({min(of_limit):.2f}-{max(of_limit):.2f})"
         )
     of_idiomatic = ratios(measured, "vibetracker", "idiomatic")
+    if math.inf in of_idiomatic:
+        print("  the idiomatic one answered nothing in a turn", flush=True)
+        return
     print(
         f"  vibetracker serves {statistics.median(of_idiomatic):.1f} times the idiomatic "
         f"({min(of_idiomatic):.1f}-{max(of_idiomatic):.1f})",

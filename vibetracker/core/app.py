@@ -75,8 +75,9 @@ def create_app(
     app.add_exception_handler(SQLAlchemyError, _on_database_error)
     app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
     routers = [*(feature.router for feature in features), pages.router]
-    for router in routers:
-        app.router.routes.extend(router.routes)
+    # As they are, since FastAPI matches a router that is included twice; and first, since they are
+    # looked for the most.
+    app.router.routes[:0] = [route for router in routers for route in router.routes]
     tags = [
         {"name": router.prefix.removeprefix("/"), "description": router.description}
         for router in routers
