@@ -298,6 +298,17 @@ class Database:
         """Go to the database and back; raises ``SQLAlchemyError`` or ``Unavailable``."""
         if not self._prepared:
             raise Unavailable("The database is not ready yet")
+        begun = time.monotonic()
+        try:
+            self._go_and_come_back()
+        except DBAPIError as error:
+            # That a connection has been lost since the last time says nothing of the database now.
+            in_time = time.monotonic() - begun < PROBE_TIMEOUT / 4
+            if not (error.connection_invalidated and in_time):
+                raise
+            self._go_and_come_back()
+
+    def _go_and_come_back(self) -> None:
         with self._probe.connect() as connection:
             connection.execute(text("SELECT 1"))
 

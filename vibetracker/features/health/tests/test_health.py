@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import NullPool, create_engine, text
 from starlette.testclient import TestClient
 
 from vibetracker import __version__
@@ -47,6 +48,21 @@ def test_a_probe_need_not_know_a_name_that_is_allowed(app: FastAPI, host: str) -
 def test_a_service_with_its_database_is_ready(client: TestClient) -> None:
     response = client.get("/health/ready")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_a_database_that_was_away_between_two_probes_is_ready(
+    client: TestClient, database: Database
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no connection to lose")
+    assert client.get("/health/ready").status_code == 200
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    statement = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"  # noqa: S608 - a constant
+    administrator = create_engine(database.engine.url, poolclass=NullPool)
+    with administrator.connect() as connection:
+        connection.execute(text(statement))
+    assert client.get("/health/ready").status_code == 200
+    database.engine.dispose()
 
 
 def test_people_are_told_the_version_and_what_was_checked(client: TestClient) -> None:
