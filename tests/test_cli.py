@@ -80,6 +80,7 @@ def test_version(tmp_path: Path) -> None:
     assert run("--version", folder=tmp_path).stdout == f"vibetracker {__version__}\n"
 
 
+@pytest.mark.slow
 def test_seed_fills_an_empty_database_and_refuses_another_one(tmp_path: Path) -> None:
     made = run("seed", "--count", "30", folder=tmp_path)
     assert (made.returncode, made.stderr) == (0, "")
@@ -101,6 +102,7 @@ def test_the_package_is_the_command(tmp_path: Path) -> None:
     assert done.stdout == f"vibetracker {__version__}\n"
 
 
+@pytest.mark.slow
 def test_openapi_prints_the_same_document_in_every_process(tmp_path: Path, app: FastAPI) -> None:
     printed = run("openapi", folder=tmp_path, PYTHONHASHSEED="7").stdout
     assert printed == json.dumps(app.openapi(), indent=2, sort_keys=True) + "\n"

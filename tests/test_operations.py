@@ -24,6 +24,7 @@ def exec_form(instruction: str) -> list[str]:
     return command
 
 
+@pytest.mark.slow
 def test_the_health_check_of_the_image_tells_whether_the_service_lives(tmp_path: Path) -> None:
     python, *arguments = exec_form(r"    CMD")
     assert python == "python"

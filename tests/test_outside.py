@@ -30,6 +30,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PYTHONPATH": f"{ROOT}:{folder / 'site'}"}
 
 
+@pytest.mark.slow
 def test_it_is_served_like_any_other(installed: dict[str, str], tmp_path: Path) -> None:
     with running("dev", folder=tmp_path, **installed) as server:
         address = f"{server.origin}/greetings"

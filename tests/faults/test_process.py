@@ -17,6 +17,7 @@ GRACE = 8
 """Seconds that the command of the Dockerfile gives requests in flight."""
 
 
+@pytest.mark.slow
 def test_sigterm_answers_every_request_that_it_has_begun(
     server: PostgresServer, figures: Figures
 ) -> None:
