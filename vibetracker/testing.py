@@ -46,7 +46,7 @@ class Factory[R: Base](FactoryBase[R]):
     def _create(cls, model_class: type[R], *args: Any, **kwargs: Any) -> R:
         with Factory.database.session(write=True) as session:
             row = model_class(*args, **kwargs)
-            row = session.merge(row)
+            session.add(row)
             session.commit()
             session.expunge_all()
             return row

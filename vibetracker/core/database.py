@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import Annotated, Any, override
+from typing import Annotated, Any, cast, override
 
 from fastapi import Depends, Request
 from psycopg2 import OperationalError as DriverError
@@ -23,13 +23,13 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import (
     TimeoutError as PoolTimeoutError,
 )
-from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from starlette.concurrency import run_in_threadpool
 
 from vibetracker.core.config import Settings, connection_url
 from vibetracker.core.model import Base
 from vibetracker.core.problems import Unavailable
+from vibetracker.core.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +56,57 @@ class PatientConnection(extensions.connection):
     patience: float
     """Seconds to wait for one answer."""
 
+    is_transactional = False
+    """Whether the next statement begins a transaction."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # The driver's own BEGIN would be a way to the server of its own.
+        super().set_session(autocommit=True)
+
+    @property
+    def autocommit(self) -> bool:
+        """Tell SQLAlchemy whether there is nothing to roll back."""
+        return not self.is_transactional
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self.is_transactional = not value
+
     @override
     def set_isolation_level(self, level: int | None) -> None:
-        """Switch autocommit, and leave the level to the server's setting made at connect.
+        """Switch transactions, and leave the level to the server's setting made at connect.
 
         psycopg2 would send that setting again with each switch: one more way to the server, in a
         place where SQLAlchemy does not translate the error of a lost connection.
         """
         self.autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
+
+    @override
+    def commit(self) -> None:
+        self._end("COMMIT")
+
+    @override
+    def rollback(self) -> None:
+        self._end("ROLLBACK")
+
+    def _end(self, statement: str) -> None:
+        if self.get_transaction_status() != extensions.TRANSACTION_STATUS_IDLE:
+            self.cursor().execute(statement)
+
+
+class BeginningCursor(extensions.cursor):
+    """A cursor whose first statement in a transaction takes the BEGIN along."""
+
+    @override
+    def execute(self, query: Any, vars: Any = None) -> None:
+        connection = cast(PatientConnection, self.connection)
+        if (
+            connection.is_transactional
+            and connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
+        ):
+            query = f"BEGIN; {query}"
+        super().execute(query, vars)
 
 
 def _wait(connection: extensions.connection) -> None:
@@ -105,6 +148,7 @@ def _postgresql(settings: Settings, **options: Any) -> Engine:
         connection_url(settings.database_url),
         connect_args={
             "connection_factory": Connecting,
+            "cursor_factory": BeginningCursor,
             "application_name": "vibetracker",
             "options": " ".join(server_options),
             "keepalives_idle": 30,
@@ -233,8 +277,7 @@ class Database:
         Changes are written by ``flush`` and at the end, not by queries in between, so that one
         request changes a row's version once.
         """
-        engine = self._writers if write else self.engine
-        return Session(engine, expire_on_commit=False, autoflush=False)
+        return Session((self._writers if write else self.engine).connect())
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

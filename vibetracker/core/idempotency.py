@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from sqlalchemy import Index, LargeBinary, String, Text, delete, select, text
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 from starlette.requests import Request
 from starlette.responses import Response
 
 from vibetracker.core.database import lock_key
 from vibetracker.core.model import Base, UTCDateTime, utcnow
 from vibetracker.core.problems import InFlight, KeyReused, invalid
+from vibetracker.core.session import Session
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"

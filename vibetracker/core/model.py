@@ -23,8 +23,8 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.sql.schema import CallableColumnDefault, ScalarElementColumnDefault
 
 BigInt = BigInteger().with_variant(Integer, "sqlite")
 """64 bits on both databases; SQLite numbers rows by itself only in an ``INTEGER`` key."""
@@ -125,12 +125,6 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
-def _creation_time(context: DefaultExecutionContext) -> datetime:
-    row = context.get_current_parameters()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it so
-    moment: datetime = row["created_at"]
-    return moment
-
-
 class Resource(Base):
     """A row that clients address by id, and whose changes they can tell apart by ``version``.
 
@@ -143,15 +137,21 @@ class Resource(Base):
     id: Mapped[int] = mapped_column(BigInt, primary_key=True, sort_order=-1)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, sort_order=1)
     updated_at: Mapped[datetime] = mapped_column(
-        UTCDateTime, default=_creation_time, onupdate=utcnow, sort_order=2
+        UTCDateTime, default=utcnow, onupdate=utcnow, sort_order=2
     )
     version: Mapped[int] = mapped_column(BigInt, sort_order=3)
 
     def __init__(self, **values: object) -> None:
         # First, since a value may have others derived from it; past the events of each attribute,
         # which would take longer than all the rest.
-        vars(self).update(_nulls(type(self)))
+        constants, made = _defaults(type(self))
+        vars(self).update(constants)
+        for name, make in made:
+            if name not in values:
+                vars(self)[name] = make(None)
         super().__init__(**values)
+        if "updated_at" not in values:
+            vars(self)["updated_at"] = self.created_at
 
     @declared_attr.directive
     @classmethod
@@ -165,17 +165,27 @@ class Resource(Base):
 
 
 @cache
-def _nulls(model: type[Resource]) -> dict[str, None]:
-    """Give null for every column that may be null and has no default.
+def _defaults(
+    model: type[Resource],
+) -> tuple[dict[str, Any], list[tuple[str, Callable[[Any], Any]]]]:
+    """Give what new rows have where nobody says otherwise: values, and functions that make them.
 
-    What a new row says of itself is known after its INSERT; the rest would be read again.
+    A row knows its defaults from the beginning, so that nothing has to be read after its INSERT.
     """
-    return {
-        attribute.key: None
-        for attribute in inspect(model).column_attrs
-        for column in attribute.columns
-        if isinstance(column, Column) and column.nullable and column.default is None
-    }
+    constants: dict[str, Any] = {"version": 1}
+    made: list[tuple[str, Callable[[Any], Any]]] = []
+    for attribute in inspect(model).column_attrs:
+        column = attribute.columns[0]
+        if not isinstance(column, Column) or column.server_default is not None:
+            continue
+        if column.default is None:
+            if column.nullable:
+                constants[attribute.key] = None
+        elif isinstance(column.default, ScalarElementColumnDefault):
+            constants[attribute.key] = column.default.arg
+        elif isinstance(column.default, CallableColumnDefault):
+            made.append((attribute.key, column.default.arg))
+    return constants, made
 
 
 def noun(model: type[Resource]) -> str:

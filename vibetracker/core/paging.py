@@ -15,10 +15,11 @@ from fastapi import Query, Request
 from pydantic import MISSING, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema, to_json
 from sqlalchemy import ColumnElement, Integer, Row, Select, and_, bindparam, func, or_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute
 
 from vibetracker.core.problems import invalid
 from vibetracker.core.schema import FROM_DIGITS, Output, UrlBool
+from vibetracker.core.session import Session
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50

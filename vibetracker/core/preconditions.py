@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
-from sqlalchemy.orm import Session
-from sqlalchemy.orm.interfaces import ORMOption
+from sqlalchemy import Select, bindparam
 from starlette.requests import Request
 
 from vibetracker.core.database import SAFE_METHODS
 from vibetracker.core.model import Resource, noun
 from vibetracker.core.problems import NotFound, PreconditionFailed
 from vibetracker.core.schema import Output
+from vibetracker.core.session import Session
 
 ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
@@ -76,12 +75,13 @@ def check(session: Session, version: int) -> None:
     preconditions.check(version)
 
 
-def find[R: Resource](session: Session, model: type[R], resource_id: int, *options: ORMOption) -> R:
+def find[R: Resource](session: Session, model: type[R], resource_id: int) -> R:
     """Find the resource that the path names, locked until the end where the request writes.
 
-    Raises ``NotFound``, and what the request's preconditions demand.
+    What is changed of it is written by the session. Raises ``NotFound``, and what the request's
+    preconditions demand.
     """
-    resource = find_any(session, model, resource_id, *options)
+    resource = find_any(session, model, resource_id)
     check(session, resource.version)
     return resource
 
@@ -117,21 +117,10 @@ def _not_found(model: type[Resource], resource_id: int) -> NotFound:
     return NotFound(f"There is no {noun(model)} with id {resource_id}")
 
 
-def find_any[R: Resource](
-    session: Session, model: type[R], resource_id: int, *options: ORMOption
-) -> R:
+def find_any[R: Resource](session: Session, model: type[R], resource_id: int) -> R:
     """Find a resource as ``find`` does, whatever the preconditions say."""
     preconditions: Preconditions = session.info[Preconditions]
-    statement: Select[R] = _object_by_id(model, locked=preconditions.writes)
-    if options:
-        statement = statement.options(*options)
-    resource = session.scalars(statement, {"id": resource_id}).one_or_none()
+    resource = session.find(model, resource_id, locked=preconditions.writes)
     if resource is None:
         raise _not_found(model, resource_id)
     return resource
-
-
-@cache
-def _object_by_id[R: Resource](model: type[R], *, locked: bool) -> Select[R]:
-    statement = select(model).where(model.id == bindparam("id"))
-    return statement.with_for_update(of=model) if locked else statement

@@ -1,10 +1,10 @@
 """References from a body: ids of resources that must exist."""
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from vibetracker.core.model import Resource, noun
 from vibetracker.core.problems import invalid
+from vibetracker.core.session import Session
 
 
 def require(session: Session, model: type[Resource], resource_id: int | None, *, at: str) -> None:

@@ -20,7 +20,6 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,7 +43,8 @@ from vibetracker.core.problems import (
     ValidationFailed,
     invalid,
 )
-from vibetracker.core.schema import Input
+from vibetracker.core.schema import Input, Output
+from vibetracker.core.session import Session
 
 MEDIA_TYPES = {
     "PATCH": ("application/json", "application/merge-patch+json"),
@@ -89,8 +89,11 @@ class Operation(APIRoute):
         self._body = _strict_body(self)
         self._solver = self._take_over(declared)
         self._answer: TypeAdapter[Any] | None = None
+        self._output: type[Output] | None = None
         if self.response_model is not None:
             self._answer = TypeAdapter(self.response_model)
+            if isinstance(self.response_model, type) and issubclass(self.response_model, Output):
+                self._output = self.response_model
         document(self, verb=self.verb, transaction=self.is_transaction, raises=raised)
 
     @override
@@ -239,29 +242,25 @@ class Operation(APIRoute):
     def _run_transaction(
         self, request: Request, database: Database, arguments: dict[str, Any]
     ) -> Response:
-        session = database.session(write=self.writes)
-        arguments[self._session_name or ""] = session
-        work = functools.partial(self._work, **arguments)
-        transaction = _Transaction(self, request, session)
         attempt = 1
         while True:
-            try:
-                return transaction.run(work)
-            except NotModified as unchanged:
-                return Response(
-                    status_code=HTTPStatus.NOT_MODIFIED,
-                    headers={"ETag": unchanged.etag, "Cache-Control": "no-cache"},
-                )
-            except SQLAlchemyError as error:
-                session.rollback()
-                if (
-                    transaction.committing
-                    or attempt == MAX_ATTEMPTS
-                    or not is_worth_another_try(error, attempt)
-                ):
-                    raise
-            finally:
-                session.close()
+            with database.session(write=self.writes) as session:
+                arguments[self._session_name or ""] = session
+                transaction = _Transaction(self, request, session)
+                try:
+                    return transaction.run(functools.partial(self._work, **arguments))
+                except NotModified as unchanged:
+                    return Response(
+                        status_code=HTTPStatus.NOT_MODIFIED,
+                        headers={"ETag": unchanged.etag, "Cache-Control": "no-cache"},
+                    )
+                except SQLAlchemyError as error:
+                    if (
+                        transaction.committing
+                        or attempt == MAX_ATTEMPTS
+                        or not is_worth_another_try(error, attempt)
+                    ):
+                        raise
             time.sleep(random.uniform(0, BACKOFF * 2**attempt))  # noqa: S311 - spreads load
             attempt += 1
 
@@ -278,12 +277,13 @@ class Operation(APIRoute):
         elif isinstance(result, dict):
             content = to_json(result)
             version = result.get("version")
+        elif isinstance(result, Resource) and self._output is not None:
+            content = to_json(self._output.of(result))
+            version = result.version
         else:
             answer = self._answer.validate_python(result, from_attributes=True)
             content = self._answer.dump_json(answer)
         headers = {}
-        if isinstance(result, Resource):
-            version = result.version
         if version is not None and not dry_run:
             headers["ETag"] = f'"{version}"'
             headers["Cache-Control"] = "no-cache"

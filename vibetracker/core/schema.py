@@ -39,18 +39,29 @@ class Output(BaseModel):
 
     @classmethod
     @cache
+    def sources(cls) -> dict[str, str]:
+        """Tell for each field of an answer the attribute of a row that it is read from."""
+        return {
+            name: str(field.validation_alias or name)
+            for name, field in cls.model_fields.items()
+            if field.default is not MISSING
+        }
+
+    @classmethod
+    @cache
     def select(cls, model: type[DeclarativeBase]) -> Select[*tuple[Any, ...]]:
         """Select from a model what this answer needs, under the names that it has here.
 
         A list reads these columns instead of objects, and writes them as they are.
         """
         return select(
-            *(
-                _plain(getattr(model, str(field.validation_alias or name))).label(name)
-                for name, field in cls.model_fields.items()
-                if field.default is not MISSING
-            )
+            *(_plain(getattr(model, source)).label(name) for name, source in cls.sources().items())
         )
+
+    @classmethod
+    def of(cls, row: DeclarativeBase) -> dict[str, Any]:
+        """Give the members of the answer that shows a row, which need no second validation."""
+        return {name: getattr(row, source) for name, source in cls.sources().items()}
 
 
 def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -5,7 +5,7 @@ every wearer through the tables alone, without knowing any of those features.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, override
 
 from sqlalchemy import (
@@ -23,17 +23,18 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    inspect,
+    literal_column,
     select,
     type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import ReturningInsert
 
-from vibetracker.core.model import Base, BigInt, utcnow
+from vibetracker.core.model import Base, BigInt, Resource, utcnow
 from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
+from vibetracker.core.session import Session
 
 from .model import Tag, key_of
 
@@ -192,18 +193,48 @@ def tags_named(
     return [found[key] for key in sorted(wanted)]
 
 
+def put_on(
+    session: Session,
+    association: Table,
+    row: Resource,
+    names: Iterable[str],
+    *,
+    create: bool = True,
+    at: str = "/tags",
+) -> list[str]:
+    """Let a new row wear the tags of these names, and give the names as the tags have them.
+
+    Missing tags are made, or refused, as by ``tags_named``.
+    """
+    names = list(names)
+    missing = {key_of(name) for name in names}
+    worn: dict[str, str] = {}
+    while missing:
+        values = {"owner": row.id, "keys": list(missing)}
+        found = session.connection().scalars(_put_on(association), values)
+        worn |= {key_of(name): name for name in found}
+        missing -= worn.keys()
+        if missing:
+            tags_named(session, names, create=create, at=at)
+    return [worn[key] for key in sorted(worn)]
+
+
 def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -> None:
     """Let a row wear the tags of these names and no other ones; missing tags are created.
 
     Its attribute ``tag_names`` has the names then, and other ones are a new version of it. The
     pointer of what is wrong with them begins with ``/tags``.
     """
+    if row.id is None:
+        set_committed_value(row, "tag_names", [])
+        session.flush()
+        set_committed_value(row, "tag_names", put_on(session, association, row, names))
+        return
     tags = tags_named(session, names, create=True, at="/tags")
     worn = [tag.name for tag in tags]
-    if inspect(row).persistent:
-        if row.tag_names == worn:
-            return
-        row.updated_at = utcnow()
+    if row.tag_names == worn:
+        return
+    session.touch(row)
     session.flush()
     new = {tag.id for tag in tags}
     is_owner = association.c.owner_id == row.id
@@ -213,6 +244,21 @@ def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -
     if rows:
         session.execute(insert(association), rows)
     set_committed_value(row, "tag_names", worn)
+
+
+@cache
+def _put_on(association: Table) -> ReturningInsert[str]:
+    by_key = select(bindparam("owner", type_=BigInt), Tag.id).where(
+        Tag.key.in_(bindparam("keys", expanding=True))
+    )
+    # By its text, since SQLAlchemy does not see that the subquery is inside of the INSERT.
+    worn = literal_column(f"{association.name}.tag_id", BigInt)
+    name = select(Tag.name).where(Tag.id == worn)
+    return (
+        insert(association)
+        .from_select(["owner_id", "tag_id"], by_key)
+        .returning(name.scalar_subquery())
+    )
 
 
 _BY_KEY = select(Tag.id, Tag.name, Tag.key).where(Tag.key.in_(bindparam("keys", expanding=True)))

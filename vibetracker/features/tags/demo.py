@@ -6,7 +6,8 @@ from itertools import islice
 from random import Random
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+
+from vibetracker.core.session import Session
 
 from .model import Tag, key_of
 from .schema import TagCreate

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from vibetracker.core.database import SessionDep
 from vibetracker.core.filters import Filters, Where
@@ -13,6 +12,7 @@ from vibetracker.core.preconditions import find, read
 from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
 from vibetracker.core.routing import Router, raising
 from vibetracker.core.schema import Line, UrlId
+from vibetracker.core.session import Session
 
 from .association import replace, take_off, touch_wearers
 from .model import Tag, key_of

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import MISSING, Field
-from sqlalchemy import select
 
 from vibetracker.core.preconditions import Preconditions
 from vibetracker.core.problems import Fault, NotFound, Problem, invalid
@@ -126,25 +125,27 @@ class TaskBatch:
         self._tasks: dict[int, Task] = {}
         self._deleted: set[int] = set()
         # A task is read into its result when a later operation may change it, or at the end.
-        self._results: list[tuple[HTTPStatus, Task | TaskRead | int]] = []
+        self._results: list[tuple[HTTPStatus, Task | dict[str, Any] | int]] = []
 
-    def run(self, operations: Sequence[Operation]) -> BatchResult:
-        """Run the operations; a problem of one says in ``pointer`` which, and nothing remains."""
+    def run(self, operations: Sequence[Operation]) -> dict[str, Any]:
+        """Run the operations, and give the members of their ``BatchResult``.
+
+        A problem of one says in ``pointer`` which, and nothing remains.
+        """
         self._prepare(operations)
         for index, operation in enumerate(operations):
             with _located(f"/operations/{index}", whole=True):
                 self._run(operation)
         self._settle()
-        return BatchResult(
-            results=[
-                OperationResult(status=status, id=outcome)
+        return {
+            "results": [
+                {"status": status, "id": outcome}
                 if isinstance(outcome, int)
-                else OperationResult(
-                    status=status, id=outcome.id, task=TaskRead.model_validate(outcome)
-                )
+                else {"status": status, "id": outcome["id"], "task": outcome}
                 for status, outcome in self._results
+                if not isinstance(outcome, Task)
             ]
-        )
+        }
 
     def _prepare(self, operations: Sequence[Operation]) -> None:
         """Lock and read at once what the operations need one by one."""
@@ -152,8 +153,7 @@ class TaskBatch:
             lock_tree(self.session)
         ids = {op.id for op in operations if not isinstance(op, CreateOperation)}
         if ids:
-            rows = select(Task).where(Task.id.in_(ids)).order_by(Task.id).with_for_update(of=Task)
-            self._tasks = {task.id: task for task in self.session.scalars(rows)}
+            self._tasks = self.session.find_all(Task, list(ids), locked=True)
         self.changes.know_tags(
             name
             for operation in operations
@@ -186,13 +186,13 @@ class TaskBatch:
         elif isinstance(operation, DeleteOperation):
             self._settle()
             self.changes.trash(task)
-            self._forget_tasks()
+            self.session.reread()
             self._deleted.add(operation.id)
             self._results.append((HTTPStatus.NO_CONTENT, operation.id))
         else:
             self._settle()
             self.changes.restore(task)
-            self._forget_tasks()
+            self.session.reread()
             self._deleted.discard(operation.id)
             self._results.append((HTTPStatus.OK, task))
 
@@ -234,15 +234,9 @@ class TaskBatch:
         """Write the changes so far, and read their results before they change again."""
         self.changes.flush()
         self._results = [
-            (status, TaskRead.model_validate(outcome) if isinstance(outcome, Task) else outcome)
+            (status, TaskRead.of(outcome) if isinstance(outcome, Task) else outcome)
             for status, outcome in self._results
         ]
-
-    def _forget_tasks(self) -> None:
-        """Let the tasks be read again: a change of a subtree is written past them."""
-        for row in self.session:
-            if isinstance(row, Task):
-                self.session.expire(row)
 
 
 def _touches_tree(operation: Operation) -> bool:

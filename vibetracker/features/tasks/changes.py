@@ -17,14 +17,15 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.orm import Session, aliased
-from sqlalchemy.orm.attributes import flag_modified, set_committed_value
+from sqlalchemy.orm import aliased
+from sqlalchemy.orm.attributes import set_committed_value
 
 from vibetracker.core.database import lock
 from vibetracker.core.model import Base
 from vibetracker.core.preconditions import check, find_any, read_any
 from vibetracker.core.problems import Gone, invalid
-from vibetracker.features.tags.association import NamedTag, tags_named
+from vibetracker.core.session import Session
+from vibetracker.features.tags.association import NamedTag, put_on, tags_named
 from vibetracker.features.tags.model import key_of
 
 from . import ranking
@@ -44,6 +45,7 @@ _LAST = (
     .limit(1)
 )
 _LAST_ROOT = _LAST.where(Task.parent_id.is_(None))
+_BEHIND_ROOTS = ranking.RankBehind(_LAST_ROOT.scalar_subquery())
 _LAST_CHILD = _LAST.where(Task.parent_id == bindparam("parent"))
 _PUT_ON = insert(task_tags)
 
@@ -105,7 +107,31 @@ class TaskChanges:
         self._known_tags: dict[str, NamedTag] = {}
 
     def create(self, data: TaskCreate) -> Task:
-        """Make a task, last among its siblings."""
+        """Make a task, last among its siblings; ``flush`` writes it together with others."""
+        task = self._make(data)
+        task.position = self._last_position(data.parent_id)
+        tags = self._tags(data.tags)
+        set_committed_value(task, "tag_names", [tag.name for tag in tags])
+        self._new_tags.append((task, tags))
+        self.session.add(task)
+        return task
+
+    def create_one(self, data: TaskCreate) -> Task:
+        """Make a task, last among its siblings, and write it by one statement and its tags by one.
+
+        The database looks up what ``create`` asks for before it writes many.
+        """
+        task = self._make(data)
+        parent_id = data.parent_id
+        task.position = _BEHIND_ROOTS if parent_id is None else self._last_position(parent_id)
+        set_committed_value(task, "tag_names", [])
+        self.session.add(task)
+        self.session.flush()
+        names = put_on(self.session, task_tags, task, data.tags, create=self.create_tags)
+        set_committed_value(task, "tag_names", names)
+        return task
+
+    def _make(self, data: TaskCreate) -> Task:
         now = self.clock.now
         fields = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
         task = Task(**data.model_dump(include=fields, exclude_none=True), created_at=now)
@@ -116,11 +142,6 @@ class TaskChanges:
         if data.parent_id is not None and data.parent_id not in self._good_parents:
             lock_tree(self.session, shared=True)
             self._check_parent(data.parent_id)
-        task.position = self._last_position(data.parent_id)
-        tags = self._tags(data.tags)
-        set_committed_value(task, "tag_names", [tag.name for tag in tags])
-        self._new_tags.append((task, tags))
-        self.session.add(task)
         return task
 
     def update(self, task: Task, data: TaskUpdate) -> Task:
@@ -346,9 +367,7 @@ class TaskChanges:
         )
         self._new_tags.append((task, [tag for tag in tags if tag.id not in old]))
         set_committed_value(task, "tag_names", names)
-        task.updated_at = self.clock.now
-        # A new version also where an earlier change of this transaction has set the same time.
-        flag_modified(task, "updated_at")
+        self.session.touch(task)
 
 
 def _ancestors(task_id: int) -> Select[int]:

@@ -7,7 +7,7 @@ from itertools import batched
 from random import Random
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.orm import Session
+from vibetracker.core.session import Session
 
 from .calendar import DAY, Clock
 from .changes import TaskChanges, lock_tree

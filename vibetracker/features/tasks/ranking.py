@@ -5,6 +5,18 @@ where a gap between neighbours has been split often. So one row is written per m
 that would become too long says that its siblings need to be spread anew.
 """
 
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+from vibetracker.core.model import OrderedText
+
 WHOLE = 12
 FIRST = 16 ** (WHOLE - 1) * 8
 STEP = 16**4
@@ -42,3 +54,30 @@ def spread(count: int) -> list[str]:
 def _write(number: int, digits: int) -> str:
     rank = f"{number:0{digits}x}"
     return rank[:WHOLE] + rank[WHOLE:].rstrip("0")
+
+
+class RankBehind(GenericFunction[str]):
+    """SQL for the rank behind another one, or of the first of all where that is null."""
+
+    type = OrderedText
+    inherit_cache = True
+
+
+@compiles(RankBehind, "postgresql")
+def _on_postgresql(element: RankBehind, compiler: SQLCompiler, **options: Any) -> str:
+    rank = compiler.process(element.clauses, **options)
+    number = f"(('x' || lpad(left({rank}, {WHOLE}), 16, '0'))::bit(64)::bigint)"
+    return f"lpad(to_hex(coalesce({number} + {STEP}, {FIRST})), {WHOLE}, '0')"
+
+
+@compiles(RankBehind, "sqlite")
+def _on_sqlite(element: RankBehind, compiler: SQLCompiler, **options: Any) -> str:
+    return f"rank_behind({compiler.process(element.clauses, **options)})"
+
+
+@event.listens_for(Engine, "connect")
+def _teach_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.create_function(
+            "rank_behind", 1, lambda rank: between(rank, None), deterministic=True
+        )

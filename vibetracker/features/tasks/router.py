@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from vibetracker.core.database import SessionDep
 from vibetracker.core.paging import Page, PageDep, PageRequest, Rows, Sorting, paginate
@@ -13,6 +12,7 @@ from vibetracker.core.preconditions import check, find_any
 from vibetracker.core.problems import Gone, NotFound, PreconditionFailed
 from vibetracker.core.routing import Router, raising
 from vibetracker.core.schema import UrlBool, UrlId
+from vibetracker.core.session import Session
 
 from .batch import Batch, BatchResult, TaskBatch
 from .calendar import Clock, ClockDep, ServerClockDep
@@ -59,10 +59,7 @@ def create_task(
     missing_tags: MissingTags = "create",
 ) -> Task:
     """Create a task, last among its siblings."""
-    changes = TaskChanges(session, clock, missing_tags)
-    task = changes.create(data)
-    changes.flush()
-    return task
+    return TaskChanges(session, clock, missing_tags).create_one(data)
 
 
 @router.post(
@@ -72,7 +69,7 @@ def create_task(
 )
 def change_tasks(
     session: SessionDep, clock: ServerClockDep, data: Batch, missing_tags: MissingTags = "create"
-) -> BatchResult:
+) -> dict[str, Any]:
     """Create, change, delete and restore tasks in one transaction: all of it, or nothing.
 
     The operations happen in their order, each by the rules of its own endpoint. The first that
