@@ -1,14 +1,21 @@
 """Days and zones: when a day begins and ends, and what that means for a due date."""
 
 import sqlite3
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, override
 from zoneinfo import ZoneInfo, available_timezones
 
-from fastapi import Depends, Query, Request
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+from fastapi import Query, Request
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -42,17 +49,43 @@ def end_of_day(day: date, zone: ZoneInfo) -> datetime:
     return start_of_day(day + DAY, zone)
 
 
-@dataclass(frozen=True)
-class Clock:
-    """The zone in which the days of a request begin and end, and its present."""
+class Clock(BaseModel):
+    """The zone in which the days of a request begin and end, and its present.
 
-    zone: ZoneInfo
-    now: datetime
+    As a parameter of a handler it is the clock of the server's settings.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    _zone: ZoneInfo = PrivateAttr(default=ZoneInfo("UTC"))
+    _now: datetime = PrivateAttr(default_factory=utcnow)
 
     @classmethod
-    def of(cls, zone: str) -> "Clock":
-        """Make the clock of a request out of the name of its zone."""
-        return cls(ZoneInfo(zone), utcnow())
+    def at(cls, now: datetime, zone: ZoneInfo) -> "Clock":
+        """Make a clock that shows this instant."""
+        clock = cls()
+        clock._now, clock._zone = now, zone
+        return clock
+
+    @override
+    def model_post_init(self, context: Any) -> None:
+        """Take the zone of a request, where there is one."""
+        if context is not None:
+            self._zone = ZoneInfo(self._zone_of(context["request"]))
+
+    def _zone_of(self, request: Request) -> str:
+        name: str = request.app.state.settings.time_zone
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which days begin and end."""
+        return self._zone
+
+    @property
+    def now(self) -> datetime:
+        """The instant at which the request is answered."""
+        return self._now
 
     def instant(self, moment: date) -> datetime:
         """Turn a bound of a range into an instant: a date stands for the start of its day."""
@@ -138,24 +171,19 @@ Moment = Annotated[
 """A date, which stands for the start of its day, or a timestamp."""
 
 
-async def server_clock(request: Request) -> Clock:
-    """Make the clock of a request in the zone of the server's settings."""
-    return Clock.of(request.app.state.settings.time_zone)
+class ZonedClock(Clock):
+    """A clock in the zone that the request names."""
+
+    tz: Zone | None = Field(
+        None,
+        description="IANA zone in which days begin and end, `Europe/Berlin` for instance; "
+        "the server's own when absent.",
+    )
+
+    @override
+    def _zone_of(self, request: Request) -> str:
+        return self.tz or super()._zone_of(request)
 
 
-async def request_clock(
-    request: Request,
-    tz: Annotated[
-        Zone | None,
-        Query(
-            description="IANA zone in which days begin and end, `Europe/Berlin` for instance; "
-            "the server's own when absent."
-        ),
-    ] = None,
-) -> Clock:
-    """Make the clock of a request in the zone that it names."""
-    return Clock.of(tz or request.app.state.settings.time_zone)
-
-
-ServerClockDep = Annotated[Clock, Depends(server_clock)]
-ClockDep = Annotated[Clock, Depends(request_clock)]
+ServerClockDep = Annotated[Clock, Query()]
+ClockDep = Annotated[ZonedClock, Query()]

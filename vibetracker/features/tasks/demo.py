@@ -113,7 +113,7 @@ def fill(session: Session, random: Random, count: int, now: datetime) -> Iterato
     for numbers in batched(range(count), PORTION):
         moments = [now - YEAR * (1 - (number + random.random()) / count) for number in numbers]
         projects = len(numbers) // 333
-        changes = TaskChanges(session, Clock(UTC, now))
+        changes = TaskChanges(session, Clock.at(now, UTC))
         lock_tree(session)
         roots = [_create(changes, random, moment, now) for moment in moments[PARTS * projects :]]
         changes.flush()
@@ -122,7 +122,7 @@ def fill(session: Session, random: Random, count: int, now: datetime) -> Iterato
             for _ in range(PARTS):
                 _create(changes, random, parent.created_at + random.random() * age, now, parent)
         changes.flush()
-        changes.clock = Clock(UTC, now)
+        changes.clock = Clock.at(now, UTC)
         for task in random.sample(roots, projects // 2):
             changes.trash(task)
         yield len(numbers)
@@ -147,7 +147,7 @@ def _create(
             due_at = due.replace(hour=random.randrange(8, 19), minute=0, second=0, microsecond=0)
         if kind < 0.1:
             start_at = moment + DAY / 2
-    changes.clock = Clock(UTC, moment)
+    changes.clock = Clock.at(moment, UTC)
     return changes.create(
         TaskCreate(
             title=f"{random.choice(area.verbs)} {random.choice(area.objects)}",

@@ -72,7 +72,7 @@ def test_a_day_is_over_at_the_first_instant_of_a_later_day(zone: str, odd: date)
 
 @pytest.mark.parametrize(("zone", "odd"), ODD_DAYS)
 def test_the_last_day_over_is_the_last_that_ended_before(zone: str, odd: date) -> None:
-    clock = Clock.of(zone)
+    clock = Clock.at(datetime.now(UTC), ZoneInfo(zone))
     days = [odd + offset * DAY for offset in range(-5, 6)]
     ends = {day: end_of_day(day, clock.zone) for day in days}
     for end in [ends[day] for day in days[2:]]:
