@@ -4,8 +4,10 @@ import asyncio
 import logging
 import select
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from hashlib import blake2b
 from typing import Annotated, Any, cast, override
 
@@ -254,7 +256,7 @@ class Database:
         }
         connect = _sqlite if url.get_backend_name() == "sqlite" else _postgresql
         # In memory the one connection *is* the database, so requests take turns.
-        size = 1 if self.in_memory else settings.pool_size
+        size = self._size = 1 if self.in_memory else settings.pool_size
         self.engine = connect(
             settings, pool_size=size, max_overflow=0, pool_timeout=settings.pool_timeout
         )
@@ -268,6 +270,7 @@ class Database:
         level = "SERIALIZABLE" if connect is _sqlite else "READ COMMITTED"
         self._writers = self.engine.execution_options(isolation_level=level)
         self._places = asyncio.Semaphore(size)
+        self._threads = ThreadPoolExecutor(size)
         self._patience = settings.pool_timeout
         self._prepared = False
 
@@ -279,9 +282,20 @@ class Database:
         """
         return Session((self._writers if write else self.engine).connect())
 
+    async def run[T](self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run work that takes a connection in a thread; ``Unavailable`` where none gets free.
+
+        Those that wait in line hold no thread.
+        """
+        async with self._place():
+            # The shortest way: what a worker of anyio can do beyond it takes longer.
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._threads, copy_context().run, work, *arguments
+            )
+
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait in line for a connection without holding a thread; ``Unavailable`` if in vain."""
+    async def _place(self) -> AsyncIterator[None]:
         if not self._prepared:
             raise Unavailable("The database is not ready yet")
         if self._places.locked():
@@ -356,7 +370,9 @@ class Database:
             connection.execute(text("SELECT 1"))
 
     def dispose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and let the threads end."""
+        self._threads.shutdown(wait=False)
+        self._threads = ThreadPoolExecutor(self._size)
         self.engine.dispose()
         self._probe.dispose()
 

@@ -171,8 +171,7 @@ class Operation(APIRoute):
         if self._session_name is None:
             return await run_in_threadpool(self._run_alone, request, arguments)
         database = database_of(request)
-        async with database.place():
-            return await run_in_threadpool(self._run_transaction, request, database, arguments)
+        return await database.run(self._run_transaction, request, database, arguments)
 
     def _check_query(self, request: Request) -> None:
         query = request.scope["query_string"]
