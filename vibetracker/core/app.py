@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, override
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -17,8 +17,9 @@ from fastapi_standalone_docs import (  # type: ignore[import-untyped] # it has n
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse
 from starlette.routing import Match
+from starlette.types import ASGIApp, Scope
 
 import vibetracker
 from vibetracker.core import logging, openapi, pages, telemetry
@@ -34,7 +35,6 @@ from vibetracker.core.problems import (
     Problem,
     ValidationFailed,
     faults,
-    render,
 )
 
 DESCRIPTION = """\
@@ -52,7 +52,7 @@ def create_app(
     """Make an application; without arguments as the environment sets it, with every feature."""
     settings = settings or Settings()
     features = discover(settings.disabled_features) if features is None else features
-    app = FastAPI(
+    app = Application(
         title="vibetracker",
         version=vibetracker.__version__,
         summary="A lightweight REST API for task tracking",
@@ -68,12 +68,8 @@ def create_app(
     app.state.database = Database(settings)
     app.state.features = features
     any_host = [feature.router.prefix for feature in features if feature.router.any_host]
-    app.add_middleware(Boundary, settings=settings, any_host=any_host)
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(SQLAlchemyError, _on_database_error)
-    app.add_api_route("/", _to_docs, include_in_schema=False, response_class=RedirectResponse)
+    app.add_middleware(Boundary, settings=settings, problem_of=_problem_of, any_host=any_host)
+    app.add_route("/", _to_docs, include_in_schema=False)
     routers = [*(feature.router for feature in features), pages.router]
     # As they are, since FastAPI matches a router that is included twice; and first, since they are
     # looked for the most.
@@ -84,6 +80,21 @@ def create_app(
     ]
     app.openapi = _once(partial(openapi.build, app, tags))  # type: ignore[method-assign] # FastAPI's documented way to customise it
     return app
+
+
+class Application(FastAPI):
+    """FastAPI with nothing around its routes but the boundary.
+
+    That answers whatever they raise, and bounds and closes what they read: the layers for it that
+    FastAPI would add have nothing left to do, and each takes its time.
+    """
+
+    @override
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = self.router
+        for middleware in reversed(self.user_middleware):
+            app = middleware.cls(app, *middleware.args, **middleware.kwargs)
+        return app
 
 
 def _once(build: partial[dict[str, Any]]) -> partial[dict[str, Any]]:
@@ -122,55 +133,49 @@ async def _prepared(app: FastAPI, database: Database) -> AsyncIterator[None]:
         await preparing
 
 
-def _to_docs(request: Request) -> RedirectResponse:
+async def _to_docs(request: Request) -> RedirectResponse:
     return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
-async def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - Starlette calls it with nothing else
-    return render(error, request.scope)
+def _problem_of(error: Exception, scope: Scope) -> Problem | None:
+    """Tell the client what an error means; None for one that nobody expected."""
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            found = faults(error.errors(), error.body)
+            count = f"{len(found)} rules" if len(found) > 1 else "a rule"
+            return ValidationFailed(f"The request breaks {count}; see errors", errors=found)
+        case SQLAlchemyError():
+            return problem_of(error)
+        case HTTPException():
+            return _framework_problem(error, scope)
+    return None
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    """Turn the errors of the framework into problems."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls it with nothing else
-    problem: Problem
+def _framework_problem(error: HTTPException, scope: Scope) -> Problem | None:
     if isinstance(error.__cause__, Problem):
         # FastAPI wraps whatever goes wrong while it reads a body.
-        problem = error.__cause__
-    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = _allowed_methods(request)
-        problem = MethodNotAllowed(
-            f"Use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)}
-        )
-    elif error.status_code == HTTPStatus.NOT_FOUND:
-        problem = NotFound("There is nothing at this path")
-    elif error.status_code == HTTPStatus.BAD_REQUEST:
-        problem = MalformedRequest("The request cannot be read")
-    else:
-        raise error
-    return render(problem, request.scope)
+        return error.__cause__
+    match error.status_code:
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = _allowed_methods(scope)
+            return MethodNotAllowed(
+                f"Use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)}
+            )
+        case HTTPStatus.NOT_FOUND:
+            return NotFound("There is nothing at this path")
+        case HTTPStatus.BAD_REQUEST:
+            return MalformedRequest("The request cannot be read")
+    return None
 
 
-def _allowed_methods(request: Request) -> list[str]:
+def _allowed_methods(scope: Scope) -> list[str]:
     methods: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
-        match, _ = route.original_route.matches(request.scope)
+    for route in iter_route_contexts(scope["app"].routes):
+        match, _ = route.original_route.matches(scope)
         if match is not Match.NONE:
             methods |= route.methods or set()
     if "GET" in methods:
         methods.add("HEAD")
     return sorted(methods)
-
-
-async def _on_invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    found = faults(error.errors(), error.body)
-    count = f"{len(found)} rules" if len(found) > 1 else "a rule"
-    problem = ValidationFailed(f"The request breaks {count}; see errors", errors=found)
-    return render(problem, request.scope)
-
-
-async def _on_database_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, SQLAlchemyError)  # noqa: S101 - as above
-    return render(problem_of(error), request.scope)

@@ -290,9 +290,7 @@ class Database:
         async with self._place():
             # The shortest way: what a worker of anyio can do beyond it takes longer.
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
-                self._threads, copy_context().run, work, *arguments
-            )
+            return await loop.run_in_executor(self._threads, copy_context().run, work, *arguments)
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
-from uuid import uuid4
+from random import getrandbits
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,10 +51,18 @@ class Boundary:
     close the connection without a word.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, any_host: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        problem_of: Callable[[Exception, Scope], Problem | None],
+        any_host: Collection[str] = (),
+    ) -> None:
         self.cors = CORS(app, settings) if settings.cors_origins else None
         self.app = self.cors or app
         self.settings = settings
+        self.problem_of = problem_of
+        """Tells what an error means for the client; None for one that nobody expected."""
         self.any_host = any_host
         """Prefixes of the paths that are answered whatever the host."""
         self.receiving: dict[_Exchange, asyncio.Timeout] = {}
@@ -80,7 +88,7 @@ class _Exchange:
         if self.is_head:
             self.scope["method"] = "GET"
         sent_id = self.headers.get("x-request-id", "")
-        self.request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else uuid4().hex
+        self.request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else f"{getrandbits(128):032x}"
         self.scope["state"]["request_id"] = self.request_id
         self.receive = receive
         self.send = send
@@ -119,17 +127,18 @@ class _Exchange:
             await self.boundary.app(self.scope, self._replay_body, self._send)
         except ClientGoneError:
             logger.info("the client went away before its request was complete")
-        except Problem as problem:
-            await self._send_problem(problem)
         except asyncio.CancelledError:
             # The server ends, and its grace is over.
             if self.status is None:
                 await self._send_problem(Unavailable("The service ended before this request"))
-        except Exception:
-            logger.exception("unexpected error")
-            if self.status is None:
+        except Exception as error:
+            problem = self.boundary.problem_of(error, self.scope)
+            if problem is None or self.status is not None:
+                logger.exception("unexpected error")
                 detail = "The service failed; its log has the cause under this request id"
-                await self._send_problem(InternalError(detail))
+                problem = InternalError(detail)
+            if self.status is None:
+                await self._send_problem(problem)
 
     async def _send_problem(self, problem: Problem) -> None:
         send: Send = self._send
