@@ -75,7 +75,9 @@ def _sorted_names(joined: str) -> tuple[str, ...]:
 
 def worn_names(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
     """Write the SQL for the names of the tags that the row with this id wears."""
-    names = type_coerce(func.aggregate_strings(Tag.name, ","), TagNames)
+    # A comma as SQL, since one as a value would be put into the statement anew at each execution.
+    comma: Any = literal_column("','")
+    names = type_coerce(func.aggregate_strings(Tag.name, comma), TagNames)
     return (
         select(names)
         .join(association, association.c.tag_id == Tag.id)
