@@ -38,12 +38,16 @@ class Parameters:
                 self.rest.append(parameter)
         self._path: type[BaseModel] | None = None
         self._query: type[BaseModel] | None = None
+        self._defaults: dict[str, Any] | None = None
+        """The parameters of a query that sends none of them; None where it has to."""
         self._repeatable: dict[str, bool] = {}
 
     def declare(self, path: Iterable[str], query: Iterable[str]) -> None:
         """Take over from FastAPI what it found to be in the path and in the query."""
         self._path = self._model(path)
         self._query = self._model(query)
+        if self._query and not any(f.is_required() for f in self._query.model_fields.values()):
+            self._defaults = vars(self._query())
         models = [*self.models.values(), *([self._query] if self._query else [])]
         self._repeatable = {
             field.alias or name: get_origin(field.annotation) is list
@@ -86,6 +90,9 @@ class Parameters:
             values |= vars(found)
         for name, model in self.models.items():
             values[name] = check(model, "query", sent)
-        if self._query is not None and (found := check(self._query, "query", sent)):
-            values |= vars(found)
+        if self._query is not None:
+            if self._defaults is not None and self._query.model_fields.keys().isdisjoint(sent):
+                values |= self._defaults
+            elif found := check(self._query, "query", sent):
+                values |= vars(found)
         return values, faults

@@ -61,7 +61,11 @@ class Output(BaseModel):
     @classmethod
     def of(cls, row: DeclarativeBase) -> dict[str, Any]:
         """Give the members of the answer that shows a row, which need no second validation."""
-        return {name: getattr(row, source) for name, source in cls.sources().items()}
+        has = vars(row)
+        return {
+            name: has[source] if source in has else getattr(row, source)
+            for name, source in cls.sources().items()
+        }
 
 
 def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:

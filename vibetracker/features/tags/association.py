@@ -212,8 +212,8 @@ def put_on(
     missing = {key_of(name) for name in names}
     worn: dict[str, str] = {}
     while missing:
-        values = {"owner": row.id, "keys": list(missing)}
-        found = session.connection().scalars(_put_on(association), values)
+        values = {"owner": row.id} | {f"key_{n}": key for n, key in enumerate(missing)}
+        found = session.connection().scalars(_put_on(association, len(missing)), values)
         worn |= {key_of(name): name for name in found}
         missing -= worn.keys()
         if missing:
@@ -249,10 +249,9 @@ def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -
 
 
 @cache
-def _put_on(association: Table) -> ReturningInsert[str]:
-    by_key = select(bindparam("owner", type_=BigInt), Tag.id).where(
-        Tag.key.in_(bindparam("keys", expanding=True))
-    )
+def _put_on(association: Table, count: int) -> ReturningInsert[str]:
+    keys = [bindparam(f"key_{n}", type_=Text) for n in range(count)]
+    by_key = select(bindparam("owner", type_=BigInt), Tag.id).where(Tag.key.in_(keys))
     # By its text, since SQLAlchemy does not see that the subquery is inside of the INSERT.
     worn = literal_column(f"{association.name}.tag_id", BigInt)
     name = select(Tag.name).where(Tag.id == worn)

@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
-    PrivateAttr,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -57,8 +56,8 @@ class Clock(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    _zone: ZoneInfo = PrivateAttr(default=ZoneInfo("UTC"))
-    _now: datetime = PrivateAttr(default_factory=utcnow)
+    _zone: ZoneInfo
+    _now: datetime
 
     @classmethod
     def at(cls, now: datetime, zone: ZoneInfo) -> "Clock":
@@ -71,7 +70,7 @@ class Clock(BaseModel):
     def model_post_init(self, context: Any) -> None:
         """Take the zone of a request, where there is one."""
         if context is not None:
-            self._zone = ZoneInfo(self._zone_of(context["request"]))
+            self._zone, self._now = ZoneInfo(self._zone_of(context["request"])), utcnow()
 
     def _zone_of(self, request: Request) -> str:
         name: str = request.app.state.settings.time_zone
