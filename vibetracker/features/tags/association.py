@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     type_coerce,
     update,
@@ -75,23 +76,27 @@ def _sorted_names(joined: str) -> tuple[str, ...]:
 
 def worn_names(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
     """Write the SQL for the names of the tags that the row with this id wears."""
+    # A lookup for each tag: for a join PostgreSQL would read all tags anew for every row.
+    name = select(Tag.name).where(Tag.id == association.c.tag_id).scalar_subquery()
     # A comma as SQL, since one as a value would be put into the statement anew at each execution.
     comma: Any = literal_column("','")
-    names = type_coerce(func.aggregate_strings(Tag.name, comma), TagNames)
-    return (
-        select(names)
-        .join(association, association.c.tag_id == Tag.id)
-        .where(association.c.owner_id == owner_id)
-        .scalar_subquery()
-    )
+    names = type_coerce(func.aggregate_strings(name, comma), TagNames)
+    return select(names).where(association.c.owner_id == owner_id).scalar_subquery()
 
 
 def wears(association: Table, owner_id: Any, names: Iterable[str] = ()) -> ColumnElement[bool]:
     """Write the condition that the row with this id wears a tag: one of these names, or any."""
+    return _wears(association, owner_id, tuple(map(key_of, names)))
+
+
+@lru_cache(maxsize=128)
+def _wears(association: Table, owner_id: Any, keys: tuple[str, ...]) -> ColumnElement[bool]:
     worn = select(association.c.tag_id).where(association.c.owner_id == owner_id)
-    keys = [key_of(name) for name in names]
-    if keys:
-        worn = worn.join(Tag, Tag.id == association.c.tag_id).where(Tag.key.in_(keys))
+    # Ids are looked up once, and a row then costs one lookup. An unknown name's is NULL, so that
+    # nothing wears it.
+    ids = [select(Tag.id).where(Tag.key == key).scalar_subquery() for key in keys]
+    if ids:
+        worn = worn.where(or_(*(association.c.tag_id == tag_id for tag_id in ids)))
     return worn.exists()
 
 
