@@ -120,7 +120,7 @@ def list_specimens(
     sort: Annotated[str, SORTING, Query()] = SORTING.default,
 ) -> Rows:
     """List the specimens."""
-    rows = SpecimenRead.select(Specimen).where(*filters.conditions())
+    rows = filters.narrow(SpecimenRead.select(Specimen))
     return paginate(session, rows, page, SORTING, sort)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import insert
 from starlette.testclient import TestClient
 
 from vibetracker.core.database import Database
+from vibetracker.core.paging import _kept_order
 
 from .operations import errors_of, operations
 from .specimens import Specimen
@@ -197,6 +198,16 @@ def test_an_empty_list_is_a_page(specimens: TestClient) -> None:
     response = specimens.get("/specimens?include_total=true")
     assert response.json() == {"items": [], "next_cursor": None, "total": 0}
     assert "link" not in response.headers
+
+
+def test_a_list_is_built_once_whatever_the_values(collection: TestClient) -> None:
+    """Those of filters and of cursors; each request is answered with its own."""
+    _kept_order.cache_clear()
+    for weights in ({0}, {1}, {0, 1}, {1, 2}):
+        query = "".join(f"&weight={weight}" for weight in weights)
+        walk = [item for page in pages(collection, f"heavier_than=0{query}", 2) for item in page]
+        assert {item["weight"] for item in walk} == weights - {0, 2}, weights
+    assert _kept_order.cache_info().misses == 1
 
 
 def test_the_link_leads_to_the_next_page(collection: TestClient) -> None:

@@ -1,12 +1,14 @@
 """Filters of a list, each written once: its parameter, type, meaning and SQL."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain, count
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam
+from sqlalchemy.sql.visitors import replacement_traverse
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,67 @@ class Filters(BaseModel):
             if isinstance(mark, Where) and (value := getattr(self, name)) not in (None, [])
         ]
 
-    def narrow(
-        self, statement: Select[*tuple[Any, ...]], context: object = None
-    ) -> Select[*tuple[Any, ...]]:
+    def narrow(self, statement: Select[*tuple[Any, ...]], context: object = None) -> "Narrowed":
         """Narrow a list's statement down."""
-        return _narrowed(statement, tuple(self.conditions(context)))
+        return Narrowed(statement, tuple(self.conditions(context)))
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A list's statement, and the conditions that its rows meet."""
+
+    statement: Select[*tuple[Any, ...]]
+    conditions: tuple[ColumnElement[bool], ...] = ()
+
+    def where(self, *conditions: ColumnElement[bool]) -> "Narrowed":
+        """Narrow it down further."""
+        return Narrowed(self.statement, (*self.conditions, *conditions))
+
+    def shape(self) -> tuple["Shape", dict[str, Any]]:
+        """Tell what requests with other values share, and give the values of this one."""
+        # Private, but what SQLAlchemy itself goes by to find the SQL of a statement again.
+        keys = [condition._generate_cache_key() for condition in self.conditions]  # noqa: SLF001
+        binds = tuple(tuple(key.bindparams) if key else () for key in keys)
+        key = tuple(key.key if key else object() for key in keys)
+        values = {
+            f"value_{n}": bind.effective_value for n, bind in enumerate(chain.from_iterable(binds))
+        }
+        return Shape(self.statement, key, self.conditions, binds), values
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A narrowed statement without its values; shapes are equal that differ in nothing else."""
+
+    statement: Select[*tuple[Any, ...]]
+    key: tuple[object, ...]
+    conditions: tuple[ColumnElement[bool], ...] = field(compare=False)
+    binds: tuple[tuple[BindParameter[Any], ...], ...] = field(compare=False)
+    """Where the values of each condition are."""
 
 
 @lru_cache(maxsize=128)
-def _narrowed(
-    statement: Select[*tuple[Any, ...]], conditions: tuple[ColumnElement[bool], ...]
-) -> Select[*tuple[Any, ...]]:
-    """Give the same statement for the same conditions, as those without a value are."""
-    return statement.where(*conditions) if conditions else statement
+def statement_of(shape: Shape) -> Select[*tuple[Any, ...]]:
+    """Give the statement of a shape; it takes the values as parameters."""
+    numbers = count()
+    # Condition by condition, since two may have the same value in one place, and not the next time.
+    return shape.statement.where(
+        *(
+            _with_parameters(
+                condition,
+                {
+                    id(bind): bindparam(
+                        f"value_{next(numbers)}", type_=bind.type, expanding=bind.expanding
+                    )
+                    for bind in binds
+                },
+            )
+            for condition, binds in zip(shape.conditions, shape.binds, strict=True)
+        )
+    )
+
+
+def _with_parameters(
+    condition: ColumnElement[bool], parameters: Mapping[int, BindParameter[Any]]
+) -> ColumnElement[bool]:
+    return replacement_traverse(condition, {}, lambda element, **_: parameters.get(id(element)))

@@ -3,9 +3,9 @@
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from types import FunctionType
 from typing import Annotated, Any, cast, override
@@ -14,9 +14,20 @@ from urllib.parse import urlencode
 from fastapi import Query, Request
 from pydantic import MISSING, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema, to_json
-from sqlalchemy import ColumnElement, Integer, Row, Select, and_, bindparam, func, or_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 
+from vibetracker.core.filters import Narrowed, Shape, statement_of
 from vibetracker.core.problems import invalid
 from vibetracker.core.schema import FROM_DIGITS, Output, UrlBool
 from vibetracker.core.session import Session
@@ -203,7 +214,7 @@ PageDep = Annotated[PageRequest, Query()]
 
 def paginate(
     session: Session,
-    statement: Select[*tuple[Any, ...]],
+    statement: Select[*tuple[Any, ...]] | Narrowed,
     page: PageRequest,
     sorting: Sorting,
     sort: str,
@@ -214,23 +225,24 @@ def paginate(
     A row that matches and keeps its sort values during a walk is on exactly one page, since a
     page begins after the values of the row before it and not after a number of rows.
     """
-    if sorting.is_fixed(sort):
-        order = _kept_order(statement, sorting, sort)
-    else:
-        order = _order(statement, sorting, sort, context)
-    total = None
-    if page.include_total:
-        total = session.scalar(
-            statement.with_only_columns(func.count(), maintain_column_froms=True)
-        )
-    parts = [order.statement]
-    if page.cursor is not None:
-        parts = [order.statement.where(beyond) for beyond in order.after(_decode(page, order.text))]
+    narrowed = statement if isinstance(statement, Narrowed) else Narrowed(statement)
+    shape, values = narrowed.shape()
+    order = (
+        _kept_order(shape, sorting, sort)
+        if sorting.is_fixed(sort)
+        else _order(shape, sorting, sort, context)
+    )
     # It runs the statements without the session's bookkeeping for objects, of which they have none.
     connection = session.connection()
+    total = connection.scalar(order.count, values) if page.include_total else None
+    parts = [order.statement]
+    if page.cursor is not None:
+        after = _decode(page, order.text)
+        parts = order.after(tuple(value is None for value in after))
+        values |= {f"after_{n}": value for n, value in enumerate(after) if value is not None}
     rows: list[Row[*tuple[Any, ...]]] = []
     for part in parts:
-        rows += connection.execute(part, {"at_most": page.limit + 1 - len(rows)}).all()
+        rows += connection.execute(part, {**values, "at_most": page.limit + 1 - len(rows)}).all()
         if len(rows) > page.limit:
             break
     cursor = None
@@ -243,23 +255,41 @@ def paginate(
 
 @dataclass
 class _Order:
-    """A list's statement in the order of one ``sort``; it takes the parameter ``at_most``."""
+    """A list's statements in the order of one ``sort``; they take the parameter ``at_most``."""
 
+    narrowed: Select[*tuple[Any, ...]]
     statement: Select[*tuple[Any, ...]]
     names: list[str]
     terms: list[Term]
     keys: list[Key]
     columns: list[SortExpression]
     text: str
+    _after: dict[tuple[bool, ...], list[Select[*tuple[Any, ...]]]] = field(default_factory=dict)
 
-    def after(self, values: Sequence[Any]) -> list[ColumnElement[bool]]:
-        """Say in SQL that a row comes after the one with these sort values."""
-        return _after(self.terms, self.keys, self.columns, values)
+    @cached_property
+    def count(self) -> Select[int]:
+        """Count the rows of all pages."""
+        return self.narrowed.with_only_columns(func.count(), maintain_column_froms=True)
+
+    def after(self, nulls: tuple[bool, ...]) -> list[Select[*tuple[Any, ...]]]:
+        """Give the statements for the rows after one whose sort values are null there.
+
+        They take its other sort values as parameters, ``after_0`` the first one.
+        """
+        if nulls not in self._after:
+            values = [
+                None if null else bindparam(f"after_{n}", type_=column.type)
+                for n, (null, column) in enumerate(zip(nulls, self.columns, strict=True))
+            ]
+            self._after[nulls] = [
+                self.statement.where(beyond)
+                for beyond in _after(self.terms, self.keys, self.columns, values)
+            ]
+        return self._after[nulls]
 
 
-def _order(
-    statement: Select[*tuple[Any, ...]], sorting: Sorting, sort: str, context: object
-) -> _Order:
+def _order(shape: Shape, sorting: Sorting, sort: str, context: object) -> _Order:
+    narrowed = statement_of(shape)
     terms = sorting.terms(sort)
     keys = [sorting.keys[term.name] for term in terms]
     columns = [key.column(context) for key in keys]
@@ -268,8 +298,9 @@ def _order(
         direction = column.desc() if term.descending else column.asc()
         order.append(direction.nulls_last() if key.nullable else direction)
     return _Order(
-        statement.add_columns(*columns).order_by(*order).limit(bindparam("at_most", type_=Integer)),
-        [column.name for column in statement.selected_columns],
+        narrowed,
+        narrowed.add_columns(*columns).order_by(*order).limit(bindparam("at_most", type_=Integer)),
+        [column.name for column in narrowed.selected_columns],
         terms,
         keys,
         columns,
@@ -278,16 +309,16 @@ def _order(
 
 
 @lru_cache(maxsize=128)
-def _kept_order(statement: Select[*tuple[Any, ...]], sorting: Sorting, sort: str) -> _Order:
+def _kept_order(shape: Shape, sorting: Sorting, sort: str) -> _Order:
     """Put a statement in order that is used again, whose SQL SQLAlchemy then finds at once."""
-    return _order(statement, sorting, sort, None)
+    return _order(shape, sorting, sort, None)
 
 
 def _after(
     sort: Sequence[Term],
     keys: Sequence[Key],
     columns: Sequence[SortExpression],
-    values: Sequence[Any],
+    values: Sequence[BindParameter[Any] | None],
 ) -> list[ColumnElement[bool]]:
     """Say in SQL that a row comes after the one with these sort values.
 

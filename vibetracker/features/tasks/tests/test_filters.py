@@ -75,6 +75,11 @@ FOUND = [
     ("tag_none=home&tag_none=garden", "3567"),
     ("tag_none=nothing", "12345678"),
     ("tag_any=home&tag_none=garden", "48"),
+    # The same value for two filters, and then two values.
+    ("tag=home&tag_any=home&tag_none=nothing", "148"),
+    ("tag=home&tag_any=garden&tag_none=strasse", "1"),
+    ("tag=home&tag=home", "148"),
+    ("tag=home&tag=strasse", "8"),
     ("has_tags=true", "1248"),
     ("has_tags=false", "3567"),
     ("has_due=true", "45678"),
