@@ -101,6 +101,7 @@ def _texts(names: Names, about: str, fields: Sequence[Field]) -> dict[str, Any]:
     left_out = ", ".join(repr(field.name) for field in fields if not field.stored)
     applied = [names.singular, *(f'"{field.name}"' for field in stored if not all_stored)]
     files = [str(file.relative_to(TEMPLATES).with_suffix(".py")) for file in _templates()]
+    rows = f"{names.model}Read.select({names.model})"
     return {
         **names.in_templates(),
         "about": about,
@@ -115,7 +116,7 @@ def _texts(names: Names, about: str, fields: Sequence[Field]) -> dict[str, Any]:
         "sort_parameters": ", ".join(f'"{name}", "-{name}"' for name in sort_keys),
         "filters": _filters(names, filters),
         "filters_parameter": f"filters: Annotated[{names.model}Filters, Query()]," * bool(filters),
-        "where": ".where(*filters.conditions())" if filters else "",
+        "rows": f"filters.narrow({rows})" if filters else rows,
         "before_create": _lines(field.before_create for field in fields),
         "after_create": _lines(field.after_create for field in fields),
         "before_update": _lines(field.before_update for field in fields),
