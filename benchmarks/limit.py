@@ -45,15 +45,15 @@ COLUMNS = [
 ]
 SELECT = """
 SELECT id, title, description, status, priority, due_on, due_at, start_at, parent_id,
-    (SELECT string_agg(tags.name, ',' ORDER BY tags.key)
-     FROM tags JOIN task_tags ON tag_id = tags.id WHERE owner_id = tasks.id),
+    (SELECT string_agg((SELECT name FROM tags WHERE tags.id = tag_id), ',')
+     FROM task_tags WHERE owner_id = tasks.id),
     position, started_at, completed_at, cancelled_at, created_at, updated_at, version, deleted_at
 FROM tasks
 """
 NEWEST = f"{SELECT} WHERE deleted_at IS NULL ORDER BY created_at DESC, id LIMIT 51"
 FILTERED = f"""{SELECT} WHERE deleted_at IS NULL AND status IN (%s) AND EXISTS (
-    SELECT 1 FROM task_tags JOIN tags ON tags.id = tag_id
-    WHERE owner_id = tasks.id AND tags.key = %s
+    SELECT 1 FROM task_tags
+    WHERE owner_id = tasks.id AND tag_id = (SELECT id FROM tags WHERE tags.key = %s)
 ) ORDER BY created_at DESC, id LIMIT 51"""
 FOUND = f"""{SELECT} WHERE deleted_at IS NULL AND search_text LIKE %s AND search_text LIKE %s
 ORDER BY created_at DESC, id LIMIT 51"""
@@ -88,7 +88,7 @@ def _task(row: tuple[Any, ...]) -> dict[str, Any]:
     task = dict(zip(COLUMNS, row, strict=True))
     task["status"] = STATUSES[task["status"]]
     task["priority"] = PRIORITIES[task["priority"]]
-    task["tags"] = task["tags"].split(",") if task["tags"] else []
+    task["tags"] = sorted(task["tags"].split(","), key=str.casefold) if task["tags"] else []
     for name in (
         "due_at",
         "start_at",
