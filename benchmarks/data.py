@@ -1,5 +1,7 @@
 """Fills a database with believable tasks, in SQL, so that a million take seconds."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import create_engine, text
 
 from vibetracker.core.config import Settings, connection_url
@@ -67,7 +69,8 @@ FROM (
         (CASE WHEN r < 0.5 THEN 0 WHEN r < 0.6 THEN 1 WHEN r < 0.9 THEN 2 ELSE 3 END)
             AS status,
         n % 5 AS priority,
-        CASE WHEN n % 3 = 0 THEN now() + (n % 1000 - 500) * interval '1 hour' END AS due,
+        CASE WHEN n % 3 = 0
+            THEN CAST(:now AS timestamptz) + (n % 1000 - 500) * interval '1 hour' END AS due,
         timestamptz '2026-01-01Z' + n * interval '7 seconds' AS moment
     FROM (SELECT n, random() AS r FROM generate_series(1, :tasks) n) AS numbered
 ) AS made
@@ -78,8 +81,8 @@ SELECT id, 1 + (id + shift * (1 + id % 48)) % :tags FROM tasks, generate_series(
 """
 
 
-def fill(database_url: str, tasks: int) -> None:
-    """Make the tables and this many tasks with two tags each."""
+def fill(database_url: str, tasks: int, now: datetime | None = None) -> None:
+    """Make the tables and this many tasks with two tags each, some due before now, some after."""
     database = Database(Settings(database_url=database_url, _env_file=None))
     database.prepare()
     database.dispose()
@@ -90,7 +93,9 @@ def fill(database_url: str, tasks: int) -> None:
         )
         connection.execute(text("SELECT setseed(0.5)"))
         connection.execute(text(FILL_TAGS), {"tags": TAGS})
-        connection.execute(text(FILL_TASKS), {"tasks": tasks, "words": WORDS})
+        connection.execute(
+            text(FILL_TASKS), {"tasks": tasks, "words": WORDS, "now": now or datetime.now(UTC)}
+        )
         connection.execute(text(FILL_TASK_TAGS), {"tags": TAGS})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))

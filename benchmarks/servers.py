@@ -1,29 +1,34 @@
 """Runs an application, puts load on it with wrk, and takes what that costs."""
 
 import http.client
+import itertools
 import json
 import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from vibetracker.testing import free_port
 
 CONNECTIONS = 16
+JSON = {"Content-Type": "application/json"}
 VIBETRACKER = ("-m", "vibetracker", "serve")
 HAND_WRITTEN = ("-m", "uvicorn", "benchmarks.limit:app", "--log-level", "warning")
 IDIOMATIC = ("-m", "uvicorn", "benchmarks.idiomatic:app", "--log-level", "warning")
 
 SCRIPT = """
-local priorities = {"none", "low", "medium", "high", "urgent"}
+local values = {%s}
 local n = 0
 wrk.method = "%s"
 wrk.headers["Content-Type"] = "application/json"
@@ -32,7 +37,7 @@ request = function()
   local path, body = "%s", %s
   if path:find("%%%%d") then
     path = path:format(1 + (n * 7919) %% 900)
-    body = '{"priority":"' .. priorities[1 + n %% 5] .. '"}'
+    body = '{"%s":"' .. values[1 + n %% #values] .. '"}'
   end
   return wrk.format(nil, path, nil, body)
 end
@@ -41,11 +46,18 @@ end
 
 @dataclass(frozen=True)
 class Operation:
-    """One request that is sent again and again; ``%d`` in its path is the id of some task."""
+    """One request that is sent again and again; ``%d`` in its path is the id of some row.
+
+    ``field`` and ``values`` say what a PATCH changes. ``count`` is how often one is sent that is so
+    slow that the end of a turn would cut off much of what has been done; others have their time.
+    """
 
     method: str
     path: str
     body: object = None
+    field: str = "priority"
+    values: tuple[str, ...] = ("none", "low", "medium", "high", "urgent")
+    count: int | None = None
 
 
 @dataclass
@@ -60,40 +72,99 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Cores:
+    """Which cores each side runs on; empty where all share what there is."""
+
+    server: frozenset[int] = frozenset()
+    database: frozenset[int] = frozenset()
+    generator: frozenset[int] = frozenset()
+
+    @classmethod
+    def apart(cls) -> Self:
+        """Give the server two cores of its own, where there are two more for the others."""
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) < 4:
+            return cls()
+        return cls(frozenset(cores[:2]), frozenset(cores[2:]), frozenset(cores[-1:]))
+
+
+@contextmanager
+def on_cores(cores: frozenset[int]) -> Iterator[None]:
+    """Let what is started meanwhile run on these cores only, if any are named."""
+    all_cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores or all_cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_cores)
+
+
+@dataclass(frozen=True)
 class Serving:
     """An application that serves."""
 
     pid: int
     port: int
     database: int
+    cores: Cores = Cores()
 
-    def measure(self, operation: Operation, seconds: float) -> Measure:
+    def measure(self, operation: Operation, seconds: int) -> Measure:
         """Put load on one operation; raises ``RuntimeError`` for an answer that is no success."""
+        before = self._processor_times()
+        send = self._send_for if operation.count is None else self._send_all
+        requests, per_second, p50, p99 = send(operation, seconds)
+        after = self._processor_times()
+        server, database = ((b - a) / requests * 1e6 for a, b in zip(before, after, strict=True))
+        return Measure(per_second, p50, p99, server, database)
+
+    def _send_for(self, operation: Operation, seconds: int) -> tuple[int, float, float, float]:
         text = json.dumps(operation.body) if operation.body is not None else ""
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+            values = ", ".join(map(json.dumps, operation.values))
             body = json.dumps(text) if text else "nil"
-            script.write(SCRIPT % (operation.method, operation.path, body))
+            script.write(SCRIPT % (values, operation.method, operation.path, body, operation.field))
             script.flush()
             command = ["wrk", "-t1", f"-c{CONNECTIONS}", "--latency", "-s", script.name]
-            before = self._processor_times()
-            output = subprocess.run(  # noqa: S603 - our own arguments
-                [*command, f"-d{seconds:g}s", f"http://127.0.0.1:{self.port}"],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout
-            after = self._processor_times()
+            with on_cores(self.cores.generator):
+                output = subprocess.run(  # noqa: S603 - our own arguments
+                    [*command, f"-d{seconds}s", f"http://127.0.0.1:{self.port}"],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout
         if "Non-2xx" in output:
             raise RuntimeError(f"{operation}: {output}")
-        requests = max(1, int(re.findall(r"(\d+) requests in", output)[0]))
-        server, database = ((b - a) / requests * 1e6 for a, b in zip(before, after, strict=True))
-        return Measure(
+        return (
+            max(1, int(re.findall(r"(\d+) requests in", output)[0])),
             float(re.findall(r"Requests/sec:\s+([\d.]+)", output)[0]),
             _milliseconds(re.findall(r"^\s+50%\s+(\S+)", output, re.MULTILINE)[0]),
             _milliseconds(re.findall(r"^\s+99%\s+(\S+)", output, re.MULTILINE)[0]),
-            server,
-            database,
         )
+
+    def _send_all(self, operation: Operation, _: float) -> tuple[int, float, float, float]:
+        """Send a number of requests over as many connections, and wait for the last answer."""
+        count = operation.count or 1
+        body = json.dumps(operation.body)
+
+        def send(number: int) -> list[float]:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+            taken = []
+            for _ in range(number, count, CONNECTIONS):
+                begun = time.perf_counter()
+                connection.request(operation.method, operation.path, body, JSON)
+                response = connection.getresponse()
+                answer = response.read()
+                if response.status not in range(200, 300):
+                    raise RuntimeError(f"{operation}: {response.status} {answer!r}")
+                taken.append((time.perf_counter() - begun) * 1000)
+            connection.close()
+            return taken
+
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            taken = sorted(itertools.chain.from_iterable(pool.map(send, range(CONNECTIONS))))
+        per_second = count / (time.perf_counter() - begun)
+        return count, per_second, statistics.median(taken), taken[len(taken) * 99 // 100]
 
     def memory(self) -> float:
         """Tell how much memory its processes have to themselves, in megabytes."""
@@ -109,19 +180,31 @@ class Serving:
 
 @contextmanager
 def serving(
-    application: Iterable[str], url: str, database: int, *arguments: str
+    application: Iterable[str],
+    url: str,
+    database: int,
+    *arguments: str,
+    cores: Cores = Cores(),
+    folder: Path | None = None,
 ) -> Iterator[Serving]:
-    """Run an application on the database of this URL, whose server has this process id."""
+    """Run an application on the database of this URL, whose server has this process id.
+
+    Its code is that in the folder, or else this checkout's.
+    """
     port = free_port()
-    with subprocess.Popen(  # noqa: S603 - our own arguments
-        [sys.executable, *application, "--port", str(port), *arguments],
-        env={**os.environ, "DATABASE_URL": url},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    code = {} if folder is None else {"PYTHONPATH": str(folder)}
+    with on_cores(cores.server):
+        process = subprocess.Popen(  # noqa: S603 - our own arguments
+            [sys.executable, *application, "--port", str(port), *arguments],
+            env={**os.environ, "DATABASE_URL": url, **code},
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    with process:
         try:
             _wait_for(port)
-            yield Serving(process.pid, port, database)
+            yield Serving(process.pid, port, database, cores)
         finally:
             process.send_signal(signal.SIGTERM)
 
