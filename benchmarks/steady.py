@@ -1,8 +1,11 @@
 """Two workers against one, and the memory of a worker that has answered for long."""
 
+import os
+import statistics
+
 from benchmarks.compare import OPERATIONS
 from benchmarks.data import fill
-from benchmarks.servers import VIBETRACKER, Operation, serving
+from benchmarks.servers import VIBETRACKER, Cores, Operation, serving
 from vibetracker.testing import PostgresServer
 
 MIXED = ("list of 50 newest", "get one", "create with two tags", "patch one field")
@@ -10,25 +13,43 @@ COUNTED = "get one"
 """What most of the requests are while the memory is watched."""
 
 
-def workers(tasks: int, seconds: float, turns: int) -> dict[str, list[float]]:
+def workers(tasks: int, seconds: int, turns: int) -> dict[str, list[float]]:
     """Compare the requests per second of two workers with those of one; prints the ratios."""
+    cores = Cores.apart()
+    if cores.server:
+        server_on, database_on, generator_on = (
+            ", ".join(map(str, sorted(side)))
+            for side in (cores.server, cores.database, cores.generator)
+        )
+        print(f"cores: server {server_on}; database {database_on}; load generator {generator_on}")
+    else:
+        count = len(os.sched_getaffinity(0))
+        print(f"all share {count} cores, so that two workers cannot serve twice as much")
     results: dict[str, list[float]] = {}
     with PostgresServer() as server:
+        os.sched_setaffinity(server.pid, cores.database or os.sched_getaffinity(0))
         fill(server.url(), tasks)
         for name in ("list of 50 newest", "get one"):
             results[name] = []
             for _ in range(turns):
                 one, two = (
-                    _per_second(server, OPERATIONS[name], seconds, count) for count in ("1", "2")
+                    _per_second(server, OPERATIONS[name], seconds, count, cores)
+                    for count in ("1", "2")
                 )
                 results[name].append(two / one)
-            shown = ", ".join(f"{ratio:.2f}" for ratio in results[name])
-            print(f"two workers serve {shown} times one: {name}", flush=True)
+            found = results[name]
+            print(
+                f"two workers serve {statistics.median(found):.2f} times one "
+                f"({min(found):.2f}-{max(found):.2f}): {name}",
+                flush=True,
+            )
     return results
 
 
-def _per_second(server: PostgresServer, operation: Operation, seconds: float, count: str) -> float:
-    with serving(VIBETRACKER, server.url(), server.pid, "--workers", count) as service:
+def _per_second(
+    server: PostgresServer, operation: Operation, seconds: int, count: str, cores: Cores
+) -> float:
+    with serving(VIBETRACKER, server.url(), server.pid, "--workers", count, cores=cores) as service:
         service.measure(operation, 1)
         return service.measure(operation, seconds).per_second
 
