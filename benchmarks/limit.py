@@ -65,10 +65,14 @@ ORDER BY parent_id DESC, position DESC LIMIT 1
 INSERT = """
 INSERT INTO tasks (title, title_key, description, search_text, status, priority, position,
     created_at, updated_at, version)
-VALUES (%s, %s, '', %s, 0, 0, %s, %s, %s, 1) RETURNING id
+VALUES {rows} RETURNING id
 """
-TAG_IDS = "SELECT id FROM tags WHERE key IN (%s, %s)"
-WEAR = "INSERT INTO task_tags (owner_id, tag_id) VALUES (%s, %s), (%s, %s)"
+TASK = "(%s, %s, '', %s, 0, 0, %s, %s, %s, 1)"
+WEAR = """
+INSERT INTO task_tags (owner_id, tag_id)
+SELECT worn.owner_id, tags.id FROM (VALUES {rows}) worn (owner_id, key) JOIN tags USING (key)
+"""
+WORN = "(%s, %s)"
 LOCKED = f"{ONE} FOR UPDATE OF tasks"
 PATCH = "UPDATE tasks SET priority = %s, version = %s, updated_at = %s WHERE id = %s"
 
@@ -166,45 +170,58 @@ def _get(request: Request) -> Response:
 def _insert(
     connection: extensions.connection, tasks: list[dict[str, Any]]
 ) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
     now = datetime.now(UTC)
     with connection.cursor() as cursor:
         cursor.execute(LAST)
-        last = cursor.fetchone()
-        position = last[0] if last else None
-        for task in tasks:
-            title, tags = task["title"], task["tags"]
+        (position,) = cursor.fetchone() or (None,)
+        titles = [task["title"] for task in tasks]
+        positions = []
+        for _ in tasks:
             position = ranking.between(position, None)
-            text = f"{title}\n".casefold()
-            cursor.execute(INSERT, (title, title.casefold(), text, position, now, now))
-            (task_id,) = cursor.fetchone() or (0,)
-            cursor.execute(TAG_IDS, tuple(tags))
-            (one,), (two,) = cursor.fetchall()
-            cursor.execute(WEAR, (task_id, one, task_id, two))
-            rows.append(
-                (
-                    task_id,
-                    title,
-                    "",
-                    0,
-                    0,
-                    None,
-                    None,
-                    None,
-                    None,
-                    ",".join(tags),
-                    position,
-                    None,
-                    None,
-                    None,
-                    now,
-                    now,
-                    1,
-                    None,
-                )
-            )
+            positions.append(position)
+        _insert_rows(
+            cursor,
+            INSERT,
+            TASK,
+            [
+                (title, title.casefold(), f"{title}\n".casefold(), position, now, now)
+                for title, position in zip(titles, positions, strict=True)
+            ],
+        )
+        ids = [task_id for (task_id,) in cursor.fetchall()]
+        worn = [(at, tag) for at, task in zip(ids, tasks, strict=True) for tag in task["tags"]]
+        _insert_rows(cursor, WEAR, WORN, worn)
     connection.commit()
-    return rows
+    return [
+        (
+            task_id,
+            task["title"],
+            "",
+            0,
+            0,
+            None,
+            None,
+            None,
+            None,
+            ",".join(task["tags"]),
+            position,
+            None,
+            None,
+            None,
+            now,
+            now,
+            1,
+            None,
+        )
+        for task_id, task, position in zip(ids, tasks, positions, strict=True)
+    ]
+
+
+def _insert_rows(
+    cursor: extensions.cursor, sql: str, row: str, rows: list[tuple[Any, ...]]
+) -> None:
+    values = [value for values in rows for value in values]
+    cursor.execute(sql.format(rows=", ".join([row] * len(rows))), values)
 
 
 def _create(body: bytes) -> Response:
