@@ -14,7 +14,7 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database, get_database
 from vibetracker.core.discovery import discover, sources
-from vibetracker.testing import Factory, PostgresServer, documented, empty
+from vibetracker.testing import Client, Factory, PostgresServer, documented, empty
 
 IN_MEMORY = "sqlite://"
 
@@ -135,7 +135,7 @@ def busy_database(
 @pytest.fixture(scope="session")
 def session_client(app: FastAPI) -> Iterator[TestClient]:
     """Run the application for as long as the tests run, and hold its answers to its document."""
-    with TestClient(app) as client:
+    with Client(app) as client:
         client.event_hooks = {"response": [documented(app)]}
         yield client
 

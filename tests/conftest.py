@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database, get_database
-from vibetracker.testing import documented
+from vibetracker.testing import Client, documented
 
 from .specimens import FEATURE
 
@@ -22,7 +22,7 @@ def specimen_app() -> FastAPI:
 
 @pytest.fixture(scope="session")
 def _specimen_client(specimen_app: FastAPI) -> Iterator[TestClient]:
-    with TestClient(specimen_app) as client:
+    with Client(specimen_app) as client:
         client.event_hooks = {"response": [documented(specimen_app)]}
         yield client
 

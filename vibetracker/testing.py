@@ -17,10 +17,13 @@ from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, Signals
 from threading import Barrier
 from typing import Any, ClassVar, Self, override
 
+from anyio import Event
 from factory.base import Factory as FactoryBase
 from fastapi import FastAPI
-from httpx2 import Response
+from httpx2 import BaseTransport, ByteStream, Request, Response
 from sqlalchemy import delete, text
+from starlette.testclient import TestClient
+from starlette.types import Message
 
 from vibetracker.core import middleware
 from vibetracker.core.database import Database
@@ -78,6 +81,71 @@ def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:
 
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(begin, range(workers)))
+
+
+class Client(TestClient):
+    """A ``TestClient`` whose requests take half the time, for applications that stream nothing."""
+
+    @override
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(app)
+        self._transport = _Hop(self)
+
+
+class _Hop(BaseTransport):
+    """Takes a request to the application and its whole answer back.
+
+    Starlette's own goes over to the application's thread for every step of an answer, and the ways
+    would be most of the time that tests take.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @override
+    def handle_request(self, request: Request) -> Response:
+        if self._client.portal is None:
+            raise RuntimeError("enter the client, so that its application runs")
+        start, *parts = self._client.portal.call(self._answer, request)
+        body = b"" if request.method == "HEAD" else b"".join(part["body"] for part in parts)
+        return Response(
+            start["status"], headers=start["headers"], stream=ByteStream(body), request=request
+        )
+
+    async def _answer(self, request: Request) -> list[Message]:
+        sent: list[Message] = []
+        received = [{"type": "http.request", "body": request.read(), "more_body": False}]
+        answered = Event()
+
+        async def receive() -> Message:
+            if received:
+                return received.pop()
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                answered.set()
+
+        url = request.url
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": request.method,
+            "scheme": url.scheme,
+            "root_path": "",
+            "path": url.path,
+            "raw_path": url.raw_path.partition(b"?")[0],
+            "query_string": url.query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "client": ("testclient", 50000),
+            "server": (url.host, url.port or 80),
+            "state": self._client.app_state.copy(),
+        }
+        await self._client.app(scope, receive, send)
+        return sent
 
 
 def documented(app: FastAPI) -> Callable[[Response], None]:
