@@ -27,11 +27,9 @@ PLAIN_PYTEST = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 def environment(**changes: str) -> dict[str, str]:
     """Give the environment of this process without any setting, and with the changes."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name.lower() not in Settings.model_fields
-    }
+    # Without bytecode every one of the many processes would compile everything anew.
+    left_out = {"pythondontwritebytecode", *Settings.model_fields}
+    kept = {name: value for name, value in os.environ.items() if name.lower() not in left_out}
     return kept | changes
 
 
