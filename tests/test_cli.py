@@ -7,10 +7,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 
 import httpx2
 import psycopg2
@@ -18,6 +17,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import make_url
 
+import vibetracker.features
 from vibetracker import __version__, cli
 
 from .processes import COMMAND, copy_project, environment, running
@@ -150,11 +150,9 @@ def test_dev_restarts_when_code_or_env_file_changes(tmp_path: Path) -> None:
 
 
 REFUSALS = {
-    "port": ("dev --port {taken}", {}, r"127\.0\.0\.1 port \d+: Address already in use"),
     "folder": ("serve", {"DATABASE_URL": "sqlite:///file/x.db"}, "unable to open database file"),
-    "file": ("dev --port 0", {"DATABASE_URL": "sqlite:///file"}, "file is not a database"),
     "schema": ("serve", {"DATABASE_URL": "sqlite:///old.db"}, r"lacks tags\.name, tags\.key, "),
-    "feature": ("serve", {"PYTHONPATH": "broken"}, "feature 'Notes': .*; rename the folder"),
+    "feature": ("serve", {"DATABASE_URL": "sqlite://"}, "feature 'Notes': .*; rename the folder"),
     "settings": (
         "openapi",
         {"DATABASE_URL": "mysql://me:secret@db/x", "POOL_SIZE": "0"},
@@ -164,38 +162,43 @@ REFUSALS = {
 }
 
 
-@pytest.fixture(scope="module")
-def refusals(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
-    """Run every command that cannot work, side by side."""
-    folder = tmp_path_factory.mktemp("refusals")
-    sound = copy_project(folder / "sound")
-    copy_project(folder / "broken")
-    (folder / "broken" / "vibetracker" / "features" / "Notes").mkdir()
-    (folder / "broken" / "vibetracker" / "features" / "Notes" / "model.py").touch()
-    (folder / "file").write_text("This is no database, and no folder either. " * 9)
-    with closing(sqlite3.connect(folder / "old.db")) as old:
-        old.execute("CREATE TABLE tags (id INTEGER PRIMARY KEY)")
-    with socket.create_server(("127.0.0.1", 0)) as other, ThreadPoolExecutor() as pool:
-        taken = other.getsockname()[1]
-        yield {
-            name: pool.submit(
-                run, *command.format(taken=taken).split(), folder=folder, **(sound | settings)
-            )
-            for name, (command, settings, _) in REFUSALS.items()
-        }
-
-
 @pytest.mark.parametrize("name", REFUSALS)
 def test_what_an_operator_can_mend_is_told_in_one_line(
-    name: str, refusals: dict[str, Future[subprocess.CompletedProcess[str]]]
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = refusals[name].result()
-    line = REFUSALS[name][2]
-    assert re.fullmatch(f"vibetracker: .*{line}.*\n", result.stderr), result.stderr
-    assert "secret" not in result.stderr
-    assert (result.returncode, result.stdout) == (2, "")
+    command, settings, line = REFUSALS[name]
+    monkeypatch.chdir(tmp_path)
+    # As in a process of its own, the application is made anew from these settings.
+    monkeypatch.setitem(sys.modules, "vibetracker.main", ModuleType("replaced"))
+    del sys.modules["vibetracker.main"]
+    for setting, value in settings.items():
+        monkeypatch.setenv(setting, value)
+    (tmp_path / "file").touch()
+    with closing(sqlite3.connect("old.db")) as old:
+        old.execute("CREATE TABLE tags (id INTEGER PRIMARY KEY)")
+    if name == "feature":
+        (tmp_path / "Notes").mkdir()
+        (tmp_path / "Notes" / "model.py").touch()
+        monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
+    assert cli.main(command.split()) == 2
+    said = capfd.readouterr()
+    assert re.fullmatch(f"vibetracker: .*{line}.*\n", said.err), said.err
+    assert "secret" not in said.err
+    assert said.out == ""
+
+
+def test_so_it_is_where_another_process_serves(tmp_path: Path) -> None:
+    copied = copy_project(tmp_path)
+    (tmp_path / "file").write_text("This is no database, and no folder either. " * 9)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = run("dev", "--port", str(other.getsockname()[1]), folder=tmp_path, **copied)
+    broken = run("dev", "--port", "0", folder=tmp_path, DATABASE_URL="sqlite:///file", **copied)
+    for result, line in (
+        (taken, r"127\.0\.0\.1 port \d+: Address already in use"),
+        (broken, "file is not a database"),
+    ):
+        assert re.fullmatch(f"vibetracker: .*{line}.*\n", result.stderr), result.stderr
+        assert (result.returncode, result.stdout) == (2, "")
 
 
 def test_postgresql_that_forbids_the_tables_is_told_in_one_line(
