@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 import vibetracker.features
+import vibetracker.scaffold
 from vibetracker.cli import main
 from vibetracker.scaffold.fields import PLAIN, kinds_of
 
@@ -183,10 +184,15 @@ REFUSED = {
 
 @pytest.mark.parametrize(("arguments", "reason"), REFUSED.items(), ids=REFUSED)
 def test_what_cannot_be_written_is_refused_with_the_reason(
-    arguments: str, reason: str, app: FastAPI, capsys: pytest.CaptureFixture[str]
+    arguments: str,
+    reason: str,
+    app: FastAPI,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is written; in the folder of the project itself, so that it is seen if it is."""
-    assert app.state.features
+    # Found once for all cases; that takes longer than everything else in them.
+    monkeypatch.setattr(vibetracker.scaffold, "discover", lambda: app.state.features)
     (root,) = vibetracker.features.__path__
     before = sorted(Path(root).iterdir())
     try:
