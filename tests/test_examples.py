@@ -1,7 +1,7 @@
 """Each example of the OpenAPI document is true: it fits its schema, and works when it is sent."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from importlib import import_module
@@ -55,16 +55,18 @@ def test_every_example_fits_its_schema(app: FastAPI, specimen_app: FastAPI) -> N
             assert not faults(value, schema, document), path
 
 
-def test_every_body_and_every_place_in_a_path_has_an_example(
-    app: FastAPI, specimen_app: FastAPI
-) -> None:
+def test_every_body_and_every_parameter_has_an_example(app: FastAPI, specimen_app: FastAPI) -> None:
     for operation in [*operations(app), *operations(specimen_app)]:
         spec = operation.spec
         bodies = [spec.get("requestBody", {}), *spec["responses"].values()]
         for content in (shown for body in bodies for shown in body.get("content", {}).values()):
             assert content.keys() & {"example", "examples"}, operation
         for parameter in spec["parameters"]:
+            # Swagger UI would send an `example` of its own accord, but not those of a schema.
             assert ("example" in parameter) == (parameter["in"] == "path"), operation
+            shown = parameter["schema"].keys() & {"examples", "enum", "default"}
+            boolean = parameter["schema"].get("type") == "boolean"
+            assert shown or boolean or parameter["in"] == "path" or parameter["name"] == "cursor"
 
 
 def test_what_comes_out_looks_like_what_goes_in(
@@ -137,8 +139,15 @@ def populate(app: FastAPI, database: Database) -> None:
             factory.create_batch(3)
 
 
-def send(client: TestClient, operation: Documented) -> None:
+def send(
+    client: TestClient,
+    operation: Documented,
+    parameters: Mapping[str, Any] | None = None,
+    place: str = "",
+) -> None:
     """Send an operation's examples; its answers have to be successes that it documents."""
+    query = parameters if place == "query" else None
+    headers = dict(parameters or {}) if place == "header" else {}
     url = operation.path
     for parameter in operation.spec["parameters"]:
         if parameter["in"] == "path":
@@ -148,8 +157,9 @@ def send(client: TestClient, operation: Documented) -> None:
         response = client.request(
             operation.method,
             url,
+            params=query,
             content=json.dumps(content["example"]) if content else None,
-            headers={"Content-Type": media_type} if content else {},
+            headers=headers | ({"Content-Type": media_type} if content else {}),
         )
         assert response.is_success, response.text
         if response.content:
@@ -165,6 +175,19 @@ def test_every_example_of_a_request_works(
         with subtests.test(operation=str(operation)):
             populate(app, database)
             send(client, operation)
+
+
+def test_every_example_of_a_parameter_works(
+    client: TestClient, app: FastAPI, database: Database, subtests: pytest.Subtests
+) -> None:
+    for operation in operations(app):
+        populate(app, database)
+        for parameter in operation.spec["parameters"]:
+            for value in parameter["schema"].get("examples", ()):
+                with subtests.test(operation=str(operation), parameter=parameter["name"]):
+                    if operation.method != "GET":
+                        populate(app, database)
+                    send(client, operation, {parameter["name"]: value}, parameter["in"])
 
 
 def test_so_do_those_that_a_feature_without_any_gets(

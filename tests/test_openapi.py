@@ -46,6 +46,17 @@ def test_every_operation_has_a_short_name_and_summary_of_its_own(app: FastAPI) -
         assert max(map(len, words)) <= longest
 
 
+def test_an_operation_that_can_do_more_than_its_summary_says_it(app: FastAPI) -> None:
+    for operation in operations(app):
+        said = " ".join(operation.spec["description"].split()).rstrip(".")
+        assert len(said) > len(operation.spec["summary"]), operation
+
+
+def test_every_body_says_what_it_is(app: FastAPI) -> None:
+    for operation in operations(app):
+        assert operation.body is None or operation.spec["requestBody"]["description"], operation
+
+
 def test_the_limits_of_a_parameter_are_said_in_words(app: FastAPI) -> None:
     for operation in operations(app):
         for parameter in operation.spec["parameters"]:

@@ -4,7 +4,7 @@ import inspect
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -38,11 +38,12 @@ from vibetracker.core.problems import (
 from vibetracker.core.schema import LAST_YEAR
 
 REF = "#/components/schemas/{model}"
+REQUEST_ID = "2f1c6b1e"
 
 HEADERS: dict[str, dict[str, Any]] = {
     "Accept": {
         "description": "Media types that a body can have here.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "examples": ["application/json"]},
     },
     "Accept-Encoding": {
         "description": "`identity`, where the request had a `Content-Encoding`.",
@@ -50,7 +51,10 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "Accept-Patch": {
         "description": "Media types that a body can have here (RFC 5789).",
-        "schema": {"type": "string"},
+        "schema": {
+            "type": "string",
+            "examples": ["application/json, application/merge-patch+json"],
+        },
     },
     "Cache-Control": {
         "description": "`no-cache` with an `ETag`: ask with `If-None-Match` before use.",
@@ -59,7 +63,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "ETag": {
         "description": 'The version of the resource, `"<version>"`; absent from a dry run.',
-        "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$'},
+        "schema": {"type": "string", "pattern": '^"[1-9][0-9]*"$', "examples": ['"3"']},
     },
     "Idempotency-Replayed": {
         "description": "`true` when this is the kept answer to an earlier request with this key.",
@@ -67,21 +71,25 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "Link": {
         "description": 'Address of the next page, `rel="next"` (RFC 8288), while there is one.',
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "examples": ['</things?cursor=WzFd>; rel="next"']},
     },
     "Location": {
         "description": "Address of the new resource.",
         "required": True,
-        "schema": {"type": "string", "format": "uri-reference"},
+        "schema": {"type": "string", "format": "uri-reference", "examples": ["/things/1"]},
     },
     "Retry-After": {
         "description": "Seconds to wait before trying again.",
-        "schema": {"type": "integer", "minimum": 1},
+        "schema": {"type": "integer", "minimum": 1, "examples": [1]},
     },
     "X-Request-ID": {
         "description": "The request's id: yours, or a new one.",
         "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "schema": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9._-]{1,128}$",
+            "examples": [REQUEST_ID],
+        },
     },
 }
 """The header fields of the answers, to which each answer that has them refers."""
@@ -95,7 +103,7 @@ SENT_REQUEST_ID = {
     "required": False,
     "description": "Your id for this request, which finds it in the log: 1 to 128 letters, digits, "
     "`.`, `_` and `-`. Anything else counts as none, and the service makes one.",
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "examples": [REQUEST_ID]},
 }
 
 IF_MATCH = {
@@ -104,7 +112,7 @@ IF_MATCH = {
     "required": False,
     "description": "Go on only if the resource still has one of these versions (RFC 9110 13.1.1), "
     'such as `"3"`; `*` stands for any.',
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "examples": ["*"]},
 }
 IF_NONE_MATCH = {
     "name": "If-None-Match",
@@ -112,7 +120,7 @@ IF_NONE_MATCH = {
     "required": False,
     "description": "Answer 304 if the resource still has this version (RFC 9110 13.1.2), "
     'such as `"3"`.',
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "examples": ['"3"']},
 }
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -120,7 +128,13 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "description": "Makes it safe to repeat this request: for 24 hours the same key with the same "
     "request gives the same answer, and no second effect. A dry run does not use it up.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": "^[!-~]+$",
+        "examples": ["7f3a"],
+    },
 }
 DRY_RUN = {
     "name": "dry_run",
@@ -130,6 +144,28 @@ DRY_RUN = {
     "there is none), without `Location` and `ETag`.",
     "schema": {"type": "boolean", "default": False},
 }
+
+OPAQUE = {"cursor"}
+"""Parameters whose values only an answer gives."""
+
+PAGED = (
+    "The answer is one page of the list; `next_cursor`, or the address in `Link`, leads to the "
+    "next one. What stays as it is during such a walk is seen exactly once."
+)
+CONDITIONAL_READ = (
+    "The `ETag` is the version. Send it as `If-None-Match` to get a 304 without a body for as long "
+    "as that is the newest."
+)
+MERGE_PATCH = (
+    "The body is a merge patch (RFC 7396): a member that is absent stays, null clears it, and an "
+    "array replaces the whole one."
+)
+CONDITIONAL_WRITE = (
+    "With `If-Match` it happens only to a version that you have seen; otherwise the answer is 412."
+)
+REPEATABLE = "With an `Idempotency-Key` it can be sent again, and happens once."
+REHEARSED = "With `dry_run=true` it is only tried."
+"""What the shared rules make of an operation, in words."""
 
 FIELDS = {
     "id": "The resource's id.",
@@ -187,6 +223,9 @@ def document(
         }
     if "next_cursor" in _fields(route):
         headers.append("Link")
+    route.description = "\n\n".join(
+        [route.description, *_rules_in_words(verb, parameters, headers)]
+    )
     answer = _first_paragraph(route.response_model) if _fields(route) else "Done."
     route.responses[success] = {
         "description": answer,
@@ -197,6 +236,26 @@ def document(
     parameters.append(SENT_REQUEST_ID)
     extra = route.openapi_extra or {}
     route.openapi_extra = {**extra, "parameters": [*extra.get("parameters", []), *parameters]}
+
+
+def _rules_in_words(
+    verb: str, parameters: Sequence[Mapping[str, Any]], headers: Collection[str]
+) -> Iterator[str]:
+    """Say in a paragraph what the shared rules make of an operation."""
+    said = [
+        text
+        for applies, text in (
+            ("Link" in headers, PAGED),
+            (IF_NONE_MATCH in parameters, CONDITIONAL_READ),
+            (verb == "PATCH", MERGE_PATCH),
+            (IF_MATCH in parameters, CONDITIONAL_WRITE),
+            (IDEMPOTENCY_KEY in parameters, REPEATABLE),
+            (DRY_RUN in parameters, REHEARSED),
+        )
+        if applies
+    ]
+    if said:
+        yield " ".join(said)
 
 
 def _document_write(
@@ -272,7 +331,7 @@ def _example(route: APIRoute, kind: type[Problem]) -> dict[str, Any]:
         "status": kind.status.value,
         "detail": _first_paragraph(kind),
         "instance": route.path_format,
-        "request_id": "2f1c6b1e",
+        "request_id": REQUEST_ID,
     }
     if kind is ValidationFailed:
         detail = "Unknown parameter; nothing that is sent is ignored"
@@ -327,6 +386,8 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
             _tidy_parameter(parameter)
         if verb == "patch":
             _take_merge_patch(operation)
+        if "requestBody" in operation:
+            _describe_body(operation["requestBody"], schemas)
     _give_examples(operations, schemas)
     slugs = {slug for _, operation in operations for slug in problems_of(operation)}
     kinds = [f"{PROBLEMS_PATH}/{slug}" for slug in sorted(slugs)]
@@ -346,7 +407,7 @@ def build(app: FastAPI, tags: list[dict[str, str]]) -> dict[str, Any]:
 def _give_examples(
     operations: Iterable[tuple[str, dict[str, Any]]], schemas: dict[str, Any]
 ) -> None:
-    """Give each body and each parameter of a path an example, alike within a feature."""
+    """Give each body and each parameter an example, alike within a feature."""
     makers: defaultdict[str, Examples] = defaultdict(lambda: Examples(schemas))
     bodies = [
         (makers[operation["tags"][0]], content)
@@ -365,14 +426,31 @@ def _give_examples(
         for parameter in operation["parameters"]:
             if parameter["in"] == "path":
                 parameter["example"] = examples.of(parameter["schema"])
+            elif parameter["name"] not in OPAQUE:
+                # In the schema, from where the documentation does not take them into a request.
+                _show(parameter["schema"], examples)
     for examples, content in bodies:
         if "examples" not in content:
             content.setdefault("example", examples.of(content["schema"]))
 
 
+def _show(schema: dict[str, Any], examples: Examples) -> None:
+    plain = {keyword: value for keyword, value in schema.items() if keyword != "default"}
+    if schema.get("type") != "boolean":
+        schema.setdefault("examples", [schema.get("default") or examples.of(plain)])
+
+
 def _take_merge_patch(operation: dict[str, Any]) -> None:
     content = operation["requestBody"]["content"]
     content["application/merge-patch+json"] = content["application/json"]
+
+
+def _describe_body(body: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Say of a body what its schema says of itself."""
+    shown = next(iter(body["content"].values()))["schema"]
+    name = shown.get("$ref", "").removeprefix(REF.format(model=""))
+    if said := schemas.get(name, {}).get("description"):
+        body.setdefault("description", said)
 
 
 def _link(paths: dict[str, Any]) -> None:
@@ -445,6 +523,10 @@ def _tidy(schema: dict[str, Any]) -> None:
     for name, member in schema.get("properties", {}).items():
         if member.get("title", "").capitalize() == _words(name):
             del member["title"]
+        for choice in member.get("anyOf", ()):
+            # Where it may be null as well, what it means is said of one of the two.
+            if "description" in choice:
+                member.setdefault("description", choice.pop("description"))
         if name in FIELDS:
             member.setdefault("description", FIELDS[name])
     for keyword in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):

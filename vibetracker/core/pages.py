@@ -21,8 +21,13 @@ class ProblemTypeRead(Output):
         description="As in the `type` of an error response.",
         examples=[f"{PROBLEMS_PATH}/not-found"],
     )
-    title: str = Field(examples=[NotFound.title])
-    status: int = Field(examples=[NotFound.status.value])
+    title: str = Field(
+        description="The kind in a few words, the same in every response.",
+        examples=[NotFound.title],
+    )
+    status: int = Field(
+        description="The HTTP status code of its responses.", examples=[NotFound.status.value]
+    )
     description: str = Field(
         description="What it means and what to do, in Markdown.", examples=[NotFound.__doc__]
     )
@@ -31,7 +36,7 @@ class ProblemTypeRead(Output):
 class ProblemTypes(Output):
     """All kinds of problems."""
 
-    items: list[ProblemTypeRead]
+    items: list[ProblemTypeRead] = Field(description="Each kind, by its `type`.")
 
 
 def _explain(problem: type[Problem]) -> ProblemTypeRead:
@@ -45,17 +50,27 @@ def _explain(problem: type[Problem]) -> ProblemTypeRead:
 
 @router.get("")
 def list_problem_types() -> ProblemTypes:
-    """List every problem type that an error response can have."""
+    """List every problem type that an error response can have.
+
+    All at once and in no pages; features may add to them.
+    """
     return ProblemTypes(items=[_explain(problem) for _, problem in sorted(Problem.types.items())])
 
 
 @router.get("/{slug}")
 def get_problem_type(
     slug: Annotated[
-        str, Path(description="The last part of the problem's `type`.", examples=[NotFound.slug])
+        str,
+        Path(
+            description="The last part of the problem's `type`: lower-case letters and hyphens.",
+            examples=[NotFound.slug],
+        ),
     ],
 ) -> ProblemTypeRead:
-    """Explain one problem type."""
+    """Explain one problem type: what it means, and what to do.
+
+    It answers at the very path that is the `type` of an error response.
+    """
     if slug not in Problem.types:
         raise NotFound("There is no such problem type")
     return _explain(Problem.types[slug])

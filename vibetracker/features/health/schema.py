@@ -12,7 +12,7 @@ class Liveness(Output):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field("ok", description="All is well; anything else is a problem.")
 
 
 class Health(Output):
@@ -20,7 +20,7 @@ class Health(Output):
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field("ok", description="All is well; anything else is a problem.")
     version: str = Field(description="Version of the service.", examples=["0.1.0"])
     checks: dict[str, Literal["ok"]] = Field(
         description="Each part that was checked.", examples=[{"database": "ok"}]

@@ -67,9 +67,9 @@ class TagRead(Output):
     """A tag."""
 
     id: int
-    name: str
-    color: str | None
-    description: str
+    name: str = Field(description="Unique ignoring case, which is kept as it was written.")
+    color: str | None = Field(description="As in CSS, `#rrggbb` in lower case.")
+    description: str = Field(description="What the tag is for.")
     created_at: datetime
     updated_at: datetime
     version: int

@@ -12,10 +12,16 @@ from vibetracker.features.tags.schema import TagList
 from .model import Priority as PriorityEnum
 from .model import Status as StatusEnum
 
-Title = Annotated[str, Line(500), Field(examples=["Water the plants"])]
-Description = Annotated[str, Prose(50_000), Field(description="Markdown.")]
-Status = Annotated[StatusEnum, Field(strict=False)]
-Priority = Annotated[PriorityEnum, Field(strict=False)]
+Title = Annotated[
+    str, Line(500), Field(description="What there is to do.", examples=["Water the plants"])
+]
+Description = Annotated[str, Prose(50_000), Field(description="More about it, in Markdown.")]
+Status = Annotated[
+    StatusEnum, Field(strict=False, description="How far it is; any can follow any other.")
+]
+Priority = Annotated[
+    PriorityEnum, Field(strict=False, description="How urgent it is; sorts by that.")
+]
 DueOn = Annotated[
     CalendarDate,
     Field(
@@ -84,7 +90,10 @@ class TaskMove(Input):
         MISSING
     )
     after_id: Annotated[Id, Field(description="The sibling to stand behind.")] | MISSING = MISSING
-    to: Literal["first", "last"] | MISSING = MISSING
+    to: (
+        Annotated[Literal["first", "last"], Field(description="The end of its siblings to go to.")]
+        | MISSING
+    ) = MISSING
     parent_id: (
         Annotated[Id, Field(description="The new parent, or null for none; absent: as it is.")]
         | MISSING
@@ -103,32 +112,32 @@ class TaskMove(Input):
 class SubtaskCounts(Output):
     """How many direct subtasks a task has, the trash left out."""
 
-    total: int
-    open: int = Field(description="`todo` or `in_progress`.")
-    done: int
-    cancelled: int
+    total: int = Field(description="All of them.")
+    open: int = Field(description="Those that are `todo` or `in_progress`.")
+    done: int = Field(description="Those that are `done`.")
+    cancelled: int = Field(description="Those that are `cancelled`.")
 
 
 class TaskRead(Output):
     """A task."""
 
     id: int
-    title: str
-    description: str
-    status: StatusEnum
-    priority: PriorityEnum
-    due_on: date | None
-    due_at: datetime | None
-    start_at: datetime | None
-    parent_id: int | None
+    title: str = Field(description="What there is to do.")
+    description: str = Field(description="More about it, in Markdown.")
+    status: StatusEnum = Field(description="How far it is.")
+    priority: PriorityEnum = Field(description="How urgent it is.")
+    due_on: date | None = Field(description="The day at whose end it is due.")
+    due_at: datetime | None = Field(description="The instant at which it is due, in UTC.")
+    start_at: datetime | None = Field(description="Not before this instant, in UTC.")
+    parent_id: int | None = Field(description="The task that this one is a part of.")
     tags: list[str] = Field(validation_alias="tag_names", description="Sorted, ignoring case.")
     position: str = Field(
         description="Sorts the task among its siblings, by code point; opaque otherwise.",
         examples=["800000000000"],
     )
     started_at: datetime | None = Field(description="When it was first in progress.")
-    completed_at: datetime | None
-    cancelled_at: datetime | None
+    completed_at: datetime | None = Field(description="When it was done; null if it is not.")
+    cancelled_at: datetime | None = Field(description="When it was cancelled; null if not.")
     created_at: datetime
     updated_at: datetime
     version: int

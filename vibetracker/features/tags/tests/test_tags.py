@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from httpx2 import Response
 from starlette.testclient import TestClient
 
@@ -334,3 +335,10 @@ def test_another_q_is_refused(client: TestClient, q: str) -> None:
     response = client.get(f"/tags?q={q}")
     assert response.status_code == 422
     assert [error["parameter"] for error in response.json()["errors"]] == ["q"]
+
+
+def test_every_member_says_what_it_means(app: FastAPI) -> None:
+    schemas = app.openapi()["components"]["schemas"]
+    for name in ("TagCreate", "TagUpdate", "TagRead", "TagMerge"):
+        for member, schema in schemas[name]["properties"].items():
+            assert schema.get("description"), f"{name}.{member}"

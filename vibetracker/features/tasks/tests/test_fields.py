@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from .calls import Json, change, everything, make, read
@@ -178,3 +179,10 @@ def test_a_task_that_does_not_exist_is_404(
         assert client.delete(path, params={"permanent": "true"}).status_code == 404
     if operation in {"/restore", "/move"}:
         assert client.post(path, json={"to": "first"} if "move" in path else {}).status_code == 404
+
+
+def test_every_member_says_what_it_means(app: FastAPI) -> None:
+    schemas = app.openapi()["components"]["schemas"]
+    for name in ("TaskCreate", "TaskUpdate", "TaskRead", "TaskMove", "SubtaskCounts"):
+        for member, schema in schemas[name]["properties"].items():
+            assert schema.get("description"), f"{name}.{member}"
