@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 
@@ -19,3 +20,15 @@ def test_the_documentation_needs_no_other_host(client: TestClient, page: str) ->
     for link in links:
         assert link.startswith("/"), link
         assert client.get(link).status_code == 200, link
+
+
+def test_all_of_it_can_lie_under_a_path_of_a_proxy(app: FastAPI) -> None:
+    # A server that is told of the path puts it in front of what the proxy has left.
+    behind = TestClient(app, root_path="/api")
+    docs = behind.get("/api/", follow_redirects=False).headers["location"]
+    assert docs == "/api/docs"
+    for page in (docs, "/api/redoc"):
+        links = re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)""", behind.get(page).text)
+        assert links
+        assert all(link.startswith("/api/") for link in links), links
+    assert behind.get("/api/openapi.json").json()["servers"][0]["url"] == "/api"

@@ -149,6 +149,13 @@ def test_dev_restarts_when_code_or_env_file_changes(tmp_path: Path) -> None:
             assert client.send(request).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["api", "//", "/a b", "https://example.org/"])
+def test_a_root_path_is_a_path(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--root-path", path])
+    assert "expected a path such as /api" in capsys.readouterr().err
+
+
 REFUSALS = {
     "folder": ("serve", {"DATABASE_URL": "sqlite:///file/x.db"}, "unable to open database file"),
     "schema": ("serve", {"DATABASE_URL": "sqlite:///old.db"}, r"lacks tags\.name, tags\.key, "),

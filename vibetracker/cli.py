@@ -7,6 +7,7 @@ watches over ``dev`` loads no application of its own.
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -101,12 +102,20 @@ def parser() -> ArgumentParser:
         epilog="examples:\n"
         "  DATABASE_URL=sqlite:///tracker.db vibetracker serve\n"
         "  vibetracker serve --host 0.0.0.0 --workers 4    behind a proxy\n"
+        "  vibetracker serve --root-path /api              behind one at its /api\n"
         "  LOG_FORMAT=json vibetracker serve               log lines for machines\n",
         formatter_class=layout,
     )
     serve.add_argument("--host", default=LOOPBACK, help="address to bind; default: %(default)s")
     serve.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
     serve.add_argument("--workers", type=_count, default=1, help="processes; default: %(default)s")
+    serve.add_argument(
+        "--root-path",
+        type=_path,
+        default="",
+        metavar="PATH",
+        help="path under which a proxy puts the API, and which it takes off; such as /api",
+    )
     serve.set_defaults(command=_serve)
 
     seed = commands.add_parser(
@@ -166,6 +175,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _path(text: str) -> str:
+    if not re.fullmatch(r"(/[\w.~-]+)*/?", text, re.ASCII):
+        raise ArgumentTypeError("expected a path such as /api")
+    return text.rstrip("/")
+
+
 def _dev(options: Namespace) -> int:
     from vibetracker.reload import Reloader
 
@@ -199,7 +214,7 @@ def _serve(options: Namespace) -> int:
     _check_database(app)
     if options.workers > 1 and app.state.database.in_memory:
         raise UnusableError("a database in memory belongs to one process; leave --workers at 1")
-    config = server_config(workers=options.workers)
+    config = server_config(workers=options.workers, root_path=options.root_path)
     listener = _listen(options.host, options.port)
     _announce(listener)
     if options.workers > 1:
@@ -311,13 +326,16 @@ def _check_database(app: "FastAPI") -> None:
         database.dispose()
 
 
-def server_config(app: "ASGIApp | str" = "vibetracker.main:app", *, workers: int = 1) -> "Config":
+def server_config(
+    app: "ASGIApp | str" = "vibetracker.main:app", *, workers: int = 1, root_path: str = ""
+) -> "Config":
     """Give the server's options, the same wherever this application is served."""
     from uvicorn import Config
 
     return Config(
         app,
         workers=workers,
+        root_path=root_path,
         # By name: the process that watches over others loads nothing of it.
         http="vibetracker.core.protocol:BoundedProtocol",
         # A connection that became a websocket would be in no bounds, and nothing here serves one.
