@@ -36,9 +36,13 @@ def is_wanted() -> bool:
     return not disabled and any(os.environ.get(name) for name in ENDPOINTS)
 
 
+def _is_installed() -> bool:
+    return find_spec("opentelemetry.instrumentation") is not None
+
+
 def configuration() -> TelemetryConfig:
     """Give FastAPI's configuration: everything, or nothing, which costs requests no time."""
-    if not is_wanted():
+    if not is_wanted() or not _is_installed():
         return {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
     if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         os.environ.setdefault("OTEL_SERVICE_NAME", "vibetracker")
@@ -60,7 +64,7 @@ def exporting(engine: Engine) -> Iterator[None]:
 
 
 def _start(engine: Engine) -> logging.Handler | None:
-    if find_spec("opentelemetry.instrumentation") is None:
+    if not _is_installed():
         logger.warning(
             "a collector is set for OpenTelemetry, and nothing is sent: pip install "
             "'vibetracker[otel]'"
