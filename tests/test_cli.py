@@ -157,6 +157,11 @@ def test_a_root_path_is_a_path(path: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 REFUSALS = {
+    "port": (
+        "serve --port {taken}",
+        {"DATABASE_URL": "sqlite://"},
+        r"127\.0\.0\.1 port \d+: Address already in use",
+    ),
     "folder": ("serve", {"DATABASE_URL": "sqlite:///file/x.db"}, "unable to open database file"),
     "schema": ("serve", {"DATABASE_URL": "sqlite:///old.db"}, r"lacks tags\.name, tags\.key, "),
     "feature": ("serve", {"DATABASE_URL": "sqlite://"}, "feature 'Notes': .*; rename the folder"),
@@ -187,13 +192,15 @@ def test_what_an_operator_can_mend_is_told_in_one_line(
         (tmp_path / "Notes").mkdir()
         (tmp_path / "Notes" / "model.py").touch()
         monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
-    assert cli.main(command.split()) == 2
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert cli.main(command.format(taken=other.getsockname()[1]).split()) == 2
     said = capfd.readouterr()
     assert re.fullmatch(f"vibetracker: .*{line}.*\n", said.err), said.err
     assert "secret" not in said.err
     assert said.out == ""
 
 
+@pytest.mark.slow
 def test_so_it_is_where_another_process_serves(tmp_path: Path) -> None:
     copied = copy_project(tmp_path)
     (tmp_path / "file").write_text("This is no database, and no folder either. " * 9)

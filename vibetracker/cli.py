@@ -354,6 +354,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
         listener.listen()
     except OSError as error:
+        listener.close()
         raise UnusableError(f"cannot listen on {host} port {port}: {error.strerror}") from None
     return listener
 
