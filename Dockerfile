@@ -6,11 +6,14 @@ RUN python -m venv --without-pip /opt/venv
 # The source changes far more often than its dependencies, so these have a layer of their own.
 COPY pyproject.toml ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['otel'], sep='\n')" > requirements.txt \
-    && pip --python /opt/venv install --no-cache-dir --requirement requirements.txt
+    && pip --python /opt/venv install --no-cache-dir --no-compile --requirement requirements.txt \
+    # By hash, and never checked: some builders round the times of files, and bytecode that goes by them is then stale.
+    && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
 
 COPY README.md ./
 COPY vibetracker ./vibetracker
-RUN pip --python /opt/venv install --no-cache-dir --no-deps .
+RUN pip --python /opt/venv install --no-cache-dir --no-compile --no-deps . \
+    && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib/python3.12/site-packages/vibetracker
 
 
 FROM python:3.12-slim
@@ -24,6 +27,9 @@ RUN groupadd --gid 10001 vibetracker \
 
 # Owned by root: the process cannot rewrite its own code.
 COPY --from=build /opt/venv /opt/venv
+
+# The image of Python comes without bytecode of its standard library, and the process may write none.
+RUN env -u PYTHONDONTWRITEBYTECODE python -c "import vibetracker.main"
 
 WORKDIR /app
 # As a number, so that an orchestrator can tell that it is not root.
