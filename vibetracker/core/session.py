@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.model import Resource, utcnow
@@ -162,9 +163,14 @@ class Session(orm.Session):
     @override
     def commit(self) -> None:
         self.flush()
-        if super().in_transaction():
-            super().commit()
-        self._bound.commit()
+        try:
+            if super().in_transaction():
+                super().commit()
+            self._bound.commit()
+        except SQLAlchemyError:
+            # SQLite keeps a transaction whose COMMIT fails.
+            self.rollback()
+            raise
 
     @override
     def rollback(self) -> None:
