@@ -46,6 +46,7 @@ class Specimen(Resource):
         BigInt, ForeignKey("specimens.id", deferrable=True, initially="DEFERRED"), default=None
     )
     """Checked at COMMIT, so that a commit can be made to fail."""
+    origin: Mapped[str] = mapped_column(server_default="unknown")
 
     __table_args__ = (UniqueConstraint("label"), Resource.__table_args__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam
+from sqlalchemy import bindparam
 from starlette.requests import Request
 
 from vibetracker.core.database import SAFE_METHODS
@@ -13,6 +13,7 @@ from vibetracker.core.model import Resource, noun
 from vibetracker.core.problems import NotFound, PreconditionFailed
 from vibetracker.core.schema import Output
 from vibetracker.core.session import Session
+from vibetracker.core.statements import Kept
 
 ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
@@ -102,15 +103,15 @@ def read_any(
     session: Session, output: type[Output], model: type[Resource], resource_id: int
 ) -> dict[str, Any]:
     """Read a resource as ``read`` does, whatever the preconditions say."""
-    row = session.connection().execute(_by_id(output, model), {"id": resource_id}).one_or_none()
-    if row is None:
+    rows = _by_id(output, model).rows(session.connection(), {"id": resource_id})
+    if not rows:
         raise _not_found(model, resource_id)
-    return dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+    return dict(zip(output.sources(), rows[0], strict=True))
 
 
 @cache
-def _by_id(output: type[Output], model: type[Resource]) -> Select[*tuple[Any, ...]]:
-    return output.select(model).where(model.id == bindparam("id"))
+def _by_id(output: type[Output], model: type[Resource]) -> Kept:
+    return Kept(output.select(model).where(model.id == bindparam("id")))
 
 
 def _not_found(model: type[Resource], resource_id: int) -> NotFound:

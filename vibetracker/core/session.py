@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from typing import Any, cast, override
 
@@ -10,11 +10,7 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     Connection,
-    Delete,
-    Insert,
-    Select,
     Table,
-    Update,
     bindparam,
     delete,
     insert,
@@ -27,6 +23,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.model import Resource, utcnow
+from vibetracker.core.statements import Kept
+
+KEPT_AT_ONCE = 100
+"""Statements of one kind for one model; each is for another choice of columns."""
 
 
 class Session(orm.Session):
@@ -42,7 +42,7 @@ class Session(orm.Session):
         super().__init__(connection, expire_on_commit=False, autoflush=False)
         self._bound = connection
         self._added: list[Resource] = []
-        self._kept: dict[tuple[type[Resource], int], Kept] = {}
+        self._kept: dict[tuple[type[Resource], int], Tracked] = {}
 
     @override
     def connection(self, *_: Any, **__: Any) -> Connection:
@@ -73,17 +73,13 @@ class Session(orm.Session):
     ) -> dict[int, R]:
         """Find resources, locked in the order of their ids, so that nobody waits in a circle."""
         shape = shape_of(model)
-        if len(ids) == 1:
-            rows = self._bound.execute(shape.one(locked=locked), {"id": ids[0]})
-        else:
-            rows = self._bound.execute(shape.some(locked=locked), {"ids": list(ids)})
         found: dict[int, R] = {}
-        for row in rows.all():
+        for row in shape.rows(self._bound, ids, locked=locked):
             stored = dict(zip(shape.attributes, row, strict=True))
             kept = self._kept.get((model, stored["id"]))
             if kept is None:
                 resource = shape.make()
-                kept = self._kept[model, stored["id"]] = Kept(resource, stored)
+                kept = self._kept[model, stored["id"]] = Tracked(resource, stored)
             kept.stored = stored
             vars(kept.row).update(stored)
             found[stored["id"]] = cast(R, kept.row)
@@ -103,8 +99,7 @@ class Session(orm.Session):
         if isinstance(instance, Resource) and instance not in self:
             self.flush()
             shape = shape_of(type(instance))
-            result = self._bound.execute(shape.delete, {"row_id": instance.id})
-            _expect_one(result.rowcount, instance)
+            _expect_one(shape.delete.count(self._bound, {"row_id": instance.id}), instance)
             self._kept.pop((type(instance), instance.id), None)
         else:
             super().delete(instance)
@@ -129,12 +124,12 @@ class Session(orm.Session):
         for row, result in zip(rows, results, strict=True):
             vars(row).update(result)
             stored = {name: vars(row)[name] for name in shape.attributes if name in vars(row)}
-            self._kept[type(row), row.id] = Kept(row, stored)
+            self._kept[type(row), row.id] = Tracked(row, stored)
         if unread := [row.id for row in rows if not vars(row).keys() >= shape.attributes.keys()]:
             # What the database makes of a new row.
             self.find_all(shape.model, unread, locked=False)
 
-    def _update(self, kept: "Kept") -> None:
+    def _update(self, kept: "Tracked") -> None:
         row, stored = kept.row, kept.stored
         values = vars(row)
         changes = {
@@ -148,8 +143,8 @@ class Session(orm.Session):
         changes["version"] = row.version + 1
         changes.setdefault("updated_at", utcnow())
         where = {"row_id": row.id, "row_version": row.version}
-        result = self._bound.execute(shape_of(type(row)).update, changes | where)
-        _expect_one(result.rowcount, row)
+        update = shape_of(type(row)).updating(tuple(changes))
+        _expect_one(update.count(self._bound, changes | where), row)
         values.update(changes)
         stored.update(changes)
 
@@ -193,7 +188,7 @@ class Session(orm.Session):
 
 
 @dataclass(slots=True)
-class Kept:
+class Tracked:
     """A row of a session, with what the database has of it."""
 
     row: Resource
@@ -216,44 +211,51 @@ class Shape:
             for attribute in mapper.column_attrs
             if isinstance(attribute.columns[0], Column)
         }
-        table = cast(Table, model.__table__)
-        by_id = table.c.id == bindparam("row_id")
-        self.delete: Delete = delete(table).where(by_id)
-        self.update: Update = update(table).where(
-            by_id, table.c.version == bindparam("row_version")
+        self.table = cast(Table, model.__table__)
+        self.delete = Kept(delete(self.table).where(self.table.c.id == bindparam("row_id")))
+        self._insert_all = insert(self.table).returning(
+            self.table.c.id, sort_by_parameter_order=True
         )
-        self._insert: Insert = insert(table).returning(table.c.id)
-        self._insert_all: Insert = insert(table).returning(table.c.id, sort_by_parameter_order=True)
-        read = select(*(getattr(model, name).label(name) for name in self.attributes))
-        one = read.where(model.id == bindparam("id"))
-        some = read.where(model.id.in_(bindparam("ids", expanding=True))).order_by(model.id)
-        self._one = {False: one, True: one.with_for_update(of=model)}
-        self._some = {False: some, True: some.with_for_update(of=model)}
+        self._select = select(*(getattr(model, name).label(name) for name in self.attributes))
+        one = self._select.where(model.id == bindparam("id"))
+        self._one = {False: Kept(one), True: Kept(one.with_for_update(of=model))}
+        self.updating = lru_cache(KEPT_AT_ONCE)(self._updating)
+        self.inserting = lru_cache(KEPT_AT_ONCE)(self._inserting)
 
-    def one(self, *, locked: bool) -> Select[*tuple[Any, ...]]:
-        """Select the row of an ``id``."""
-        return self._one[locked]
-
-    def some(self, *, locked: bool) -> Select[*tuple[Any, ...]]:
-        """Select the rows of these ``ids``."""
-        return self._some[locked]
+    def rows(
+        self, connection: Connection, ids: Sequence[int], *, locked: bool
+    ) -> Sequence[Sequence[Any]]:
+        """Read the attributes of rows, in the order of their ids."""
+        if len(ids) == 1:
+            return self._one[locked].rows(connection, {"id": ids[0]})
+        some = self._select.where(self.model.id.in_(ids)).order_by(self.model.id)
+        return connection.execute(some.with_for_update(of=self.model) if locked else some).all()
 
     def values(self, row: Resource) -> dict[str, Any]:
         """Give what is stored of a new row; what it does not say is left to the database."""
         has = vars(row)
         return {name: has[name] for name in self.columns if name in has}
 
+    def _updating(self, names: tuple[str, ...]) -> Kept:
+        """Update these columns of a row that is still of the version in which it was read."""
+        columns = self.table.c
+        where = (columns.id == bindparam("row_id"), columns.version == bindparam("row_version"))
+        return Kept(update(self.table).where(*where), names)
+
     def insert(self, connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
         """Write a row, and give what came of it; a value may be SQL."""
-        computed = {
-            name: value for name, value in values.items() if isinstance(value, ClauseElement)
-        }
-        if not computed:
-            return {"id": connection.execute(self._insert, values).scalar_one()}
-        statement = _computing(self, tuple(computed.items()))
-        given = {name: value for name, value in values.items() if name not in computed}
-        row = connection.execute(statement, given).one()
+        computed = {name: sql for name, sql in values.items() if isinstance(sql, ClauseElement)}
+        if computed:
+            values = {name: value for name, value in values.items() if name not in computed}
+        statement = self.inserting(tuple(values), tuple(computed.items()))
+        (row,) = statement.rows(connection, values)
         return dict(zip(("id", *computed), row, strict=True))
+
+    def _inserting(
+        self, names: tuple[str, ...], computed: tuple[tuple[str, ClauseElement], ...]
+    ) -> Kept:
+        returned = [self.columns[name] for name in ("id", *dict(computed))]
+        return Kept(insert(self.table).values(dict(computed)).returning(*returned), names)
 
     def insert_all(
         self, connection: Connection, values: list[dict[str, Any]]
@@ -270,17 +272,6 @@ class Shape:
 def shape_of(model: type[Resource]) -> Shape:
     """Give the shape of a model."""
     return Shape(model)
-
-
-@cache
-def _computing(shape: Shape, computed: tuple[tuple[str, ClauseElement], ...]) -> Insert:
-    """Give the INSERT in which these columns get what SQL makes of the table."""
-    names = [shape.columns[name] for name, _ in computed]
-    return (
-        insert(cast(Table, shape.model.__table__))
-        .values(dict(computed))
-        .returning(shape.columns["id"], *names)
-    )
 
 
 def _expect_one(count: int, row: Resource) -> None:
