@@ -31,11 +31,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.sql.dml import ReturningInsert
 
 from vibetracker.core.model import Base, BigInt, Resource, utcnow
 from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
 from vibetracker.core.session import Session
+from vibetracker.core.statements import Kept
 
 from .model import Tag, key_of
 
@@ -218,8 +218,8 @@ def put_on(
     worn: dict[str, str] = {}
     while missing:
         values = {"owner": row.id} | {f"key_{n}": key for n, key in enumerate(missing)}
-        found = session.connection().scalars(_put_on(association, len(missing)), values)
-        worn |= {key_of(name): name for name in found}
+        found = _put_on(association, len(missing)).rows(session.connection(), values)
+        worn |= {key_of(name): name for (name,) in found}
         missing -= worn.keys()
         if missing:
             tags_named(session, names, create=create, at=at)
@@ -254,13 +254,13 @@ def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -
 
 
 @cache
-def _put_on(association: Table, count: int) -> ReturningInsert[str]:
+def _put_on(association: Table, count: int) -> Kept:
     keys = [bindparam(f"key_{n}", type_=Text) for n in range(count)]
     by_key = select(bindparam("owner", type_=BigInt), Tag.id).where(Tag.key.in_(keys))
     # By its text, since SQLAlchemy does not see that the subquery is inside of the INSERT.
     worn = literal_column(f"{association.name}.tag_id", BigInt)
     name = select(Tag.name).where(Tag.id == worn)
-    return (
+    return Kept(
         insert(association)
         .from_select(["owner_id", "tag_id"], by_key)
         .returning(name.scalar_subquery())
