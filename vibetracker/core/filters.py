@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain, count
 from typing import Any
 
@@ -29,11 +29,21 @@ class Filters(BaseModel):
 
     def conditions(self, context: object = None) -> list[ColumnElement[bool]]:
         """Give the SQL of the filters that are in use."""
+        values = vars(self)
         return [
             mark.condition(value, context)
-            for name, field in type(self).model_fields.items()
+            for name, mark in self._marks()
+            if (value := values[name]) not in (None, [])
+        ]
+
+    @classmethod
+    @cache
+    def _marks(cls) -> list[tuple[str, Where]]:
+        return [
+            (name, mark)
+            for name, field in cls.model_fields.items()
             for mark in field.metadata
-            if isinstance(mark, Where) and (value := getattr(self, name)) not in (None, [])
+            if isinstance(mark, Where)
         ]
 
     def narrow(self, statement: Select[*tuple[Any, ...]], context: object = None) -> "Narrowed":

@@ -48,8 +48,9 @@ class Spelled(TypeDecorator[str]):
         self.spellings = spellings
 
     @override
-    def process_result_value(self, value: int | None, dialect: Dialect) -> str | None:
-        return None if value is None else self.spellings[value]
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None]:
+        # At once, since a page has a hundred of them.
+        return dict(enumerate(self.spellings)).get
 
 
 class UTCDateTime(TypeDecorator[datetime]):

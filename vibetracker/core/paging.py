@@ -18,7 +18,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Integer,
-    Row,
     Select,
     and_,
     bindparam,
@@ -31,6 +30,7 @@ from vibetracker.core.filters import Narrowed, Shape, statement_of
 from vibetracker.core.problems import invalid
 from vibetracker.core.schema import FROM_DIGITS, Output, UrlBool
 from vibetracker.core.session import Session
+from vibetracker.core.statements import Kept
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
@@ -240,9 +240,9 @@ def paginate(
         after = _decode(page, order.text)
         parts = order.after(tuple(value is None for value in after))
         values |= {f"after_{n}": value for n, value in enumerate(after) if value is not None}
-    rows: list[Row[*tuple[Any, ...]]] = []
+    rows: list[tuple[Any, ...]] = []
     for part in parts:
-        rows += connection.execute(part, {**values, "at_most": page.limit + 1 - len(rows)}).all()
+        rows += part.rows(connection, {**values, "at_most": page.limit + 1 - len(rows)})
         if len(rows) > page.limit:
             break
     cursor = None
@@ -258,20 +258,25 @@ class _Order:
     """A list's statements in the order of one ``sort``; they take the parameter ``at_most``."""
 
     narrowed: Select[*tuple[Any, ...]]
-    statement: Select[*tuple[Any, ...]]
+    ordered: Select[*tuple[Any, ...]]
     names: list[str]
     terms: list[Term]
     keys: list[Key]
     columns: list[SortExpression]
     text: str
-    _after: dict[tuple[bool, ...], list[Select[*tuple[Any, ...]]]] = field(default_factory=dict)
+    _after: dict[tuple[bool, ...], list[Kept]] = field(default_factory=dict)
+
+    @cached_property
+    def statement(self) -> Kept:
+        """The first rows."""
+        return Kept(self.ordered)
 
     @cached_property
     def count(self) -> Select[int]:
         """Count the rows of all pages."""
         return self.narrowed.with_only_columns(func.count(), maintain_column_froms=True)
 
-    def after(self, nulls: tuple[bool, ...]) -> list[Select[*tuple[Any, ...]]]:
+    def after(self, nulls: tuple[bool, ...]) -> list[Kept]:
         """Give the statements for the rows after one whose sort values are null there.
 
         They take its other sort values as parameters, ``after_0`` the first one.
@@ -282,7 +287,7 @@ class _Order:
                 for n, (null, column) in enumerate(zip(nulls, self.columns, strict=True))
             ]
             self._after[nulls] = [
-                self.statement.where(beyond)
+                Kept(self.ordered.where(beyond))
                 for beyond in _after(self.terms, self.keys, self.columns, values)
             ]
         return self._after[nulls]

@@ -40,6 +40,8 @@ class Parameters:
         self._query: type[BaseModel] | None = None
         self._defaults: dict[str, Any] | None = None
         """The parameters of a query that sends none of them; None where it has to."""
+        self._unsent: dict[str, BaseModel] = {}
+        """The models of which nothing was sent, where that is always the same."""
         self._repeatable: dict[str, bool] = {}
 
     def declare(self, path: Iterable[str], query: Iterable[str]) -> None:
@@ -48,6 +50,13 @@ class Parameters:
         self._query = self._model(query)
         if self._query and not any(f.is_required() for f in self._query.model_fields.values()):
             self._defaults = vars(self._query())
+        self._unsent = {
+            name: model()
+            for name, model in self.models.items()
+            if model.model_config.get("frozen")
+            and model.model_post_init is BaseModel.model_post_init
+            and not any(field.is_required() for field in model.model_fields.values())
+        }
         models = [*self.models.values(), *([self._query] if self._query else [])]
         self._repeatable = {
             field.alias or name: get_origin(field.annotation) is list
@@ -89,7 +98,11 @@ class Parameters:
         if self._path is not None and (found := check(self._path, "path", request.path_params)):
             values |= vars(found)
         for name, model in self.models.items():
-            values[name] = check(model, "query", sent)
+            unsent = self._unsent.get(name)
+            if unsent is not None and model.model_fields.keys().isdisjoint(sent):
+                values[name] = unsent
+            else:
+                values[name] = check(model, "query", sent)
         if self._query is not None:
             if self._defaults is not None and self._query.model_fields.keys().isdisjoint(sent):
                 values |= self._defaults

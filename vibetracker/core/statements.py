@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Select, Update
+from sqlalchemy import Connection, Delete, Insert, Select, Update
 
 engine_log = logging.getLogger("sqlalchemy.engine")
 
@@ -21,28 +21,36 @@ class Kept:
     def __init__(self, statement: Statement, columns: Collection[str] | None = None) -> None:
         self._statement = statement
         self._columns = columns
-        self._by_dialect: dict[str, _Written] = {}
+        self._by_dialect: dict[str, _Written | None] = {}
 
     def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run it and give its rows."""
-        if _is_observed(connection):
+        written = self._written(connection)
+        if written is None:
             return [tuple(row) for row in connection.execute(self._statement, values)]
-        written = self._written(connection.dialect)
         return written.read(written.execute(connection, values).fetchall())
 
     def count(self, connection: Connection, values: Mapping[str, Any]) -> int:
         """Run it and tell how many rows it has written."""
-        if _is_observed(connection):
+        written = self._written(connection)
+        if written is None:
             return connection.execute(self._statement, values).rowcount
-        count: int = self._written(connection.dialect).execute(connection, values).rowcount
+        count: int = written.execute(connection, values).rowcount
         return count
 
-    def _written(self, dialect: Dialect) -> "_Written":
-        written = self._by_dialect.get(dialect.name)
-        if written is None:
-            written = _Written(self._statement, dialect, self._columns)
-            self._by_dialect[dialect.name] = written
-        return written
+    def _written(self, connection: Connection) -> "_Written | None":
+        """Give it in the words of the dialect; None where SQLAlchemy is to run it."""
+        if _is_observed(connection):
+            return None
+        dialect = connection.dialect
+        if dialect.name not in self._by_dialect:
+            columns = None if self._columns is None else list(self._columns)
+            compiled = self._statement.compile(dialect=dialect, column_keys=columns)
+            self._by_dialect[dialect.name] = (
+                # As many parameters as there are values in a list of them.
+                None if compiled.post_compile_params else _Written(self._statement, compiled)
+            )
+        return self._by_dialect[dialect.name]
 
 
 def _is_observed(connection: Connection) -> bool:
@@ -53,14 +61,8 @@ def _is_observed(connection: Connection) -> bool:
 class _Written:
     """A statement in the words of one dialect."""
 
-    def __init__(
-        self, statement: Statement, dialect: Dialect, columns: Collection[str] | None
-    ) -> None:
-        compiled: Any = statement.compile(
-            dialect=dialect, column_keys=None if columns is None else list(columns)
-        )
-        if compiled.post_compile_params:
-            raise TypeError(f"the SQL depends on the values: {compiled.string}")
+    def __init__(self, statement: Statement, compiled: Any) -> None:
+        dialect = compiled.dialect
         self._sql: str = compiled.string
         self._order: list[str] | None = compiled.positiontup
         self._binds: dict[str, Callable[[Any], Any]] = {

@@ -4,7 +4,7 @@ A feature whose rows wear tags makes its association table here. Whoever changes
 every wearer through the tables alone, without knowing any of those features.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, override
 
@@ -64,8 +64,13 @@ class TagNames(TypeDecorator[list[str]]):
     cache_ok = True
 
     @override
-    def process_result_value(self, value: str | None, dialect: Dialect) -> list[str]:
-        return list(_sorted_names(value)) if value else []
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], list[str]]:
+        # At once, since a page has many of them.
+        return _names
+
+
+def _names(joined: str | None) -> list[str]:
+    return list(_sorted_names(joined)) if joined else []
 
 
 @lru_cache(maxsize=1024)
