@@ -145,14 +145,16 @@ class Resource(Base):
     def __init__(self, **values: object) -> None:
         # First, since a value may have others derived from it; past the events of each attribute,
         # which would take longer than all the rest.
-        constants, made = _defaults(type(self))
-        vars(self).update(constants)
+        constants, made, plain = _defaults(type(self))
+        has = vars(self)
+        has.update(constants)
         for name, make in made:
             if name not in values:
-                vars(self)[name] = make(None)
-        super().__init__(**values)
+                has[name] = make(None)
+        has.update({name: value for name, value in values.items() if name in plain})
+        super().__init__(**{name: value for name, value in values.items() if name not in plain})
         if "updated_at" not in values:
-            vars(self)["updated_at"] = self.created_at
+            has["updated_at"] = has["created_at"]
 
     @declared_attr.directive
     @classmethod
@@ -168,14 +170,16 @@ class Resource(Base):
 @cache
 def _defaults(
     model: type[Resource],
-) -> tuple[dict[str, Any], list[tuple[str, Callable[[Any], Any]]]]:
+) -> tuple[dict[str, Any], list[tuple[str, Callable[[Any], Any]]], set[str]]:
     """Give what new rows have where nobody says otherwise: values, and functions that make them.
 
-    A row knows its defaults from the beginning, so that nothing has to be read after its INSERT.
+    Also the names of the attributes from which nothing follows when they are set. A row knows its
+    defaults from the beginning, so that nothing has to be read after its INSERT.
     """
+    mapper = inspect(model)
     constants: dict[str, Any] = {"version": 1}
     made: list[tuple[str, Callable[[Any], Any]]] = []
-    for attribute in inspect(model).column_attrs:
+    for attribute in mapper.column_attrs:
         column = attribute.columns[0]
         if not isinstance(column, Column) or column.server_default is not None:
             continue
@@ -186,7 +190,7 @@ def _defaults(
             constants[attribute.key] = column.default.arg
         elif isinstance(column.default, CallableColumnDefault):
             made.append((attribute.key, column.default.arg))
-    return constants, made
+    return constants, made, set(mapper.column_attrs.keys()) - mapper.validators.keys()
 
 
 def noun(model: type[Resource]) -> str:
