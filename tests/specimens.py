@@ -47,6 +47,7 @@ class Specimen(Resource):
     )
     """Checked at COMMIT, so that a commit can be made to fail."""
     origin: Mapped[str] = mapped_column(server_default="unknown")
+    length: Mapped[float | None] = mapped_column(default=None)
 
     __table_args__ = (UniqueConstraint("label"), Resource.__table_args__)
 

@@ -5,6 +5,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.database import Database
+from vibetracker.core.model import utcnow
 
 from .specimens import Specimen, SpecimenFactory
 
@@ -83,6 +84,17 @@ def test_what_a_statement_has_changed_can_be_read_again(database: Database) -> N
         second.note = "mine"
         session.commit()
         assert second.version == 3
+
+
+def test_values_come_back_as_what_they_were(database: Database) -> None:
+    made = SpecimenFactory.create(length=1.5, weight=-7, found_at=utcnow(), note="é\n")
+    with database.session(write=False) as session:
+        for _ in range(2):
+            found = session.find(Specimen, made.id, locked=False)
+            assert found is not None
+            assert (found.length, found.weight, found.note) == (1.5, -7, "é\n")
+            assert found.found_at == made.found_at
+            session.expunge_all()
 
 
 def test_what_is_deleted_is_gone(database: Database) -> None:

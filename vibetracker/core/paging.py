@@ -240,7 +240,7 @@ def paginate(
         after = _decode(page, order.text)
         parts = order.after(tuple(value is None for value in after))
         values |= {f"after_{n}": value for n, value in enumerate(after) if value is not None}
-    rows: list[tuple[Any, ...]] = []
+    rows: list[Sequence[Any]] = []
     for part in parts:
         rows += part.rows(connection, {**values, "at_most": page.limit + 1 - len(rows)})
         if len(rows) > page.limit:

@@ -1,7 +1,7 @@
 """Statements that are written once, and run on the driver's own cursor."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Delete, Insert, Select, Update
@@ -23,12 +23,12 @@ class Kept:
         self._columns = columns
         self._by_dialect: dict[str, _Written | None] = {}
 
-    def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> list[Sequence[Any]]:
         """Run it and give its rows."""
         written = self._written(connection)
         if written is None:
             return [tuple(row) for row in connection.execute(self._statement, values)]
-        return written.read(written.execute(connection, values).fetchall())
+        return written.read(written.execute(connection, values))
 
     def count(self, connection: Connection, values: Mapping[str, Any]) -> int:
         """Run it and tell how many rows it has written."""
@@ -73,16 +73,13 @@ class _Written:
         self._constants: dict[str, Any] = {
             name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required
         }
-        returned = (
+        self._dialect = dialect
+        self._returned = list(
             statement.selected_columns
             if isinstance(statement, Select)
             else getattr(statement, "exported_columns", ())
         )
-        self._results = [
-            (number, process)
-            for number, column in enumerate(returned)
-            if (process := column.type.dialect_impl(dialect).result_processor(dialect, None))
-        ]
+        self._results: list[tuple[int, Callable[[Any], Any]]] | None = None
 
     def execute(self, connection: Connection, values: Mapping[str, Any]) -> Any:
         """Run it in the transaction of a connection, and give the driver's cursor."""
@@ -102,8 +99,28 @@ class _Written:
             connection._handle_dbapi_exception(error, self._sql, parameters, cursor, None)  # noqa: SLF001 - as its own executions do
         return cursor
 
-    def read(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    def read(self, cursor: Any) -> list[Sequence[Any]]:
         """Turn what the driver gives into what the columns mean."""
-        for number, process in self._results:
-            rows = [(*row[:number], process(row[number]), *row[number + 1 :]) for row in rows]
-        return rows
+        if self._results is None:
+            # What there is to do depends on the types that the database names with the rows.
+            self._results = [
+                (number, process)
+                for number, (column, described) in enumerate(
+                    zip(self._returned, cursor.description, strict=True)
+                )
+                if (process := self._processor(column.type, described[1]))
+            ]
+        rows: list[Sequence[Any]] = cursor.fetchall()
+        return [self._meant(row) for row in rows] if self._results else rows
+
+    def _meant(self, row: Sequence[Any]) -> Sequence[Any]:
+        values = list(row)
+        for number, process in self._results or ():
+            values[number] = process(values[number])
+        return values
+
+    def _processor(self, kind: Any, described: object) -> Callable[[Any], Any] | None:
+        process: Callable[[Any], Any] | None = kind.dialect_impl(self._dialect).result_processor(
+            self._dialect, described
+        )
+        return process
