@@ -62,6 +62,8 @@ class Session(orm.Session):
 
     def find[R: Resource](self, model: type[R], resource_id: int, *, locked: bool) -> R | None:
         """Find a resource; ``locked`` keeps others from changing it until the transaction ends."""
+        if not shape_of(model).is_plain:
+            return self.get(model, resource_id, with_for_update=locked)
         kept = self._kept.get((model, resource_id))
         if kept is None:
             self.find_all(model, [resource_id], locked=locked)
@@ -92,7 +94,10 @@ class Session(orm.Session):
 
     def touch(self, row: Resource) -> None:
         """Count a row as changed, for something that it shows and does not store."""
-        self._kept[type(row), row.id].is_touched = True
+        if row in self:
+            row.updated_at = utcnow()
+        else:
+            self._kept[type(row), row.id].is_touched = True
 
     @override
     def delete(self, instance: object) -> None:
