@@ -41,7 +41,7 @@ type SortExpression = InstrumentedAttribute[Any] | ColumnElement[Any]
 class Page[T](Output):
     """One page of a list."""
 
-    items: list[T]
+    items: list[T] = Field(description="At most `limit` of them, in the order of `sort`.")
     next_cursor: str | None = Field(
         description="Give this as `cursor` to get the next page; null on the last one."
     )

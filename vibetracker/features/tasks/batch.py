@@ -88,6 +88,7 @@ class Batch(Input):
     operations: list[Operation] = Field(
         min_length=1,
         max_length=100,
+        description="They happen in this order.",
         examples=[
             [
                 {"op": "create", "ref": "trip", "data": {"title": "Trip"}},
@@ -112,7 +113,7 @@ class OperationResult(Output):
 class BatchResult(Output):
     """What the operations did, in their order."""
 
-    results: list[OperationResult]
+    results: list[OperationResult] = Field(description="One for each operation, in their order.")
 
 
 class TaskBatch:
