@@ -114,7 +114,7 @@ def test_an_older_database_that_comes_late_is_refused_in_the_log(
     outdate(postgres)
     database = Database(postgres)
     with caplog.at_level(logging.CRITICAL):
-        asyncio.run(database.prepare_when_reachable())
+        asyncio.run(database.prepare_when_reachable(interval=0))
     assert "specimens.note" in caplog.text
     database.dispose()
 
@@ -126,7 +126,7 @@ def test_a_database_that_forbids_to_make_tables_is_told_in_the_log(
     url = postgres.database_url.replace("postgres@", "guest@")
     database = Database(postgres.model_copy(update={"database_url": url}))
     with caplog.at_level(logging.CRITICAL):
-        asyncio.run(database.prepare_when_reachable())
+        asyncio.run(database.prepare_when_reachable(interval=0))
     assert "not serving" in caplog.text
     database.dispose()
 

@@ -336,18 +336,17 @@ class Database:
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
+            logger.warning("the database is not reachable: %s", reason(error))
 
     async def prepare_when_reachable(self, interval: float = 1) -> None:
         """Prepare, trying again every ``interval`` seconds while the database is out of reach."""
         while not self._prepared:
+            await asyncio.sleep(interval)
             try:
-                await run_in_threadpool(self.prepare)
+                await self.prepare_or_wait()
             except (OutdatedSchemaError, SQLAlchemyError) as error:
-                if isinstance(error, OutdatedSchemaError) or not is_outage(error):
-                    logger.critical("not serving: %s", reason(error))
-                    return
-                logger.warning("the database is not reachable: %s", reason(error))
-                await asyncio.sleep(interval)
+                logger.critical("not serving: %s", reason(error))
+                return
 
     def ping(self) -> None:
         """Go to the database and back; raises ``SQLAlchemyError`` or ``Unavailable``."""
