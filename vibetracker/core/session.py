@@ -1,8 +1,8 @@
 """The session of a request: SQLAlchemy's own, with a short way to the database for resources."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache, partial
 from itertools import groupby
 from typing import Any, cast, override
 
@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.model import Resource, utcnow
-from vibetracker.core.statements import Kept
+from vibetracker.core.statements import Kept, ManyRows
 
 KEPT_AT_ONCE = 100
 """Statements of one kind for one model; each is for another choice of columns."""
@@ -77,14 +77,14 @@ class Session(orm.Session):
         shape = shape_of(model)
         found: dict[int, R] = {}
         for row in shape.rows(self._bound, ids, locked=locked):
-            stored = dict(zip(shape.attributes, row, strict=True))
-            kept = self._kept.get((model, stored["id"]))
+            values = dict(zip(shape.attributes, row, strict=True))
+            key = (model, values["id"])
+            kept = self._kept.get(key)
             if kept is None:
-                resource = shape.make()
-                kept = self._kept[model, stored["id"]] = Tracked(resource, stored)
-            kept.stored = stored
-            vars(kept.row).update(stored)
-            found[stored["id"]] = cast(R, kept.row)
+                kept = self._kept[key] = Tracked(shape.make())
+            vars(kept.row).update(values)
+            kept.stored = vars(kept.row).copy()
+            found[values["id"]] = cast(R, kept.row)
         return found
 
     def reread(self) -> None:
@@ -128,8 +128,7 @@ class Session(orm.Session):
             results = shape.insert_all(self._bound, values)
         for row, result in zip(rows, results, strict=True):
             vars(row).update(result)
-            stored = {name: vars(row)[name] for name in shape.attributes if name in vars(row)}
-            self._kept[type(row), row.id] = Tracked(row, stored)
+            self._kept[type(row), row.id] = Tracked(row, vars(row).copy())
         if unread := [row.id for row in rows if not vars(row).keys() >= shape.attributes.keys()]:
             # What the database makes of a new row.
             self.find_all(shape.model, unread, locked=False)
@@ -137,6 +136,8 @@ class Session(orm.Session):
     def _update(self, kept: "Tracked") -> None:
         row, stored = kept.row, kept.stored
         values = vars(row)
+        if values == stored and not kept.is_touched:
+            return
         changes = {
             name: values[name]
             for name in shape_of(type(row)).columns
@@ -151,7 +152,7 @@ class Session(orm.Session):
         update = shape_of(type(row)).updating(tuple(changes))
         _expect_one(update.count(self._bound, changes | where), row)
         values.update(changes)
-        stored.update(changes)
+        kept.stored = values.copy()
 
     @override
     def refresh(self, instance: object, *arguments: Any, **options: Any) -> None:
@@ -197,7 +198,7 @@ class Tracked:
     """A row of a session, with what the database has of it."""
 
     row: Resource
-    stored: dict[str, Any]
+    stored: dict[str, Any] = field(default_factory=dict)
     is_touched: bool = False
 
 
@@ -218,14 +219,12 @@ class Shape:
         }
         self.table = cast(Table, model.__table__)
         self.delete = Kept(delete(self.table).where(self.table.c.id == bindparam("row_id")))
-        self._insert_all = insert(self.table).returning(
-            self.table.c.id, sort_by_parameter_order=True
-        )
         self._select = select(*(getattr(model, name).label(name) for name in self.attributes))
         one = self._select.where(model.id == bindparam("id"))
         self._one = {False: Kept(one), True: Kept(one.with_for_update(of=model))}
         self.updating = lru_cache(KEPT_AT_ONCE)(self._updating)
         self.inserting = lru_cache(KEPT_AT_ONCE)(self._inserting)
+        self.inserting_all = lru_cache(KEPT_AT_ONCE)(partial(ManyRows, self.table))
 
     def rows(
         self, connection: Connection, ids: Sequence[int], *, locked: bool
@@ -267,8 +266,8 @@ class Shape:
     ) -> list[dict[str, Any]]:
         """Write rows, and give what came of each."""
         results: list[dict[str, Any]] = []
-        for _, alike in groupby(values, key=lambda row: row.keys()):
-            ids = connection.scalars(self._insert_all, list(alike))
+        for names, alike in groupby(values, key=tuple):
+            ids = self.inserting_all(names).insert(connection, list(alike))
             results += [{"id": row_id} for row_id in ids]
         return results
 

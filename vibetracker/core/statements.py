@@ -4,7 +4,26 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Insert, Select, Update
+from pydantic_core import to_json
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Delete,
+    Dialect,
+    Insert,
+    LargeBinary,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    Update,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+)
 
 engine_log = logging.getLogger("sqlalchemy.engine")
 
@@ -53,6 +72,67 @@ class Kept:
         return self._by_dialect[dialect.name]
 
 
+class ManyRows:
+    """An INSERT of many rows, which gives their ids in the same order where the database has them.
+
+    PostgreSQL gets them as one value, in JSON: it reads that in a third of the time that it takes
+    with a value in the statement for each of theirs.
+    """
+
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        self._columns = [table.c[name] for name in names]
+        from_json = (
+            func.json_to_recordset(bindparam("rows", type_=Text))
+            .table_valued(*(column(it.name, it.type) for it in self._columns))
+            .render_derived(with_types=True)
+        )
+        self._by_value = insert(table)
+        at_once = insert(table).from_select(names, select(from_json))
+        self._is_numbered = "id" in table.c and "id" not in names
+        if self._is_numbered:
+            self._by_value = self._by_value.returning(table.c.id, sort_by_parameter_order=True)
+            at_once = at_once.returning(table.c.id)
+        self._at_once = Kept(at_once)
+        self._fits_json = all(map(_fits_json, self._columns))
+        self._binds: dict[str, Callable[[Any], Any]] | None = None
+
+    def insert(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Write the rows."""
+        if connection.dialect.name != "postgresql" or not self._fits_json:
+            result = connection.execute(self._by_value, list(rows))
+            return list(result.scalars()) if self._is_numbered else []
+        values = {"rows": self._to_json(rows, connection.dialect)}
+        if self._is_numbered:
+            return sorted(row_id for (row_id,) in self._at_once.rows(connection, values))
+        self._at_once.count(connection, values)
+        return []
+
+    def _to_json(self, rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> str:
+        if self._binds is None:
+            self._binds = {
+                column.key: process
+                for column in self._columns
+                if (process := _bind_processor(column.type, dialect))
+            }
+        stored = [
+            {**row, **{name: process(row[name]) for name, process in self._binds.items()}}
+            for row in rows
+        ]
+        return to_json(stored, inf_nan_mode="strings").decode()
+
+
+def _fits_json(column: Column[Any]) -> bool:
+    kind = column.type
+    while isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    return not isinstance(kind, (LargeBinary, JSON))
+
+
+def _bind_processor(kind: Any, dialect: Dialect) -> Callable[[Any], Any] | None:
+    process: Callable[[Any], Any] | None = kind.dialect_impl(dialect).bind_processor(dialect)
+    return process
+
+
 def _is_observed(connection: Connection) -> bool:
     """Tell whether somebody wants to hear of each statement, to log, to trace or to count them."""
     return bool(connection.dispatch.before_cursor_execute) or engine_log.isEnabledFor(logging.INFO)
@@ -68,7 +148,7 @@ class _Written:
         self._binds: dict[str, Callable[[Any], Any]] = {
             name: process
             for name, bind in compiled.binds.items()
-            if (process := bind.type.dialect_impl(dialect).bind_processor(dialect))
+            if (process := _bind_processor(bind.type, dialect))
         }
         self._constants: dict[str, Any] = {
             name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required

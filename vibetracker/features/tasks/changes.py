@@ -11,7 +11,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     literal,
     select,
     tuple_,
@@ -25,6 +24,7 @@ from vibetracker.core.model import Base
 from vibetracker.core.preconditions import check, find_any, read_any
 from vibetracker.core.problems import Gone, invalid
 from vibetracker.core.session import Session
+from vibetracker.core.statements import ManyRows
 from vibetracker.features.tags.association import NamedTag, put_on, tags_named
 from vibetracker.features.tags.model import key_of
 
@@ -47,7 +47,7 @@ _LAST = (
 _LAST_ROOT = _LAST.where(Task.parent_id.is_(None))
 _BEHIND_ROOTS = ranking.RankBehind(_LAST_ROOT.scalar_subquery())
 _LAST_CHILD = _LAST.where(Task.parent_id == bindparam("parent"))
-_PUT_ON = insert(task_tags)
+_PUT_ON = ManyRows(task_tags, ("owner_id", "tag_id"))
 
 type Place = tuple[str, int]
 """Where a task is among its siblings: its position, and its id where that is shared."""
@@ -213,7 +213,7 @@ class TaskChanges:
             {"owner_id": task.id, "tag_id": tag.id} for task, tags in self._new_tags for tag in tags
         ]
         if rows:
-            self.session.connection().execute(_PUT_ON, rows)
+            _PUT_ON.insert(self.session.connection(), rows)
         self._new_tags.clear()
 
     def _check_times(self, task: Task, sent: Collection[str]) -> None:
