@@ -156,6 +156,9 @@ class Resource(Base):
         if "updated_at" not in values:
             has["updated_at"] = has["created_at"]
 
+    def derive(self) -> None:
+        """Set the attributes that follow from others; called before the row is written."""
+
     @declared_attr.directive
     @classmethod
     def __mapper_args__(cls) -> dict[str, Any]:
@@ -165,6 +168,12 @@ class Resource(Base):
     @classmethod
     def __table_args__(cls) -> Any:
         return {"sqlite_autoincrement": True}
+
+
+@event.listens_for(Resource, "before_insert", propagate=True)
+@event.listens_for(Resource, "before_update", propagate=True)
+def _derive(_: Any, __: Connection, row: Resource) -> None:
+    row.derive()
 
 
 @cache

@@ -121,6 +121,8 @@ class Session(orm.Session):
             super().flush(objects)
 
     def _insert(self, shape: "Shape", rows: list[Resource]) -> None:
+        for row in rows:
+            row.derive()
         values = [shape.values(row) for row in rows]
         if len(rows) == 1:
             results = [shape.insert(self._bound, values[0])]
@@ -138,6 +140,7 @@ class Session(orm.Session):
         values = vars(row)
         if values == stored and not kept.is_touched:
             return
+        row.derive()
         changes = {
             name: values[name]
             for name in shape_of(type(row)).columns

@@ -1,9 +1,10 @@
 """The tags table."""
 
 import unicodedata
+from typing import override
 
 from sqlalchemy import Index, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, validates
+from sqlalchemy.orm import Mapped, mapped_column
 
 from vibetracker.core.model import OrderedText, Resource
 
@@ -37,7 +38,7 @@ class Tag(Resource):
         Resource.__table_args__,
     )
 
-    @validates("name")
-    def _derive_key(self, _: str, name: str) -> str:
-        self.key = key_of(name)
-        return name
+    @override
+    def derive(self) -> None:
+        """Set the key by which names are compared."""
+        self.key = key_of(self.name)

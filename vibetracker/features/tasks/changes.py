@@ -36,6 +36,8 @@ from .schema import TaskCreate, TaskMove, TaskRead, TaskUpdate
 
 MAX_DEPTH = 8
 UPDATED_AT_ONCE = 1000
+STORED = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
+"""Members of a new task that are stored as they are sent."""
 DATES = {"start_at", "due_at", "due_on"}
 
 _LAST = (
@@ -133,8 +135,7 @@ class TaskChanges:
 
     def _make(self, data: TaskCreate) -> Task:
         now = self.clock.now
-        fields = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
-        task = Task(**data.model_dump(include=fields, exclude_none=True), created_at=now)
+        task = Task(**data.model_dump(include=STORED, exclude_none=True), created_at=now)
         if data.completed_at and data.status is not Status.DONE:
             raise invalid("Only with the status done", code="not_done", pointer="/completed_at")
         task.enter(data.status, data.completed_at or now)

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, override
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
@@ -20,7 +20,6 @@ from sqlalchemy.orm import (
     column_property,
     declared_attr,
     mapped_column,
-    validates,
 )
 
 from vibetracker.core.model import BigInt, OrderedText, Ranked, Resource, UTCDateTime
@@ -115,24 +114,13 @@ class Task(Resource):
         Resource.__table_args__,
     )
 
-    @validates("title", "description")
-    def _derive_texts(self, field: str, text: str) -> str:
-        title = text if field == "title" else self.title or ""
-        description = text if field == "description" else self.description or ""
-        self.title_key = key_of(title)
+    @override
+    def derive(self) -> None:
+        """Set what tasks are searched and sorted by."""
+        self.title_key = key_of(self.title)
         # A search term holds no white space, so that none can match across the line break.
-        self.search_text = key_of(f"{title}\n{description}")
-        return text
-
-    @validates("due_on", "due_at")
-    def _derive_due(self, field: str, value: date | None) -> date | None:
-        due_at = value if field == "due_at" else self.due_at
-        due_on = value if field == "due_on" else self.due_on
-        if isinstance(due_at, datetime):
-            self.due = due_at
-        else:
-            self.due = None if due_on is None else end_of_day(due_on, UTC)
-        return value
+        self.search_text = key_of(f"{self.title}\n{self.description}")
+        self.due = end_of_day(self.due_on, UTC) if self.due_on else self.due_at
 
     @property
     def is_open(self) -> bool:
