@@ -11,9 +11,10 @@ from vibetracker.core.preconditions import Preconditions
 from vibetracker.core.problems import Fault, NotFound, Problem, invalid
 from vibetracker.core.schema import Id, Input, Line, Output
 
-from .changes import TaskChanges, lock_tree, refuse_trashed
+from .changes import TaskChanges, refuse_trashed
 from .model import Task
 from .schema import TaskCreate, TaskRead, TaskUpdate
+from .tree import lock_tree
 
 Ref = Annotated[
     str, Line(100), Field(description="A name for the new task, for use in this batch alone.")

@@ -1,25 +1,18 @@
 """Every change of tasks, for the operations on one task and for batches of them."""
 
 from collections.abc import Collection, Iterable, Sequence
-from itertools import batched
 from typing import Any, Literal
 
 from sqlalchemy import (
-    CTE,
-    ColumnElement,
     Select,
     bindparam,
     delete,
-    func,
-    literal,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.orm import aliased
 from sqlalchemy.orm.attributes import set_committed_value
 
-from vibetracker.core.database import lock
 from vibetracker.core.model import Base
 from vibetracker.core.preconditions import check, find_any, read_any
 from vibetracker.core.problems import Gone, invalid
@@ -28,14 +21,12 @@ from vibetracker.core.statements import ManyRows
 from vibetracker.features.tags.association import NamedTag, put_on, tags_named
 from vibetracker.features.tags.model import key_of
 
-from . import ranking
+from . import ranking, tree
 from .calendar import Clock, end_of_day
 from .model import Status, Task, live, task_tags
 from .problems import ParentInTrash, TaskCycle
 from .schema import TaskCreate, TaskMove, TaskRead, TaskUpdate
 
-MAX_DEPTH = 8
-UPDATED_AT_ONCE = 1000
 STORED = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
 """Members of a new task that are stored as they are sent."""
 DATES = {"start_at", "due_at", "due_on"}
@@ -86,14 +77,6 @@ def _gone(task_id: int) -> Gone:
     return Gone(f"Task {task_id} is in the trash; POST /tasks/{task_id}/restore brings it back")
 
 
-def lock_tree(session: Session, *, shared: bool = False) -> None:
-    """Keep the tree of tasks as it is until the transaction ends.
-
-    Taken before any row is locked, so that two transactions cannot wait for each other.
-    """
-    lock(session, "tasks tree", shared=shared)
-
-
 class TaskChanges:
     """The changes of one transaction; ``flush`` writes them."""
 
@@ -141,7 +124,7 @@ class TaskChanges:
         task.enter(data.status, data.completed_at or now)
         self._check_times(task, data.model_fields_set)
         if data.parent_id is not None and data.parent_id not in self._good_parents:
-            lock_tree(self.session, shared=True)
+            tree.lock_tree(self.session, shared=True)
             self._check_parent(data.parent_id)
         return task
 
@@ -187,19 +170,18 @@ class TaskChanges:
     def trash(self, task: Task) -> None:
         """Put a task and its subtree into the trash, to be restored together."""
         self._good_parents.clear()
-        self._change_subtree(task, live, deleted_at=self.clock.now, deleted_with=task.id)
+        tree.trash(self.session, task.id, self.clock.now)
 
     def restore(self, task: Task) -> Task:
         """Bring back what was put into the trash together; nothing for a live task."""
-        if task.deleted_at is None:
+        if task.deleted_with is None:
             return task
         parent_id = task.parent_id
         if parent_id is not None and self.session.scalar(
             select(Task.deleted_at).where(Task.id == parent_id)
         ):
             raise ParentInTrash(f"Restore the parent, task {parent_id}, first", parent_id=parent_id)
-        together = Task.deleted_with == task.deleted_with
-        self._change_subtree(task, together, deleted_at=None, deleted_with=None)
+        tree.restore(self.session, task.id, task.deleted_with, self.clock.now)
         self.session.refresh(task)
         return task
 
@@ -244,7 +226,7 @@ class TaskChanges:
 
     def _check_parent(self, parent_id: int, task: Task | None = None) -> None:
         self.flush()
-        above = self.session.scalars(_ancestors(parent_id)).all()
+        above = tree.line_up(self.session, parent_id)
         if not above:
             raise invalid(
                 "There is no live task with this id", code="unknown_parent", pointer="/parent_id"
@@ -256,10 +238,12 @@ class TaskChanges:
                 f"{' > '.join(map(str, [*path, task.id]))}",
                 path=path,
             )
-        height = 1 if task is None else self.session.scalar(_height(task.id)) or 1
-        if len(above) + height > MAX_DEPTH:
+        height = 1 if task is None else tree.height(self.session, task.id)
+        if len(above) + height > tree.MAX_DEPTH:
             raise invalid(
-                f"Tasks are at most {MAX_DEPTH} levels deep", code="too_deep", pointer="/parent_id"
+                f"Tasks are at most {tree.MAX_DEPTH} levels deep",
+                code="too_deep",
+                pointer="/parent_id",
             )
         if task is None:
             self._good_parents.add(parent_id)
@@ -322,22 +306,6 @@ class TaskChanges:
         )
         return own
 
-    def _change_subtree(self, task: Task, condition: ColumnElement[bool], **values: object) -> None:
-        rows = (
-            select(Task.id)
-            .where(Task.id.in_(_subtree(task.id)), condition)
-            .order_by(Task.id)
-            .with_for_update()
-        )
-        # By their ids, since PostgreSQL overrates what a subtree can be and would read all tasks.
-        for ids in batched(self.session.scalars(rows).all(), UPDATED_AT_ONCE):
-            self.session.execute(
-                update(Task)
-                .where(Task.id.in_(ids))
-                .values(version=Task.version + 1, updated_at=self.clock.now, **values)
-                .execution_options(synchronize_session=False)
-            )
-
     def know_tags(self, names: Iterable[str]) -> None:
         """Find or create tags at once that several tasks are going to wear."""
         names = list(names)
@@ -369,37 +337,3 @@ class TaskChanges:
         self._new_tags.append((task, [tag for tag in tags if tag.id not in old]))
         set_committed_value(task, "tag_names", names)
         self.session.touch(task)
-
-
-def _ancestors(task_id: int) -> Select[int]:
-    """Select the id of a live task and those of its ancestors, from the bottom up."""
-    chain = (
-        select(Task.id, Task.parent_id, literal(1).label("level"))
-        .where(Task.id == task_id, live)
-        .cte(recursive=True)
-    )
-    parent = aliased(Task)
-    chain = chain.union_all(
-        select(parent.id, parent.parent_id, chain.c.level + 1).join(
-            chain, parent.id == chain.c.parent_id
-        )
-    )
-    return select(chain.c.id).order_by(chain.c.level)
-
-
-def _descent(task_id: int) -> CTE:
-    tree = select(Task.id, literal(1).label("level")).where(Task.id == task_id).cte(recursive=True)
-    child = aliased(Task)
-    return tree.union_all(
-        select(child.id, tree.c.level + 1).join(tree, child.parent_id == tree.c.id)
-    )
-
-
-def _subtree(task_id: int) -> Select[int]:
-    """Select the ids of a task and all its descendants, those in the trash too."""
-    return select(_descent(task_id).c.id)
-
-
-def _height(task_id: int) -> Select[int]:
-    """Select the number of levels from a task down to its lowest descendant."""
-    return select(func.max(_descent(task_id).c.level))

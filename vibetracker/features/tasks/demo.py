@@ -1,6 +1,7 @@
 """Demo data: a year of tasks, the older ones mostly done."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import batched
@@ -10,9 +11,10 @@ from zoneinfo import ZoneInfo
 from vibetracker.core.session import Session
 
 from .calendar import DAY, Clock
-from .changes import TaskChanges, lock_tree
+from .changes import TaskChanges
 from .model import Priority, Status, Task
 from .schema import TaskCreate
+from .tree import lock_tree
 
 PORTION = 1000
 """Tasks of one transaction."""
@@ -86,6 +88,7 @@ AREAS = [
 ]
 # As often as they come here.
 CONTEXTS = [*[()] * 6, ("errand",), ("phone",), ("quick",), ("waiting",), ("phone", "quick")]
+TAGS = [*(area.tag for area in AREAS), *{name: None for names in CONTEXTS for name in names}]
 PRIORITIES = [
     *[Priority.NONE] * 10,
     *[Priority.LOW] * 3,
@@ -105,36 +108,76 @@ DESCRIPTIONS = [
 ]
 
 
+@dataclass(frozen=True)
+class New:
+    """A task to be, as if it had been sent at a moment."""
+
+    moment: datetime
+    data: TaskCreate
+
+
+@dataclass(frozen=True)
+class Portion:
+    """What one transaction does."""
+
+    roots: list[New]
+    children: list[tuple[int, list[New]]]
+    """By the place of their parent among the roots."""
+    trashed: list[int]
+    """Places of roots."""
+
+
 def fill(session: Session, random: Random, count: int, now: datetime) -> Iterator[int]:
     """Make ``count`` tasks of the year before ``now``, by the rules of ``POST /tasks/batch``.
 
     Each is created as if it had been sent at an instant of that year.
     """
+    for portion in _ahead(_portions(random, count, now)):
+        changes = TaskChanges(session, Clock.at(now, UTC))
+        changes.know_tags(TAGS)
+        lock_tree(session)
+        roots = [_create(changes, new) for new in portion.roots]
+        changes.flush()
+        made = len(roots)
+        for place, children in portion.children:
+            made += len([_create(changes, new, roots[place].id) for new in children])
+        changes.flush()
+        changes.clock = Clock.at(now, UTC)
+        for place in portion.trashed:
+            changes.trash(roots[place])
+        yield made
+
+
+def _ahead[T](items: Iterator[T]) -> Iterator[T]:
+    """Give items, each made while the database writes the one before it."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def _portions(random: Random, count: int, now: datetime) -> Iterator[Portion]:
     for numbers in batched(range(count), PORTION):
         moments = [now - YEAR * (1 - (number + random.random()) / count) for number in numbers]
         projects = len(numbers) // 333
-        changes = TaskChanges(session, Clock.at(now, UTC))
-        lock_tree(session)
-        roots = [_create(changes, random, moment, now) for moment in moments[PARTS * projects :]]
-        changes.flush()
-        for parent in random.sample(roots, projects):
-            age = now - parent.created_at
-            for _ in range(PARTS):
-                _create(changes, random, parent.created_at + random.random() * age, now, parent)
-        changes.flush()
-        changes.clock = Clock.at(now, UTC)
-        for task in random.sample(roots, projects // 2):
-            changes.trash(task)
-        yield len(numbers)
+        roots = [_new(random, moment, now) for moment in moments[PARTS * projects :]]
+        places = random.sample(range(len(roots)), projects)
+        children = []
+        for place in places:
+            begun = roots[place].moment
+            times = [begun + random.random() * (now - begun) for _ in range(PARTS)]
+            children.append((place, [_new(random, moment, now) for moment in times]))
+        yield Portion(roots, children, random.sample(range(len(roots)), projects // 2))
 
 
-def _create(
-    changes: TaskChanges,
-    random: Random,
-    moment: datetime,
-    now: datetime,
-    parent: Task | None = None,
-) -> Task:
+def _create(changes: TaskChanges, new: New, parent_id: int | None = None) -> Task:
+    changes.clock = Clock.at(new.moment, UTC)
+    data = new.data if parent_id is None else new.data.model_copy(update={"parent_id": parent_id})
+    return changes.create(data)
+
+
+def _new(random: Random, moment: datetime, now: datetime) -> New:
     area = random.choice(AREAS)
     status, completed_at = _progress(random, now - moment, moment)
     due_on = due_at = start_at = None
@@ -147,8 +190,8 @@ def _create(
             due_at = due.replace(hour=random.randrange(8, 19), minute=0, second=0, microsecond=0)
         if kind < 0.1:
             start_at = moment + DAY / 2
-    changes.clock = Clock.at(moment, UTC)
-    return changes.create(
+    return New(
+        moment,
         TaskCreate(
             title=f"{random.choice(area.verbs)} {random.choice(area.objects)}",
             description=random.choice(DESCRIPTIONS),
@@ -157,10 +200,9 @@ def _create(
             due_on=due_on,
             due_at=due_at,
             start_at=start_at,
-            parent_id=parent.id if parent else None,
             tags=[area.tag, *random.choice(CONTEXTS)],
             completed_at=completed_at,
-        )
+        ),
     )
 
 

@@ -16,11 +16,12 @@ from vibetracker.core.session import Session
 
 from .batch import Batch, BatchResult, TaskBatch
 from .calendar import Clock, ClockDep, ServerClockDep
-from .changes import TaskChanges, find_task, lock_tree, read_task
+from .changes import TaskChanges, find_task, read_task
 from .filters import SORTING, SUBTASK_SORTING, TaskFilters
 from .model import OPEN, Status, Task, live
 from .problems import ParentInTrash, TaskCycle
 from .schema import SubtaskCounts, TaskCreate, TaskMove, TaskRead, TaskUpdate
+from .tree import lock_tree
 
 router = Router("/tasks", description="What there is to do.")
 

@@ -6,8 +6,8 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.database import Database
 from vibetracker.features.tags.tests.factory import TagFactory
-from vibetracker.features.tasks.changes import UPDATED_AT_ONCE
 from vibetracker.features.tasks.model import Task
+from vibetracker.features.tasks.tree import UPDATED_AT_ONCE
 
 from .calls import change, everything, ids, make, read, walk
 from .factory import TaskFactory
