@@ -60,6 +60,13 @@ class UTCDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     @override
+    def bind_processor(
+        self, dialect: Dialect
+    ) -> Callable[[datetime | None], datetime | None] | None:
+        # PostgreSQL does the same with what has an offset.
+        return None if dialect.name == "postgresql" else super().bind_processor(dialect)
+
+    @override
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value if value is None else value.astimezone(UTC)
 
@@ -91,7 +98,7 @@ class Ranked[E: StrEnum](TypeDecorator[E]):
 
     @override
     def process_bind_param(self, value: E | None, dialect: Dialect) -> int | None:
-        return None if value is None else self._ranks[self.enum(value)]
+        return None if value is None else self._ranks[value]
 
     @override
     def process_result_value(self, value: int | None, dialect: Dialect) -> E | None:

@@ -116,7 +116,8 @@ class Session(orm.Session):
             for model, rows in groupby(new, key=type):
                 self._insert(shape_of(model), list(rows))
         for kept in self._kept.values():
-            self._update(kept)
+            if kept.is_touched or vars(kept.row) != kept.stored:
+                self._update(kept)
         if self.identity_map or super().new:
             super().flush(objects)
 
@@ -138,8 +139,6 @@ class Session(orm.Session):
     def _update(self, kept: "Tracked") -> None:
         row, stored = kept.row, kept.stored
         values = vars(row)
-        if values == stored and not kept.is_touched:
-            return
         row.derive()
         changes = {
             name: values[name]

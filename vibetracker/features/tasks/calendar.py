@@ -2,7 +2,7 @@
 
 import sqlite3
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any, override
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -56,35 +56,32 @@ class Clock(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    _zone: ZoneInfo
-    _now: datetime
-
     @classmethod
     def at(cls, now: datetime, zone: ZoneInfo) -> "Clock":
         """Make a clock that shows this instant."""
         clock = cls()
-        clock._now, clock._zone = now, zone
+        vars(clock).update(now=now, zone=zone)
         return clock
 
     @override
     def model_post_init(self, context: Any) -> None:
         """Take the zone of a request, where there is one."""
         if context is not None:
-            self._zone, self._now = ZoneInfo(self._zone_of(context["request"])), utcnow()
+            vars(self)["zone"] = ZoneInfo(self._zone_of(context["request"]))
 
     def _zone_of(self, request: Request) -> str:
         name: str = request.app.state.settings.time_zone
         return name
 
-    @property
+    @cached_property
     def zone(self) -> ZoneInfo:
         """The zone in which days begin and end."""
-        return self._zone
+        raise RuntimeError("only the clock of a request knows a zone, or one that is set")
 
-    @property
+    @cached_property
     def now(self) -> datetime:
         """The instant at which the request is answered."""
-        return self._now
+        return utcnow()
 
     def instant(self, moment: date) -> datetime:
         """Turn a bound of a range into an instant: a date stands for the start of its day."""
