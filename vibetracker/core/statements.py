@@ -114,11 +114,13 @@ class ManyRows:
                 for column in self._columns
                 if (process := _bind_processor(column.type, dialect))
             }
-        stored = [
-            {**row, **{name: process(row[name]) for name, process in self._binds.items()}}
-            for row in rows
+        binds = self._binds.items()
+        stored = ({**row, **{name: process(row[name]) for name, process in binds}} for row in rows)
+        # A member that is absent is null as well.
+        brief = [
+            {name: value for name, value in row.items() if value is not None} for row in stored
         ]
-        return to_json(stored, inf_nan_mode="strings").decode()
+        return to_json(brief, inf_nan_mode="strings").decode()
 
 
 def _fits_json(column: Column[Any]) -> bool:
