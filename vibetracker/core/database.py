@@ -4,9 +4,8 @@ import asyncio
 import logging
 import select
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from contextvars import copy_context
 from hashlib import blake2b
 from typing import Annotated, Any, cast, override
@@ -287,25 +286,20 @@ class Database:
 
         Those that wait in line hold no thread.
         """
-        async with self._place():
-            # The shortest way: what a worker of anyio can do beyond it takes longer.
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, copy_context().run, work, *arguments)
-
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
         if not self._prepared:
             raise Unavailable("The database is not ready yet")
-        if self._places.locked():
+        if not self._places.locked():
+            await self._places.acquire()
+        else:
             try:
                 async with asyncio.timeout(self._patience):
                     await self._places.acquire()
             except TimeoutError:
                 raise Unavailable("All database connections are busy") from None
-        else:
-            await self._places.acquire()
         try:
-            yield
+            # The shortest way: what a worker of anyio can do beyond it takes longer.
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, copy_context().run, work, *arguments)
         finally:
             self._places.release()
 
