@@ -1,13 +1,13 @@
 """A feature for tests of the shared rules, so that none of them depends on a real feature."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, override
 
 from factory.declarations import Sequence
 from fastapi import Path, Query
 from pydantic import MISSING
 from sqlalchemy import ForeignKey, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from vibetracker.core.database import SessionDep
 from vibetracker.core.discovery import Feature
@@ -50,6 +50,22 @@ class Specimen(Resource):
     length: Mapped[float | None] = mapped_column(default=None)
 
     __table_args__ = (UniqueConstraint("label"), Resource.__table_args__)
+
+
+class Drawer(Resource):
+    """A row of a model with a relationship, which is left to SQLAlchemy."""
+
+    __tablename__ = "drawers"
+
+    name: Mapped[str]
+    sign: Mapped[str]
+    finest_id: Mapped[int | None] = mapped_column(ForeignKey("specimens.id"), default=None)
+
+    finest: Mapped[Specimen | None] = relationship()
+
+    @override
+    def derive(self) -> None:
+        self.sign = self.name.upper()
 
 
 class SpecimenCreate(Input):

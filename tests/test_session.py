@@ -1,13 +1,29 @@
 """The short way of resources to the database: what is added, found, changed and deleted."""
 
+import math
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    LargeBinary,
+    MetaData,
+    Table,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.database import Database
-from vibetracker.core.model import utcnow
+from vibetracker.core.model import BigInt, utcnow
+from vibetracker.core.statements import ManyRows
 
-from .specimens import Specimen, SpecimenFactory
+from .specimens import Drawer, Specimen, SpecimenFactory
 
 
 def test_what_is_added_is_written_at_the_next_flush(database: Database) -> None:
@@ -32,6 +48,69 @@ def test_a_new_row_knows_what_the_database_makes_of_it(database: Database) -> No
         session.flush()
         assert (one.label, one.origin) == ("A", "unknown")
         assert [other.origin for other in others] == ["unknown", "a lake"]
+
+
+def test_many_rows_keep_their_values_and_their_order(database: Database) -> None:
+    moment = datetime(2026, 3, 29, 2, 30, 0, 7, tzinfo=ZoneInfo("America/St_Johns"))
+    values: list[dict[str, Any]] = [
+        {"label": "z", "note": 'a "quote", a \\ and a \t%s', "length": 0.1, "weight": 2**31 - 1},
+        {"label": "\N{SNOWMAN}", "note": "null", "length": 1e308, "found_at": moment},
+        {"label": "a", "note": "", "length": math.inf, "weight": 0},
+        {"label": "b", "length": -5e-324, "origin": "a lake"},
+    ]
+    with database.session(write=True) as session:
+        made = [Specimen(**each) for each in values]
+        session.add_all(made)
+        session.commit()
+        session.expunge_all()
+        for each, specimen in zip(values, made, strict=True):
+            found = session.find(Specimen, specimen.id, locked=False)
+            assert found is not None
+            assert found is not specimen
+            assert vars(found).items() >= each.items()
+
+
+def test_many_rows_keep_bytes_and_json(database: Database) -> None:
+    """They are no text, nor text in JSON."""
+    table = Table(
+        "parcels",
+        MetaData(),
+        Column("id", BigInt, primary_key=True),
+        Column("content", LargeBinary),
+        Column("label", JSON),
+    )
+    rows: list[dict[str, Any]] = [
+        {"content": b"\xff\x00", "label": {"to": ["x"]}},
+        {"content": b"", "label": "y"},
+    ]
+    with database.engine.connect() as connection, connection.begin() as transaction:
+        table.create(connection)
+        ids = ManyRows(table, ("content", "label")).insert(connection, rows)
+        found = connection.execute(select(table).order_by(table.c.id)).mappings().all()
+        assert found == [{"id": row_id, **row} for row_id, row in zip(ids, rows, strict=True)]
+        transaction.rollback()
+
+
+def test_a_model_with_relationships_keeps_the_same_rules(database: Database) -> None:
+    made = SpecimenFactory.create()
+    with database.session(write=True) as session:
+        drawer = Drawer(name="Top")
+        session.add(drawer)
+        session.flush()
+        assert (drawer.version, drawer.sign) == (1, "TOP")
+        drawer.finest = session.get(Specimen, made.id)
+        drawer.name = "Low"
+        session.flush()
+        assert (drawer.version, drawer.sign, drawer.finest_id) == (2, "LOW", made.id)
+        session.commit()
+        session.expunge_all()
+        found = session.find(Drawer, drawer.id, locked=True)
+        assert found is not None
+        assert found.finest is not None
+        assert (found.sign, found.finest.label) == ("LOW", made.label)
+        session.delete(found)
+        session.commit()
+        assert session.find(Drawer, drawer.id, locked=False) is None
 
 
 def test_one_flush_changes_a_version_once_and_only_for_a_change(database: Database) -> None:

@@ -7,8 +7,17 @@ from itertools import chain, count
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    bindparam,
+)
 from sqlalchemy.sql.visitors import replacement_traverse
+
+from vibetracker.core.statements import Kept
 
 
 @dataclass(frozen=True)
@@ -85,28 +94,65 @@ class Shape:
     """Where the values of each condition are."""
 
 
+class Known(ScalarSelect[Any]):
+    """A value in a condition that is read before the list, with a statement of its own.
+
+    The database then plans for the value that it is: for rows that many have to look at them in
+    the order of the list, for rows that few have to find them first.
+    """
+
+    inherit_cache = True
+
+
+@dataclass(frozen=True)
+class Parametrized:
+    """A statement that takes the values of its shape as parameters, and what is known first."""
+
+    statement: Select[*tuple[Any, ...]]
+    known: Mapping[str, Kept]
+
+    def values(self, connection: Connection, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Add what is known first; where there is no such value, it is null."""
+        found = {}
+        for name, statement in self.known.items():
+            rows = statement.rows(connection, values)
+            found[name] = rows[0][0] if rows else None
+        return {**values, **found}
+
+
 @lru_cache(maxsize=128)
-def statement_of(shape: Shape) -> Select[*tuple[Any, ...]]:
-    """Give the statement of a shape; it takes the values as parameters."""
+def parametrized(shape: Shape) -> Parametrized:
+    """Give the statement of a shape."""
     numbers = count()
+    known: dict[str, Kept] = {}
     # Condition by condition, since two may have the same value in one place, and not the next time.
-    return shape.statement.where(
-        *(
-            _with_parameters(
-                condition,
-                {
-                    id(bind): bindparam(
-                        f"value_{next(numbers)}", type_=bind.type, expanding=bind.expanding
-                    )
-                    for bind in binds
-                },
-            )
-            for condition, binds in zip(shape.conditions, shape.binds, strict=True)
+    conditions = [
+        _with_parameters(
+            condition,
+            {
+                id(bind): bindparam(
+                    f"value_{next(numbers)}", type_=bind.type, expanding=bind.expanding
+                )
+                for bind in binds
+            },
+            known,
         )
-    )
+        for condition, binds in zip(shape.conditions, shape.binds, strict=True)
+    ]
+    return Parametrized(shape.statement.where(*conditions), known)
 
 
 def _with_parameters(
-    condition: ColumnElement[bool], parameters: Mapping[int, BindParameter[Any]]
+    condition: ColumnElement[bool],
+    parameters: Mapping[int, BindParameter[Any]],
+    known: dict[str, Kept],
 ) -> ColumnElement[bool]:
-    return replacement_traverse(condition, {}, lambda element, **_: parameters.get(id(element)))
+    def replace(element: object, **_: Any) -> BindParameter[Any] | None:
+        if isinstance(element, Known):
+            name = f"known_{len(known)}"
+            lookup: Any = element.element
+            known[name] = Kept(replacement_traverse(lookup, {}, replace))
+            return bindparam(name, type_=element.type)
+        return parameters.get(id(element))
+
+    return replacement_traverse(condition, {}, replace)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from vibetracker.core.filters import Narrowed, Shape, statement_of
+from vibetracker.core.filters import Narrowed, Parametrized, Shape, parametrized
 from vibetracker.core.problems import invalid
 from vibetracker.core.schema import FROM_DIGITS, Output, UrlBool
 from vibetracker.core.session import Session
@@ -234,6 +234,7 @@ def paginate(
     )
     # It runs the statements without the session's bookkeeping for objects, of which they have none.
     connection = session.connection()
+    values = order.source.values(connection, values)
     total = connection.scalar(order.count, values) if page.include_total else None
     parts = [order.statement]
     if page.cursor is not None:
@@ -257,7 +258,7 @@ def paginate(
 class _Order:
     """A list's statements in the order of one ``sort``; they take the parameter ``at_most``."""
 
-    narrowed: Select[*tuple[Any, ...]]
+    source: Parametrized
     ordered: Select[*tuple[Any, ...]]
     names: list[str]
     terms: list[Term]
@@ -274,7 +275,7 @@ class _Order:
     @cached_property
     def count(self) -> Select[int]:
         """Count the rows of all pages."""
-        return self.narrowed.with_only_columns(func.count(), maintain_column_froms=True)
+        return self.source.statement.with_only_columns(func.count(), maintain_column_froms=True)
 
     def after(self, nulls: tuple[bool, ...]) -> list[Kept]:
         """Give the statements for the rows after one whose sort values are null there.
@@ -294,7 +295,8 @@ class _Order:
 
 
 def _order(shape: Shape, sorting: Sorting, sort: str, context: object) -> _Order:
-    narrowed = statement_of(shape)
+    source = parametrized(shape)
+    narrowed = source.statement
     terms = sorting.terms(sort)
     keys = [sorting.keys[term.name] for term in terms]
     columns = [key.column(context) for key in keys]
@@ -303,7 +305,7 @@ def _order(shape: Shape, sorting: Sorting, sort: str, context: object) -> _Order
         direction = column.desc() if term.descending else column.asc()
         order.append(direction.nulls_last() if key.nullable else direction)
     return _Order(
-        narrowed,
+        source,
         narrowed.add_columns(*columns).order_by(*order).limit(bindparam("at_most", type_=Integer)),
         [column.name for column in narrowed.selected_columns],
         terms,

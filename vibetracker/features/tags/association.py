@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm.attributes import set_committed_value
 
+from vibetracker.core.filters import Known
 from vibetracker.core.model import Base, BigInt, Resource, utcnow
 from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
 from vibetracker.core.session import Session
@@ -97,9 +98,8 @@ def wears(association: Table, owner_id: Any, names: Iterable[str] = ()) -> Colum
 @lru_cache(maxsize=128)
 def _wears(association: Table, owner_id: Any, keys: tuple[str, ...]) -> ColumnElement[bool]:
     worn = select(association.c.tag_id).where(association.c.owner_id == owner_id)
-    # Ids are looked up once, and a row then costs one lookup. An unknown name's is NULL, so that
-    # nothing wears it.
-    ids = [select(Tag.id).where(Tag.key == key).scalar_subquery() for key in keys]
+    # An unknown name's id is NULL, so that nothing wears it.
+    ids = [Known(select(Tag.id).where(Tag.key == key)) for key in keys]
     if ids:
         worn = worn.where(or_(*(association.c.tag_id == tag_id for tag_id in ids)))
     return worn.exists()

@@ -185,6 +185,25 @@ def test_a_tag_in_a_filter_is_looked_up_once(
             check(database, statements, most=10, table="tags")
 
 
+def test_a_rare_tag_is_found_by_its_wearers(
+    client: TestClient, database: Database, statements: list[Statement], subtests: pytest.Subtests
+) -> None:
+    """And not by all tasks in the order of the list."""
+    client.patch("/tasks/1", json={"tags": ["rare"]})
+    for query, found in (
+        ("tag=rare", [1]),
+        ("tag=rare&sort=-due&status=todo", [1]),
+        ("tag=tag+7&tag=rare", []),
+        ("tag_any=rare", [1]),
+        ("tag=unknown", []),
+    ):
+        with subtests.test(query):
+            statements.clear()
+            page = client.get(f"/tasks?{query}").json()
+            assert [task["id"] for task in page["items"]] == found
+            check(database, statements, most=10)
+
+
 def test_a_request_for_one_task_reads_its_neighbours_at_most(
     client: TestClient, database: Database, statements: list[Statement], subtests: pytest.Subtests
 ) -> None:
