@@ -86,7 +86,8 @@ def test_many_rows_keep_bytes_and_json(database: Database) -> None:
     with database.engine.connect() as connection, connection.begin() as transaction:
         table.create(connection)
         ids = ManyRows(table, ("content", "label")).insert(connection, rows)
-        found = connection.execute(select(table).order_by(table.c.id)).mappings().all()
+        rows_found = connection.execute(select(table).order_by(table.c.id)).mappings()
+        found = [dict(row) for row in rows_found]
         assert found == [{"id": row_id, **row} for row_id, row in zip(ids, rows, strict=True)]
         transaction.rollback()
 
