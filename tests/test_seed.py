@@ -15,6 +15,8 @@ from vibetracker.core.model import Base
 from vibetracker.testing import empty
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+COUNT = 700
+"""Enough for everything that there is some of."""
 
 
 def rows(database: Database) -> dict[str, list[dict[str, Any]]]:
@@ -30,7 +32,7 @@ def rows(database: Database) -> dict[str, list[dict[str, Any]]]:
 
 def fill(database: Database, app: FastAPI, number: int) -> list[str]:
     demos = seed.demos(app.state.features)
-    return list(seed.seed(database, demos, count=250, seed=number, now=NOW))
+    return list(seed.seed(database, demos, count=COUNT, seed=number, now=NOW))
 
 
 def test_the_same_seed_makes_the_same_rows(app: FastAPI, database: Database) -> None:
@@ -61,7 +63,7 @@ def test_demo_data_is_added_to_what_is_there(
     assert client.get("/tags/1").json() == made.json()
     assert client.get("/tags", params={"q": "home", "include_total": True}).json()["total"] == 1
     tasks = client.get("/tasks", params={"deleted": "include", "include_total": True})
-    assert tasks.json()["total"] == 500
+    assert tasks.json()["total"] == 2 * COUNT
 
 
 class Terminal(StringIO):
