@@ -31,6 +31,8 @@ IfMatch = Annotated[
     ),
 ]
 
+OP: Any = Field(description="What to do.")
+
 
 class CreateData(TaskCreate):
     """A new task, perhaps under one that the same batch creates."""
@@ -47,24 +49,24 @@ class UpdateData(TaskUpdate):
 class CreateOperation(Input):
     """Create a task."""
 
-    op: Literal["create"]
+    op: Literal["create"] = OP
     ref: Ref | MISSING = MISSING
-    data: CreateData
+    data: CreateData = Field(description="As the body of `POST /tasks`.")
 
 
 class UpdateOperation(Input):
     """Change a task by a merge patch."""
 
-    op: Literal["update"]
+    op: Literal["update"] = OP
     id: Id
     if_match: IfMatch | MISSING = MISSING
-    data: UpdateData
+    data: UpdateData = Field(description="As the body of `PATCH /tasks/{task_id}`.")
 
 
 class DeleteOperation(Input):
     """Put a task and its subtasks into the trash."""
 
-    op: Literal["delete"]
+    op: Literal["delete"] = OP
     id: Id
     if_match: IfMatch | MISSING = MISSING
 
@@ -72,7 +74,7 @@ class DeleteOperation(Input):
 class RestoreOperation(Input):
     """Bring a task back from the trash."""
 
-    op: Literal["restore"]
+    op: Literal["restore"] = OP
     id: Id
     if_match: IfMatch | MISSING = MISSING
 
