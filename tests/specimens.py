@@ -68,6 +68,24 @@ class Drawer(Resource):
         self.sign = self.name.upper()
 
 
+class Oddity(Resource):
+    """A row with columns that are named unlike their attributes, or that nobody has to set."""
+
+    __tablename__ = "oddities"
+
+    kind: Mapped[str | None] = mapped_column("type", default=None)
+    maker: Mapped[str] = mapped_column(default="somebody", onupdate=lambda: "somebody else")
+
+
+class Keyed(Resource):
+    """A row with a column that has a key of its own, and defaults on both sides."""
+
+    __tablename__ = "keyed"
+
+    kind: Mapped[str | None] = mapped_column("type", key="kind", default=None)
+    maker: Mapped[str] = mapped_column(default=lambda: "python", server_default="database")
+
+
 class SpecimenCreate(Input):
     """A new specimen."""
 

@@ -1,7 +1,7 @@
 """The short way of resources to the database: what is added, found, changed and deleted."""
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import (
     JSON,
     Column,
+    Interval,
     LargeBinary,
     MetaData,
     Table,
@@ -23,7 +24,7 @@ from vibetracker.core.database import Database
 from vibetracker.core.model import BigInt, utcnow
 from vibetracker.core.statements import ManyRows
 
-from .specimens import Drawer, Specimen, SpecimenFactory
+from .specimens import Drawer, Keyed, Oddity, Specimen, SpecimenFactory
 
 
 def test_what_is_added_is_written_at_the_next_flush(database: Database) -> None:
@@ -78,14 +79,15 @@ def test_many_rows_keep_bytes_and_json(database: Database) -> None:
         Column("id", BigInt, primary_key=True),
         Column("content", LargeBinary),
         Column("label", JSON),
+        Column("seen", Interval),
     )
     rows: list[dict[str, Any]] = [
-        {"content": b"\xff\x00", "label": {"to": ["x"]}},
-        {"content": b"", "label": "y"},
+        {"content": b"\xff\x00", "label": {"to": ["x"]}, "seen": -timedelta(hours=5)},
+        {"content": b"", "label": "y", "seen": timedelta(seconds=1)},
     ]
     with database.engine.connect() as connection, connection.begin() as transaction:
         table.create(connection)
-        ids = ManyRows(table, ("content", "label")).insert(connection, rows)
+        ids = ManyRows(table, ("content", "label", "seen")).insert(connection, rows)
         rows_found = connection.execute(select(table).order_by(table.c.id)).mappings()
         found = [dict(row) for row in rows_found]
         assert found == [{"id": row_id, **row} for row_id, row in zip(ids, rows, strict=True)]
@@ -112,6 +114,37 @@ def test_a_model_with_relationships_keeps_the_same_rules(database: Database) -> 
         session.delete(found)
         session.commit()
         assert session.find(Drawer, drawer.id, locked=False) is None
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_model_whose_columns_are_named_otherwise_keeps_its_values(
+    database: Database, count: int
+) -> None:
+    with database.session(write=True) as session:
+        odd = [Oddity(kind=f"odd {n}") for n in range(count)]
+        keyed = [Keyed(kind=f"keyed {n}") for n in range(count)]
+        session.add_all([*odd, *keyed])
+        session.flush()
+        found = session.find_all(Oddity, [row.id for row in odd], locked=True)
+        assert list(found.values()) == odd
+        odd[0].kind = "changed"
+        session.commit()
+        kinds = session.scalars(select(Oddity.kind).order_by(Oddity.id)).all()
+        assert kinds == ["changed", "odd 1"][:count]
+        makers = session.scalars(select(Oddity.maker).order_by(Oddity.id)).all()
+        assert makers == ["somebody else", "somebody"][:count]
+        written = session.execute(select(Keyed.kind, Keyed.maker).order_by(Keyed.id)).all()
+        assert [tuple(row) for row in written] == [(row.kind, "python") for row in keyed]
+
+
+def test_many_rows_may_have_ids_of_their_own(database: Database) -> None:
+    with database.session(write=True) as session:
+        session.add_all([Specimen(id=7, label="a"), Specimen(id=5, label="b")])
+        session.add_all([Specimen(id=None, label="c"), Specimen(label="d")])
+        session.commit()
+        labels = dict(session.execute(select(Specimen.label, Specimen.id)).all())
+        assert (labels["a"], labels["b"]) == (7, 5)
+        assert len(labels) == 4
 
 
 def test_one_flush_changes_a_version_once_and_only_for_a_change(database: Database) -> None:

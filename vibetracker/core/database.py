@@ -333,7 +333,7 @@ class Database:
             logger.warning("the database is not reachable: %s", reason(error))
 
     async def prepare_when_reachable(self, interval: float = 1) -> None:
-        """Prepare, trying again every ``interval`` seconds while the database is out of reach."""
+        """Prepare, trying every ``interval`` seconds from then on until the database is there."""
         while not self._prepared:
             await asyncio.sleep(interval)
             try:

@@ -1,6 +1,6 @@
 """Filters of a list, each written once: its parameter, type, meaning and SQL."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import chain, count
@@ -14,6 +14,7 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     bindparam,
+    select,
 )
 from sqlalchemy.sql.visitors import replacement_traverse
 
@@ -95,10 +96,11 @@ class Shape:
 
 
 class Known(ScalarSelect[Any]):
-    """A value in a condition that is read before the list, with a statement of its own.
+    """A value in a condition that is read before the list, by a statement of its own.
 
-    The database then plans for the value that it is: for rows that many have to look at them in
-    the order of the list, for rows that few have to find them first.
+    It has one row at most, and refers to nothing around it. The database then plans for the value
+    that it is: for rows that many have to look at them in the order of the list, for rows that few
+    have to find them first.
     """
 
     inherit_cache = True
@@ -109,22 +111,21 @@ class Parametrized:
     """A statement that takes the values of its shape as parameters, and what is known first."""
 
     statement: Select[*tuple[Any, ...]]
-    known: Mapping[str, Kept]
+    names: Sequence[str]
+    """The parameters for what is known first."""
+    known: Kept
 
     def values(self, connection: Connection, values: Mapping[str, Any]) -> dict[str, Any]:
         """Add what is known first; where there is no such value, it is null."""
-        found = {}
-        for name, statement in self.known.items():
-            rows = statement.rows(connection, values)
-            found[name] = rows[0][0] if rows else None
-        return {**values, **found}
+        found = self.known.rows(connection, values)[0] if self.names else ()
+        return {**values, **dict(zip(self.names, found, strict=True))}
 
 
 @lru_cache(maxsize=128)
 def parametrized(shape: Shape) -> Parametrized:
     """Give the statement of a shape."""
     numbers = count()
-    known: dict[str, Kept] = {}
+    known: dict[str, ScalarSelect[Any]] = {}
     # Condition by condition, since two may have the same value in one place, and not the next time.
     conditions = [
         _with_parameters(
@@ -139,19 +140,21 @@ def parametrized(shape: Shape) -> Parametrized:
         )
         for condition, binds in zip(shape.conditions, shape.binds, strict=True)
     ]
-    return Parametrized(shape.statement.where(*conditions), known)
+    return Parametrized(
+        shape.statement.where(*conditions), list(known), Kept(select(*known.values()))
+    )
 
 
 def _with_parameters(
     condition: ColumnElement[bool],
     parameters: Mapping[int, BindParameter[Any]],
-    known: dict[str, Kept],
+    known: dict[str, ScalarSelect[Any]],
 ) -> ColumnElement[bool]:
     def replace(element: object, **_: Any) -> BindParameter[Any] | None:
         if isinstance(element, Known):
             name = f"known_{len(known)}"
             lookup: Any = element.element
-            known[name] = Kept(replacement_traverse(lookup, {}, replace))
+            known[name] = replacement_traverse(lookup, {}, replace).scalar_subquery()
             return bindparam(name, type_=element.type)
         return parameters.get(id(element))
 

@@ -60,13 +60,6 @@ class UTCDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     @override
-    def bind_processor(
-        self, dialect: Dialect
-    ) -> Callable[[datetime | None], datetime | None] | None:
-        # PostgreSQL does the same with what has an offset.
-        return None if dialect.name == "postgresql" else super().bind_processor(dialect)
-
-    @override
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value if value is None else value.astimezone(UTC)
 
@@ -197,10 +190,10 @@ def _defaults(
     made: list[tuple[str, Callable[[Any], Any]]] = []
     for attribute in mapper.column_attrs:
         column = attribute.columns[0]
-        if not isinstance(column, Column) or column.server_default is not None:
+        if not isinstance(column, Column):
             continue
         if column.default is None:
-            if column.nullable:
+            if column.nullable and column.server_default is None:
                 constants[attribute.key] = None
         elif isinstance(column.default, ScalarElementColumnDefault):
             constants[attribute.key] = column.default.arg

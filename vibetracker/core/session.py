@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import ColumnProperty
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.model import Resource, utcnow
@@ -32,7 +33,7 @@ KEPT_AT_ONCE = 100
 class Session(orm.Session):
     """A session on one connection, which it closes at its end.
 
-    A ``Resource`` without relationships that is added, found or deleted goes to the database by
+    A ``Resource`` of columns alone that is added, found or deleted goes to the database by
     statements that are made once: SQLAlchemy's unit of work finds out anew each time what depends
     on what, and takes more than twice as long for a single row. All else is left to it. Either way
     ``flush`` writes what has changed, and one flush changes a row's version once.
@@ -76,6 +77,10 @@ class Session(orm.Session):
         """Find resources, locked in the order of their ids, so that nobody waits in a circle."""
         shape = shape_of(model)
         found: dict[int, R] = {}
+        if not shape.is_plain:
+            some = select(model).where(model.id.in_(ids)).order_by(model.id)
+            rows = self.scalars(some.with_for_update(of=model) if locked else some)
+            return {row.id: row for row in rows}
         for row in shape.rows(self._bound, ids, locked=locked):
             values = dict(zip(shape.attributes, row, strict=True))
             key = (model, values["id"])
@@ -211,7 +216,12 @@ class Shape:
         mapper = inspect(model)
         self.model = model
         self.make: Callable[[], Resource] = model
-        self.is_plain = not mapper.relationships
+        self.is_plain = not (
+            mapper.relationships
+            or mapper.inherits
+            or mapper.polymorphic_on is not None
+            or any(map(_is_odd, mapper.column_attrs))
+        )
         self.attributes = {attribute.key: None for attribute in mapper.column_attrs}
         """The names of all that is read; those in ``columns`` are written as well."""
         self.columns = {
@@ -240,7 +250,10 @@ class Shape:
     def values(self, row: Resource) -> dict[str, Any]:
         """Give what is stored of a new row; what it does not say is left to the database."""
         has = vars(row)
-        return {name: has[name] for name in self.columns if name in has}
+        values = {name: has[name] for name in self.columns if name in has}
+        if values.get("id") is None:
+            values.pop("id", None)
+        return values
 
     def _updating(self, names: tuple[str, ...]) -> Kept:
         """Update these columns of a row that is still of the version in which it was read."""
@@ -266,7 +279,7 @@ class Shape:
     def insert_all(
         self, connection: Connection, values: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Write rows, and give what came of each."""
+        """Write rows of plain values, and give what came of each."""
         results: list[dict[str, Any]] = []
         for names, alike in groupby(values, key=tuple):
             ids = self.inserting_all(names).insert(connection, list(alike))
@@ -278,6 +291,15 @@ class Shape:
 def shape_of(model: type[Resource]) -> Shape:
     """Give the shape of a model."""
     return Shape(model)
+
+
+def _is_odd(attribute: ColumnProperty[Any]) -> bool:
+    """Tell whether a column is named otherwise, or gets values that nobody has set."""
+    column = attribute.columns[0]
+    if not isinstance(column, Column):
+        return False
+    makes_values = column.onupdate is not None and column.name != "updated_at"
+    return column.key != attribute.key or makes_values
 
 
 def _expect_one(count: int, row: Resource) -> None:

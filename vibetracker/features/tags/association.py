@@ -5,6 +5,7 @@ every wearer through the tables alone, without knowing any of those features.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, override
 
@@ -162,12 +163,17 @@ class NamedTag(NamedTuple):
 
 
 def tags_named(
-    session: Session, names: Iterable[str], *, create: bool, at: str = ""
+    session: Session,
+    names: Iterable[str],
+    *,
+    create: bool,
+    at: str = "",
+    now: datetime | None = None,
 ) -> list[NamedTag]:
     """Find the tags of these names, whatever their case, each once and in order of their keys.
 
-    Missing ones are created, or refused with ``at`` as the pointer to the list of names. Two
-    transactions that create the same tag both succeed and share it.
+    Missing ones are created, as of ``now``, or refused with ``at`` as the pointer to the list of
+    names. Two transactions that create the same tag both succeed and share it.
     """
     names = list(names)
     wanted = {key_of(name): name for name in reversed(names)}
@@ -187,7 +193,7 @@ def tags_named(
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     # Again where a tag that stood in the way of the insert is gone by the time it is read.
     while missing := wanted.keys() - found.keys():
-        now = utcnow()
+        now = now or utcnow()
         # One order for everybody, so that two transactions do not wait for each other's tags.
         rows = [
             {

@@ -226,7 +226,7 @@ class TaskChanges:
 
     def _check_parent(self, parent_id: int, task: Task | None = None) -> None:
         self.flush()
-        above = tree.line_up(self.session, parent_id)
+        above = tree.ancestry(self.session, parent_id)
         if not above:
             raise invalid(
                 "There is no live task with this id", code="unknown_parent", pointer="/parent_id"
@@ -310,12 +310,16 @@ class TaskChanges:
         """Find or create tags at once that several tasks are going to wear."""
         names = list(names)
         if names and self.create_tags:
-            self._remember(tags_named(self.session, names, create=True))
+            self._remember(tags_named(self.session, names, create=True, now=self.clock.now))
 
     def _tags(self, names: Sequence[str]) -> list[NamedTag]:
         keys = {key_of(name) for name in names}
         if not keys <= self._known_tags.keys():
-            self._remember(tags_named(self.session, names, create=self.create_tags, at="/tags"))
+            self._remember(
+                tags_named(
+                    self.session, names, create=self.create_tags, at="/tags", now=self.clock.now
+                )
+            )
         return [self._known_tags[key] for key in sorted(keys)]
 
     def _remember(self, tags: Iterable[NamedTag]) -> None:

@@ -88,7 +88,6 @@ AREAS = [
 ]
 # As often as they come here.
 CONTEXTS = [*[()] * 6, ("errand",), ("phone",), ("quick",), ("waiting",), ("phone", "quick")]
-TAGS = [*(area.tag for area in AREAS), *{name: None for names in CONTEXTS for name in names}]
 PRIORITIES = [
     *[Priority.NONE] * 10,
     *[Priority.LOW] * 3,
@@ -126,6 +125,10 @@ class Portion:
     trashed: list[int]
     """Places of roots."""
 
+    def tasks(self) -> list[New]:
+        """Give all that are new."""
+        return [*self.roots, *(new for _, children in self.children for new in children)]
+
 
 def fill(session: Session, random: Random, count: int, now: datetime) -> Iterator[int]:
     """Make ``count`` tasks of the year before ``now``, by the rules of ``POST /tasks/batch``.
@@ -134,18 +137,18 @@ def fill(session: Session, random: Random, count: int, now: datetime) -> Iterato
     """
     for portion in _ahead(_portions(random, count, now)):
         changes = TaskChanges(session, Clock.at(now, UTC))
-        changes.know_tags(TAGS)
+        changes.know_tags(tag for new in portion.tasks() for tag in new.data.tags)
         lock_tree(session)
         roots = [_create(changes, new) for new in portion.roots]
         changes.flush()
-        made = len(roots)
         for place, children in portion.children:
-            made += len([_create(changes, new, roots[place].id) for new in children])
+            for new in children:
+                _create(changes, new, roots[place].id)
         changes.flush()
         changes.clock = Clock.at(now, UTC)
         for place in portion.trashed:
             changes.trash(roots[place])
-        yield made
+        yield len(portion.tasks())
 
 
 def _ahead[T](items: Iterator[T]) -> Iterator[T]:

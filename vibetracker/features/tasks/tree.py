@@ -29,9 +29,12 @@ def lock_tree(session: Session, *, shared: bool = False) -> None:
     lock(session, "tasks tree", shared=shared)
 
 
-def line_up(session: Session, task_id: int) -> list[int]:
-    """Give the id of a live task and those of its ancestors; none where there is no such task."""
-    return [row[0] for row in _LINE_UP.rows(session.connection(), {"task": task_id})]
+def ancestry(session: Session, task_id: int) -> list[int]:
+    """Give the id of a live task and those of its ancestors, from the bottom up.
+
+    There is none where there is no such task.
+    """
+    return [row[0] for row in _ANCESTRY.rows(session.connection(), {"task": task_id})]
 
 
 def height(session: Session, task_id: int) -> int:
@@ -97,7 +100,7 @@ def _locked(condition: ColumnElement[bool]) -> Kept:
 
 
 _chain = _ancestors()
-_LINE_UP = Kept(select(_chain.c.id).order_by(_chain.c.level))
+_ANCESTRY = Kept(select(_chain.c.id).order_by(_chain.c.level))
 _HEIGHT = Kept(select(func.max(_descendants().c.level)))
 _LIVE = _locked(live)
 _TRASHED_TOGETHER = _locked(Task.deleted_with == bindparam("with", type_=BigInt))
