@@ -76,6 +76,8 @@ def _wears_all(names: list[str], _: Clock) -> Condition:
 
 
 still_open = Task.status.in_(OPEN)
+TRASH: dict[str, Condition] = {"exclude": live, "include": true(), "only": ~live}
+RANGES = ("due", "start", "created", "updated", "completed")
 
 
 class TaskFilters(Filters):
@@ -178,7 +180,7 @@ class TaskFilters(Filters):
     ] = None
     deleted: Annotated[
         Literal["exclude", "include", "only"],
-        Where(lambda which, _: {"exclude": live, "include": true(), "only": ~live}[which]),
+        Where(lambda which, _: TRASH[which]),
         Field(description="What to do with the trash."),
     ] = "exclude"
 
@@ -186,7 +188,7 @@ class TaskFilters(Filters):
     def conditions(self, context: object = None) -> list[Condition]:
         """Give the SQL of the filters; a range that is upside down breaks a rule."""
         assert isinstance(context, Clock)  # noqa: S101 - every list of tasks has one
-        for name in ("due", "start", "created", "updated", "completed"):
+        for name in RANGES if self.model_fields_set else ():
             after, before = (getattr(self, f"{name}_{end}") for end in ("after", "before"))
             if after and before and context.instant(after) > context.instant(before):
                 raise invalid(
