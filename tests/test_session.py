@@ -1,24 +1,29 @@
 """The short way of resources to the database: what is added, found, changed and deleted."""
 
 import math
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
+    Date,
     Interval,
     LargeBinary,
     MetaData,
     Table,
+    Uuid,
     func,
     select,
     text,
     update,
 )
 from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.types import TypeEngine
 
 from vibetracker.core.database import Database
 from vibetracker.core.model import BigInt, utcnow
@@ -71,27 +76,33 @@ def test_many_rows_keep_their_values_and_their_order(database: Database) -> None
             assert vars(found).items() >= each.items()
 
 
-def test_many_rows_keep_bytes_and_json(database: Database) -> None:
-    """They are no text, nor text in JSON."""
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (LargeBinary, [b"\xff\x00", b""]),
+        (JSON, [{"to": ["x"]}, "y"]),
+        (Interval, [-timedelta(hours=5), timedelta(seconds=1)]),
+        (Uuid, [UUID(int=1), UUID(int=2**128 - 1)]),
+        (Boolean, [True, False]),
+        (Date, [date(2026, 2, 28), date(1, 1, 1)]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_many_rows_keep_what_is_no_text(
+    database: Database, kind: type[TypeEngine[Any]], values: list[object]
+) -> None:
     table = Table(
-        "parcels",
-        MetaData(),
-        Column("id", BigInt, primary_key=True),
-        Column("content", LargeBinary),
-        Column("label", JSON),
-        Column("seen", Interval),
+        "parcels", MetaData(), Column("id", BigInt, primary_key=True), Column("content", kind)
     )
-    rows: list[dict[str, Any]] = [
-        {"content": b"\xff\x00", "label": {"to": ["x"]}, "seen": -timedelta(hours=5)},
-        {"content": b"", "label": "y", "seen": timedelta(seconds=1)},
-    ]
-    with database.engine.connect() as connection, connection.begin() as transaction:
+    rows = [{"content": value} for value in values]
+    with database.engine.connect() as connection:
         table.create(connection)
-        ids = ManyRows(table, ("content", "label", "seen")).insert(connection, rows)
-        rows_found = connection.execute(select(table).order_by(table.c.id)).mappings()
-        found = [dict(row) for row in rows_found]
-        assert found == [{"id": row_id, **row} for row_id, row in zip(ids, rows, strict=True)]
-        transaction.rollback()
+        try:
+            ids = ManyRows(table, ("content",)).insert(connection, rows)
+            found = connection.execute(select(table).order_by(table.c.id)).all()
+            assert [tuple(row) for row in found] == list(zip(ids, values, strict=True))
+        finally:
+            table.drop(connection)
 
 
 def test_a_model_with_relationships_keeps_the_same_rules(database: Database) -> None:
