@@ -106,39 +106,49 @@ class ManyRows:
         self._at_once = Kept(at_once)
         # SQLAlchemy makes those for each row.
         self._has_defaults = any(it.default is not None for it in set(table.c) - {*self._columns})
-        self._binds: dict[str, Callable[[Any], Any]] | None = None
+        self._by_dialect: dict[str, dict[str, Callable[[Any], Any]] | None] = {}
 
     def insert(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
         """Write the rows, all of which have a plain value for each name."""
         if not rows:
             return []
         ids: list[int] = [row["id"] for row in rows] if self._has_ids else []
-        if not self._fits_json(connection.dialect):
+        binds = self._json_binds(connection.dialect)
+        if binds is None:
             result = connection.execute(self._by_value, list(rows))
             return list(result.scalars()) if self._is_numbered else ids
-        values = {"rows": self._to_json(rows, connection.dialect)}
+        values = {"rows": self._to_json(rows, binds)}
         if self._is_numbered:
             # They are counted up in the order in which the rows are read.
             return sorted(row_id for (row_id,) in self._at_once.rows(connection, values))
         self._at_once.count(connection, values)
         return ids
 
-    def _fits_json(self, dialect: Dialect) -> bool:
-        return (
-            dialect.name == "postgresql"
-            and not self._has_defaults
-            and all(_fits_json(it.type, dialect) for it in self._columns)
-        )
+    def _json_binds(self, dialect: Dialect) -> dict[str, Callable[[Any], Any]] | None:
+        """Give what turns values into what is stored; None where the rows do not go as JSON."""
+        if dialect.name not in self._by_dialect:
+            fits = (
+                dialect.name == "postgresql"
+                and not self._has_defaults
+                and all(_fits_json(it.type, dialect) for it in self._columns)
+            )
+            self._by_dialect[dialect.name] = (
+                {
+                    it.key: process
+                    for it in self._columns
+                    if (process := _bind_processor(it.type, dialect))
+                }
+                if fits
+                else None
+            )
+        return self._by_dialect[dialect.name]
 
-    def _to_json(self, rows: Sequence[Mapping[str, Any]], dialect: Dialect) -> str:
-        if self._binds is None:
-            self._binds = {
-                column.key: process
-                for column in self._columns
-                if (process := _bind_processor(column.type, dialect))
-            }
-        binds = self._binds.items()
-        stored = ({**row, **{name: process(row[name]) for name, process in binds}} for row in rows)
+    def _to_json(
+        self, rows: Sequence[Mapping[str, Any]], binds: Mapping[str, Callable[[Any], Any]]
+    ) -> str:
+        stored = (
+            {**row, **{name: process(row[name]) for name, process in binds.items()}} for row in rows
+        )
         # A member that is absent is null as well.
         brief = [
             {name: value for name, value in row.items() if value is not None} for row in stored

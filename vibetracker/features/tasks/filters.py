@@ -77,7 +77,6 @@ def _wears_all(names: list[str], _: Clock) -> Condition:
 
 still_open = Task.status.in_(OPEN)
 TRASH: dict[str, Condition] = {"exclude": live, "include": true(), "only": ~live}
-RANGES = ("due", "start", "created", "updated", "completed")
 
 
 class TaskFilters(Filters):
@@ -188,7 +187,7 @@ class TaskFilters(Filters):
     def conditions(self, context: object = None) -> list[Condition]:
         """Give the SQL of the filters; a range that is upside down breaks a rule."""
         assert isinstance(context, Clock)  # noqa: S101 - every list of tasks has one
-        for name in RANGES if self.model_fields_set else ():
+        for name in ("due", "start", "created", "updated", "completed"):
             after, before = (getattr(self, f"{name}_{end}") for end in ("after", "before"))
             if after and before and context.instant(after) > context.instant(before):
                 raise invalid(
