@@ -5,6 +5,7 @@ import logging
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -21,6 +22,7 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database, OutdatedSchemaError
 from vibetracker.core.model import Base
+from vibetracker.core.problems import Unavailable
 from vibetracker.testing import PostgresServer
 
 from .specimens import FEATURE, Specimen
@@ -220,6 +222,30 @@ def test_a_full_pool_is_an_outage_and_no_hang(postgres: Settings, server: Postgr
         assert client.get("/specimens/1").status_code == 200
         other.dispose()
     assert server.is_ready()
+
+
+def test_work_that_is_given_up_keeps_its_place_until_it_is_done(file: Settings) -> None:
+    database = Database(file.model_copy(update={"pool_size": 1, "pool_timeout": 0.1}))
+    database.prepare()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(10)
+
+    async def give_up() -> None:
+        given_up = asyncio.create_task(database.run(work))
+        await asyncio.to_thread(begun.wait, 10)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        with pytest.raises(Unavailable):
+            await database.run(work)
+        may_end.set()
+        assert await database.run(lambda: "done") == "done"
+
+    asyncio.run(give_up())
+    database.dispose()
 
 
 def test_instants_come_back_aware_and_in_utc(database: Database) -> None:

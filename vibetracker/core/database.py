@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from hashlib import blake2b
 from typing import Annotated, Any, cast, override
 
@@ -296,12 +297,27 @@ class Database:
                     await self._places.acquire()
             except TimeoutError:
                 raise Unavailable("All database connections are busy") from None
+        # The shortest way: what a worker of anyio and a future that knows threads can do beyond it
+        # takes longer.
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._threads.submit(copy_context().run, self._work, answer, work, arguments)
+        return await answer
+
+    def _work[T](
+        self, answer: asyncio.Future[T], work: Callable[..., T], arguments: tuple[Any, ...]
+    ) -> None:
+        """Do the work of a request in a thread, and hand over what comes of it."""
         try:
-            # The shortest way: what a worker of anyio can do beyond it takes longer.
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, copy_context().run, work, *arguments)
-        finally:
-            self._places.release()
+            hand_over = partial(answer.set_result, work(*arguments))
+        except BaseException as error:  # Whatever it is, the request is to have it.
+            hand_over = partial(answer.set_exception, error)
+        answer.get_loop().call_soon_threadsafe(self._finish, answer, hand_over)
+
+    def _finish[T](self, answer: asyncio.Future[T], hand_over: Callable[[], None]) -> None:
+        # Not before, so that a request which is given up keeps its place while the thread works.
+        self._places.release()
+        if not answer.cancelled():
+            hand_over()
 
     def prepare(self) -> None:
         """Create the tables that are missing; safe when several processes do it at once.
