@@ -229,6 +229,12 @@ class Shape:
             for attribute in mapper.column_attrs
             if isinstance(attribute.columns[0], Column)
         }
+        self._nullable = {
+            name
+            for name, column in self.columns.items()
+            if column.nullable and column.default is None and column.server_default is None
+        }
+        """Columns that are null where an INSERT does not name them, which makes it shorter."""
         self.table = cast(Table, model.__table__)
         self.delete = Kept(delete(self.table).where(self.table.c.id == bindparam("row_id")))
         self._select = select(*(getattr(model, name).label(name) for name in self.attributes))
@@ -263,11 +269,15 @@ class Shape:
 
     def insert(self, connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
         """Write a row, and give what came of it; a value may be SQL."""
-        computed = {name: sql for name, sql in values.items() if isinstance(sql, ClauseElement)}
-        if computed:
-            values = {name: value for name, value in values.items() if name not in computed}
-        statement = self.inserting(tuple(values), tuple(computed.items()))
-        (row,) = statement.rows(connection, values)
+        computed: dict[str, ClauseElement] = {}
+        plain: dict[str, Any] = {}
+        for name, value in values.items():
+            if isinstance(value, ClauseElement):
+                computed[name] = value
+            elif value is not None or name not in self._nullable:
+                plain[name] = value
+        statement = self.inserting(tuple(plain), tuple(computed.items()))
+        (row,) = statement.rows(connection, plain)
         return dict(zip(("id", *computed), row, strict=True))
 
     def _inserting(

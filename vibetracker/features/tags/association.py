@@ -244,9 +244,11 @@ def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -
     pointer of what is wrong with them begins with ``/tags``.
     """
     if row.id is None:
-        set_committed_value(row, "tag_names", [])
+        new_names: list[str] = []
+        set_committed_value(row, "tag_names", new_names)
         session.flush()
-        set_committed_value(row, "tag_names", put_on(session, association, row, names))
+        # In place, so that the session has no change of the row to look for.
+        new_names += put_on(session, association, row, names)
         return
     tags = tags_named(session, names, create=True, at="/tags")
     worn = [tag.name for tag in tags]

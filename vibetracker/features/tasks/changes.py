@@ -109,11 +109,12 @@ class TaskChanges:
         task = self._make(data)
         parent_id = data.parent_id
         task.position = _BEHIND_ROOTS if parent_id is None else self._last_position(parent_id)
-        set_committed_value(task, "tag_names", [])
+        names: list[str] = []
+        set_committed_value(task, "tag_names", names)
         self.session.add(task)
         self.session.flush()
-        names = put_on(self.session, task_tags, task, data.tags, create=self.create_tags)
-        set_committed_value(task, "tag_names", names)
+        # In place, so that the session has no change of the task to look for.
+        names += put_on(self.session, task_tags, task, data.tags, create=self.create_tags)
         return task
 
     def _make(self, data: TaskCreate) -> Task:
