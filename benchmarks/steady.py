@@ -5,7 +5,7 @@ import statistics
 
 from benchmarks.compare import OPERATIONS
 from benchmarks.data import fill
-from benchmarks.servers import VIBETRACKER, Cores, Operation, serving
+from benchmarks.servers import VIBETRACKER, Cores, Measure, Operation, serving
 from vibetracker.testing import PostgresServer
 
 MIXED = ("list of 50 newest", "get one", "create with two tags", "patch one field")
@@ -14,7 +14,11 @@ COUNTED = "get one"
 
 
 def workers(tasks: int, seconds: int, turns: int) -> dict[str, list[float]]:
-    """Compare the requests per second of two workers with those of one; prints the ratios."""
+    """Compare the requests per second of two workers with those of one; prints the ratios.
+
+    Also those of the processor time of a request, which tells more where cores are few: it would
+    grow if workers were in each other's way.
+    """
     cores = Cores.apart()
     if cores.server:
         server_on, database_on, generator_on = (
@@ -30,28 +34,31 @@ def workers(tasks: int, seconds: int, turns: int) -> dict[str, list[float]]:
         os.sched_setaffinity(server.pid, cores.database or os.sched_getaffinity(0))
         fill(server.url(), tasks)
         for name in ("list of 50 newest", "get one"):
-            results[name] = []
+            found = results[name] = []
+            costs = []
             for _ in range(turns):
                 one, two = (
-                    _per_second(server, OPERATIONS[name], seconds, count, cores)
+                    _measure(server, OPERATIONS[name], seconds, count, cores)
                     for count in ("1", "2")
                 )
-                results[name].append(two / one)
-            found = results[name]
+                found.append(two.per_second / one.per_second)
+                costs.append(two.server_us / one.server_us)
             print(
                 f"two workers serve {statistics.median(found):.2f} times one "
-                f"({min(found):.2f}-{max(found):.2f}): {name}",
+                f"({min(found):.2f}-{max(found):.2f}), each request in "
+                f"{statistics.median(costs):.2f} of the processor time "
+                f"({min(costs):.2f}-{max(costs):.2f}): {name}",
                 flush=True,
             )
     return results
 
 
-def _per_second(
+def _measure(
     server: PostgresServer, operation: Operation, seconds: int, count: str, cores: Cores
-) -> float:
+) -> Measure:
     with serving(VIBETRACKER, server.url(), server.pid, "--workers", count, cores=cores) as service:
         service.measure(operation, 1)
-        return service.measure(operation, seconds).per_second
+        return service.measure(operation, seconds)
 
 
 def memory(tasks: int, requests: int) -> list[tuple[int, float]]:
