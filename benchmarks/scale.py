@@ -3,7 +3,7 @@
 import http.client
 import json
 import statistics
-import time
+from contextlib import ExitStack
 from urllib.parse import quote
 
 from benchmarks.data import fill
@@ -14,8 +14,8 @@ SIZES = (1_000, 100_000, 1_000_000)
 LATE = 1000
 """The page that is compared with the first."""
 REQUESTS = 10
-"""How many a turn has, of which the median counts."""
-TURNS = 5
+"""How many a turn has."""
+TURNS = 9
 SORTS = (
     "id",
     "title",
@@ -52,8 +52,8 @@ FILTERS = (
 )
 
 
-def scale(sizes: tuple[int, ...] = SIZES) -> dict[str, dict[int, float | None]]:
-    """Measure the processor time of requests among this many tasks; prints a table of it."""
+def scale(sizes: tuple[int, ...] = SIZES) -> dict[str, dict[int, list[float]]]:
+    """Measure the processor time of requests among this many tasks, in turns; prints a table."""
     paths = {
         "get": "/tasks/500",
         "first page": "/tasks",
@@ -62,47 +62,63 @@ def scale(sizes: tuple[int, ...] = SIZES) -> dict[str, dict[int, float | None]]:
         **{f"sort=-{sort}": f"/tasks?sort=-{quote(sort)}" for sort in SORTS},
         **{shown: f"/tasks?{shown}" for shown in FILTERS},
     }
-    results: dict[str, dict[int, float | None]] = {name: {} for name in paths}
-    for size in sizes:
-        with PostgresServer() as server:
+    results: dict[str, dict[int, list[float]]] = {name: {} for name in paths}
+    with ExitStack() as stack:
+        services: dict[int, Serving] = {}
+        found: dict[str, dict[int, str]] = {name: {} for name in paths}
+        for size in sizes:
+            server = stack.enter_context(PostgresServer())
             fill(server.url(), size)
-            with serving(VIBETRACKER, server.url(), server.pid) as service:
-                for name, path in paths.items():
-                    late = name.startswith("page ")
-                    results[name][size] = _milliseconds(service, path, late=late)
-        print(f"measured among {size} tasks", flush=True)
+            service = services[size] = stack.enter_context(
+                serving(VIBETRACKER, server.url(), server.pid)
+            )
+            for name, path in paths.items():
+                there = _late(service, path) if name.startswith("page ") else path
+                if there is not None:
+                    found[name][size] = there
+                    results[name][size] = []
+            print(f"filled a database with {size} tasks", flush=True)
+        for turn in range(-1, TURNS):
+            for name, by_size in found.items():
+                for size, path in by_size.items():
+                    milliseconds = _milliseconds(services[size], path)
+                    # The first turn warms everything up.
+                    if turn >= 0:
+                        results[name][size].append(milliseconds)
     print(f"\n{'processor ms (median)':32}", *(f"{size:>10}" for size in sizes), "   last/first")
-    for name, by_size in results.items():
-        shown = ["-" if value is None else f"{value:.2f}" for value in by_size.values()]
-        few, many = by_size[sizes[0]], by_size[sizes[-1]]
-        ratio = f"{many / few:.2f}" if few and many else ""
-        print(f"{name:32}", *(f"{value:>10}" for value in shown), f"{ratio:>12}")
-    first, late_page = results["first page"], results[f"page {LATE} by -created_at"]
-    for size in sizes:
-        one, other = first[size], late_page[size]
-        if one and other:
-            print(f"page {LATE} costs {other / one:.2f} times the first among {size} tasks")
+    for name, turns in results.items():
+        shown = [f"{statistics.median(turns[n]):.2f}" if n in turns else "-" for n in sizes]
+        ratio = _ratio(turns[sizes[-1]], turns[sizes[0]]) if len(turns) == len(sizes) else ""
+        print(f"{name:32}", *(f"{value:>10}" for value in shown), f"{ratio:>24}")
+    first, late = results["first page"], results[f"page {LATE} by -created_at"]
+    for size, turns_of_late in late.items():
+        ratio = _ratio(turns_of_late, first[size])
+        print(f"page {LATE} costs {ratio} times the first among {size} tasks")
     return results
 
 
-def _milliseconds(service: Serving, path: str, *, late: bool) -> float | None:
+def _ratio(turns: list[float], base: list[float]) -> str:
+    ratios = [one / other for one, other in zip(turns, base, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def _milliseconds(service: Serving, path: str) -> float:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
-    if late:
-        cursor = _cursor(connection, path)
-        if cursor is None:
-            return None
-        path = f"{path}&cursor={cursor}"
-    for _ in range(5):
+    _get(connection, path)
+    before = service.processor_ms()
+    for _ in range(REQUESTS):
         _get(connection, path)
-    times: list[float] = []
-    begun = time.monotonic()
-    while len(times) < TURNS and (len(times) < 3 or time.monotonic() - begun < 5):
-        before = service.processor_ms()
-        for _ in range(REQUESTS):
-            _get(connection, path)
-        times.append((service.processor_ms() - before) / REQUESTS)
+    spent = service.processor_ms() - before
     connection.close()
-    return statistics.median(times)
+    return spent / REQUESTS
+
+
+def _late(service: Serving, path: str) -> str | None:
+    """Give the path of the late page, if there is one."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
+    cursor = _cursor(connection, path)
+    connection.close()
+    return None if cursor is None else f"{path}&cursor={cursor}"
 
 
 def _cursor(connection: http.client.HTTPConnection, path: str) -> str | None:
