@@ -42,22 +42,35 @@ class Parameters:
         """The parameters of a query that sends none of them; None where it has to."""
         self._unsent: dict[str, BaseModel] = {}
         """The models of which nothing was sent, where that is always the same."""
+        self._mutable: list[str] = []
+        """Defaults of which each request has a copy."""
+        self._names: dict[type[BaseModel], set[str]] = {}
+        """What the members of the models are sent as."""
         self._repeatable: dict[str, bool] = {}
 
     def declare(self, path: Iterable[str], query: Iterable[str]) -> None:
         """Take over from FastAPI what it found to be in the path and in the query."""
         self._path = self._model(path)
         self._query = self._model(query)
-        if self._query and not any(f.is_required() for f in self._query.model_fields.values()):
+        if self._query and _is_constant(self._query):
             self._defaults = vars(self._query())
+            self._mutable = [
+                name
+                for name, value in self._defaults.items()
+                if isinstance(value, list | dict | set)
+            ]
         self._unsent = {
             name: model()
             for name, model in self.models.items()
             if model.model_config.get("frozen")
             and model.model_post_init is BaseModel.model_post_init
-            and not any(field.is_required() for field in model.model_fields.values())
+            and _is_constant(model)
         }
         models = [*self.models.values(), *([self._query] if self._query else [])]
+        self._names = {
+            model: {field.alias or name for name, field in model.model_fields.items()}
+            for model in models
+        }
         self._repeatable = {
             field.alias or name: get_origin(field.annotation) is list
             for model in models
@@ -99,13 +112,20 @@ class Parameters:
             values |= vars(found)
         for name, model in self.models.items():
             unsent = self._unsent.get(name)
-            if unsent is not None and model.model_fields.keys().isdisjoint(sent):
+            if unsent is not None and self._names[model].isdisjoint(sent):
                 values[name] = unsent
             else:
                 values[name] = check(model, "query", sent)
         if self._query is not None:
-            if self._defaults is not None and self._query.model_fields.keys().isdisjoint(sent):
+            if self._defaults is not None and self._names[self._query].isdisjoint(sent):
                 values |= self._defaults
+                values |= {name: self._defaults[name].copy() for name in self._mutable}
             elif found := check(self._query, "query", sent):
                 values |= vars(found)
         return values, faults
+
+
+def _is_constant(model: type[BaseModel]) -> bool:
+    """Tell whether the model of a query that sends nothing is always the same."""
+    fields = model.model_fields.values()
+    return not any(field.is_required() or field.default_factory for field in fields)

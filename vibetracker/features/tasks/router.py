@@ -46,7 +46,7 @@ def list_tasks(
     clock: ClockDep,
     filters: Annotated[TaskFilters, Query()],
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
-    include: Include = [],  # noqa: B006 - FastAPI copies it
+    include: Include = [],  # noqa: B006 - each request has a copy
 ) -> Rows:
     """List tasks: the live ones of every status, newest first, unless asked otherwise."""
     return _list(session, page, clock, filters, SORTING, sort, include)
@@ -83,7 +83,7 @@ def change_tasks(
 def get_task(
     session: SessionDep,
     task_id: TaskId,
-    include: Include = [],  # noqa: B006 - FastAPI copies it
+    include: Include = [],  # noqa: B006 - each request has a copy
 ) -> dict[str, Any] | TaskRead:
     """Get a task."""
     if not include:
@@ -161,7 +161,7 @@ def list_subtasks(
     sort: Annotated[
         str, SUBTASK_SORTING, Query(description=SUBTASK_SORTING.description)
     ] = SUBTASK_SORTING.default,
-    include: Include = [],  # noqa: B006 - FastAPI copies it
+    include: Include = [],  # noqa: B006 - each request has a copy
 ) -> Rows:
     """List the direct subtasks of a task, in the order that they were put in by hand."""
     find_task(session, task_id, conditional=False)
