@@ -248,6 +248,22 @@ def test_work_that_is_given_up_keeps_its_place_until_it_is_done(file: Settings) 
     database.dispose()
 
 
+def test_work_may_fail_in_any_way(file: Settings) -> None:
+    database = Database(file)
+    database.prepare()
+
+    async def fail(error: BaseException) -> None:
+        def work() -> None:
+            raise error
+
+        with pytest.raises((type(error), RuntimeError)):
+            await asyncio.wait_for(database.run(work), 10)
+
+    for error in (ValueError(), StopIteration(), SystemExit()):
+        asyncio.run(fail(error))
+    database.dispose()
+
+
 def test_instants_come_back_aware_and_in_utc(database: Database) -> None:
     moment = datetime(2026, 7, 1, 14, 30, 0, 123_456, timezone(timedelta(hours=5, minutes=30)))
     with database.session(write=True) as session:

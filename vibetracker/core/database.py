@@ -12,8 +12,8 @@ from hashlib import blake2b
 from typing import Annotated, Any, cast, override
 
 from fastapi import Depends, Request
+from psycopg2 import InternalError, NotSupportedError, extensions
 from psycopg2 import OperationalError as DriverError
-from psycopg2 import extensions
 from sqlalchemy import Connection, Dialect, Engine, QueuePool, create_engine, event, inspect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
@@ -43,6 +43,9 @@ OUTAGES = ("08", "25006", "3D000", "53", "55", "57", "58")
 use, operator intervention, system error."""
 PROBE_TIMEOUT = 1.4
 """Seconds that a readiness probe waits for the database; monitors expect a verdict within two."""
+
+
+_READ_COMMITTED = {extensions.ISOLATION_LEVEL_READ_COMMITTED, extensions.ISOLATION_LEVEL_DEFAULT}
 
 
 class OutdatedSchemaError(RuntimeError):
@@ -82,10 +85,16 @@ class PatientConnection(extensions.connection):
         psycopg2 would send that setting again with each switch: one more way to the server, in a
         place where SQLAlchemy does not translate the error of a lost connection.
         """
+        if level not in {extensions.ISOLATION_LEVEL_AUTOCOMMIT, *_READ_COMMITTED}:
+            raise NotSupportedError("transactions are READ COMMITTED, or none")
         self.autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
 
     @override
     def commit(self) -> None:
+        if self.get_transaction_status() == extensions.TRANSACTION_STATUS_INERROR:
+            # The server would answer with a ROLLBACK, and call that a success.
+            self.rollback()
+            raise InternalError("the transaction has failed, and nothing of it is kept")
         self._end("COMMIT")
 
     @override
@@ -100,15 +109,28 @@ class PatientConnection(extensions.connection):
 class BeginningCursor(extensions.cursor):
     """A cursor whose first statement in a transaction takes the BEGIN along."""
 
-    @override
-    def execute(self, query: Any, vars: Any = None) -> None:
+    @property
+    def _begins(self) -> bool:
         connection = cast(PatientConnection, self.connection)
-        if (
+        return (
             connection.is_transactional
             and connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
-        ):
-            query = f"BEGIN; {query}"
+        )
+
+    @override
+    def execute(self, query: Any, vars: Any = None) -> None:
+        if self._begins:
+            if isinstance(query, str):
+                query = f"BEGIN; {query}"
+            else:
+                super().execute("BEGIN")
         super().execute(query, vars)
+
+    @override
+    def executemany(self, query: Any, vars_list: Any) -> None:
+        if self._begins:
+            super().execute("BEGIN")
+        super().executemany(query, vars_list)
 
 
 def _wait(connection: extensions.connection) -> None:
@@ -309,6 +331,11 @@ class Database:
         """Do the work of a request in a thread, and hand over what comes of it."""
         try:
             hand_over = partial(answer.set_result, work(*arguments))
+        except StopIteration as error:
+            # The one exception that a future does not take.
+            failure = RuntimeError("the work raised StopIteration")
+            failure.__cause__ = error
+            hand_over = partial(answer.set_exception, failure)
         except BaseException as error:  # Whatever it is, the request is to have it.
             hand_over = partial(answer.set_exception, error)
         answer.get_loop().call_soon_threadsafe(self._finish, answer, hand_over)
