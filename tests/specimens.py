@@ -6,7 +6,8 @@ from typing import Annotated, override
 from factory.declarations import Sequence
 from fastapi import Path, Query
 from pydantic import MISSING
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import JSON, Computed, ForeignKey, UniqueConstraint
+from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from vibetracker.core.database import SessionDep
@@ -48,6 +49,8 @@ class Specimen(Resource):
     """Checked at COMMIT, so that a commit can be made to fail."""
     origin: Mapped[str] = mapped_column(server_default="unknown")
     length: Mapped[float | None] = mapped_column(default=None)
+    row_id: Mapped[int | None] = mapped_column(default=None)
+    row_version: Mapped[int | None] = mapped_column(default=None)
 
     __table_args__ = (UniqueConstraint("label"), Resource.__table_args__)
 
@@ -84,6 +87,24 @@ class Keyed(Resource):
 
     kind: Mapped[str | None] = mapped_column("type", key="kind", default=None)
     maker: Mapped[str] = mapped_column(default=lambda: "python", server_default="database")
+
+
+class Crate(Resource):
+    """A row with contents that change in place, and with what the database makes of another."""
+
+    __tablename__ = "crates"
+
+    side: Mapped[int] = mapped_column(default=1)
+    area: Mapped[int] = mapped_column(Computed("side * side", persisted=True))
+    contents: Mapped[dict[str, int] | None] = mapped_column(MutableDict.as_mutable(JSON()))
+
+
+class Label(Resource):
+    """A row whose null in JSON is another than that of SQL."""
+
+    __tablename__ = "labels"
+
+    content: Mapped[object | None] = mapped_column(JSON)
 
 
 class SpecimenCreate(Input):

@@ -17,10 +17,18 @@ from sqlalchemy import (
     MetaData,
     Table,
     Uuid,
+    bindparam,
     func,
     select,
     text,
     update,
+)
+from sqlalchemy import null as sql_null
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InvalidRequestError,
+    PendingRollbackError,
 )
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.types import TypeEngine
@@ -29,7 +37,7 @@ from vibetracker.core.database import Database
 from vibetracker.core.model import BigInt, utcnow
 from vibetracker.core.statements import ManyRows
 
-from .specimens import Drawer, Keyed, Oddity, Specimen, SpecimenFactory
+from .specimens import Crate, Drawer, Keyed, Label, Oddity, Specimen, SpecimenFactory
 
 
 def test_what_is_added_is_written_at_the_next_flush(database: Database) -> None:
@@ -208,6 +216,147 @@ def test_what_a_statement_has_changed_can_be_read_again(database: Database) -> N
         second.note = "mine"
         session.commit()
         assert second.version == 3
+
+
+def test_what_is_changed_is_not_lost_when_more_is_found(database: Database) -> None:
+    made = SpecimenFactory.create_batch(2)
+    with database.session(write=True) as session:
+        found = session.find(Specimen, made[0].id, locked=True)
+        assert found is not None
+        found.note = "new"
+        session.find_all(Specimen, [specimen.id for specimen in made], locked=True)
+        session.commit()
+        session.expunge_all()
+        again = session.find(Specimen, found.id, locked=False)
+        assert again is not None
+        assert (again.note, again.version) == ("new", 2)
+
+
+def test_what_was_found_before_can_be_locked_later(database: Database) -> None:
+    if database.in_memory:
+        pytest.skip("SQLite lets one transaction write at a time")
+    made = SpecimenFactory.create()
+    free = select(Specimen.id).with_for_update(skip_locked=True)
+    with database.session(write=True) as session, database.session(write=True) as other:
+        found = session.find(Specimen, made.id, locked=False)
+        assert other.scalars(free).all() == [made.id]
+        other.rollback()
+        assert session.find(Specimen, made.id, locked=True) is found
+        assert other.scalars(free).all() == []
+
+
+def test_what_somebody_else_has_changed_is_not_deleted(database: Database) -> None:
+    made = SpecimenFactory.create()
+    with database.session(write=True) as session:
+        found = session.find(Specimen, made.id, locked=False)
+        session.execute(text("UPDATE specimens SET version = 2"))
+        with pytest.raises(StaleDataError):
+            session.delete(found)
+
+
+def test_nothing_is_committed_after_a_flush_that_failed(database: Database) -> None:
+    made = SpecimenFactory.create()
+    with database.session(write=True) as session:
+        session.add_all([Specimen(label="before"), Specimen(label=made.label)])
+        with pytest.raises(IntegrityError):
+            session.flush()
+        session.add(Specimen(label="behind"))
+        with pytest.raises(PendingRollbackError):
+            session.commit()
+        session.rollback()
+        session.add(Specimen(label="anew"))
+        session.commit()
+        labels = session.scalars(select(Specimen.label).order_by(Specimen.label)).all()
+        assert labels == ["anew", made.label]
+
+
+def test_a_commit_that_succeeds_has_kept_everything(database: Database) -> None:
+    with database.session(write=True) as session:
+        session.add(Specimen(label="a"))
+        session.flush()
+        with pytest.raises(DBAPIError):
+            session.execute(text("SELECT nothing"))
+        kept = 1
+        try:
+            session.commit()
+        except DBAPIError:
+            kept = 0
+        assert session.scalar(select(func.count()).select_from(Specimen)) == kept
+
+
+def test_a_statement_for_many_rows_is_part_of_the_transaction(database: Database) -> None:
+    made = SpecimenFactory.create_batch(2)
+    with database.session(write=True) as session:
+        statement = update(Specimen.metadata.tables["specimens"]).where(
+            Specimen.id == bindparam("this")
+        )
+        session.connection().execute(
+            statement.values(note="new"), [{"this": specimen.id} for specimen in made]
+        )
+        session.rollback()
+        assert session.scalars(select(Specimen.note)).all() == ["", ""]
+
+
+def test_a_session_is_one_transaction(database: Database) -> None:
+    with database.session(write=True) as session:
+        for begin in (session.begin, session.begin_nested):
+            with pytest.raises(InvalidRequestError):
+                begin()
+
+
+def test_a_row_is_added_once(database: Database) -> None:
+    with database.session(write=True) as session:
+        specimen = Specimen(label="a")
+        for _ in range(2):
+            session.add(specimen)
+            session.add(specimen)
+            session.flush()
+        assert session.scalar(select(func.count()).select_from(Specimen)) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_none_is_the_default_where_there_is_one(database: Database, count: int) -> None:
+    with database.session(write=True) as session:
+        made = [Specimen(label=f"{n}", note=None, origin=None) for n in range(count)]
+        session.add_all(made)
+        session.flush()
+        assert {(specimen.note, specimen.origin) for specimen in made} == {("", "unknown")}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_null_is_that_of_sql_unless_json_says_so(database: Database, count: int) -> None:
+    with database.session(write=True) as session:
+        session.add_all(Label() for _ in range(count))
+        session.add(Label(content=None))
+        session.flush()
+        nulls = select(func.count()).select_from(Label).where(Label.content.is_(sql_null()))
+        assert session.scalar(nulls) == count
+
+
+def test_contents_that_change_in_place_are_written(database: Database) -> None:
+    with database.session(write=True) as session:
+        crate = Crate(side=2, contents={"apples": 1})
+        session.add(crate)
+        session.flush()
+        assert crate.contents is not None
+        crate.contents["pears"] = 2
+        crate.side = 3
+        session.commit()
+        assert (crate.area, crate.version) == (9, 2)
+        session.expunge_all()
+        found = session.find(Crate, crate.id, locked=False)
+        assert found is not None
+        assert found.contents == {"apples": 1, "pears": 2}
+
+
+def test_a_field_may_have_any_name(database: Database) -> None:
+    made = SpecimenFactory.create(row_id=1)
+    with database.session(write=True) as session:
+        found = session.find(Specimen, made.id, locked=True)
+        assert found is not None
+        found.row_id, found.row_version = 2, 3
+        session.commit()
+        assert (found.row_id, found.row_version, found.version) == (2, 3, 2)
 
 
 def test_values_come_back_as_what_they_were(database: Database) -> None:

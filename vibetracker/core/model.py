@@ -10,6 +10,7 @@ from typing import Any, override
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
@@ -149,11 +150,13 @@ class Resource(Base):
         has = vars(self)
         has.update(constants)
         for name, make in made:
-            if name not in values:
+            if values.get(name) is None:
                 has[name] = make(None)
-        has.update({name: value for name, value in values.items() if name in plain})
+        # What is none has its default, as with SQLAlchemy.
+        said = {name: value for name, value in values.items() if value is not None}
+        has.update({name: value for name, value in said.items() if name in plain})
         super().__init__(**{name: value for name, value in values.items() if name not in plain})
-        if "updated_at" not in values:
+        if "updated_at" not in said:
             has["updated_at"] = has["created_at"]
 
     def derive(self) -> None:
@@ -193,13 +196,21 @@ def _defaults(
         if not isinstance(column, Column):
             continue
         if column.default is None:
-            if column.nullable and column.server_default is None:
+            if column.nullable and column.server_default is None and not _is_value(column):
                 constants[attribute.key] = None
         elif isinstance(column.default, ScalarElementColumnDefault):
             constants[attribute.key] = column.default.arg
         elif isinstance(column.default, CallableColumnDefault):
             made.append((attribute.key, column.default.arg))
-    return constants, made, set(mapper.column_attrs.keys()) - mapper.validators.keys()
+    plain = {
+        attribute.key for attribute in mapper.column_attrs if not _is_value(attribute.columns[0])
+    }
+    return constants, made, plain - mapper.validators.keys()
+
+
+def _is_value(column: ColumnElement[Any]) -> bool:
+    """Tell whether None is a value in a column of this type, as JSON's null is."""
+    return column.type.should_evaluate_none
 
 
 def noun(model: type[Resource]) -> str:

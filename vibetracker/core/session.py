@@ -1,6 +1,6 @@
 """The session of a request: SQLAlchemy's own, with a short way to the database for resources."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from itertools import groupby
@@ -9,8 +9,10 @@ from typing import Any, cast, override
 from sqlalchemy import (
     ClauseElement,
     Column,
+    ColumnElement,
     Connection,
     Table,
+    TypeDecorator,
     bindparam,
     delete,
     insert,
@@ -19,11 +21,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidRequestError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.orm import ColumnProperty
 from sqlalchemy.orm.exc import StaleDataError
 
-from vibetracker.core.model import Resource, utcnow
+from vibetracker.core.model import Ranked, Resource, UTCDateTime, utcnow
 from vibetracker.core.statements import Kept, ManyRows
 
 KEPT_AT_ONCE = 100
@@ -35,14 +37,17 @@ class Session(orm.Session):
 
     A ``Resource`` of columns alone that is added, found or deleted goes to the database by
     statements that are made once: SQLAlchemy's unit of work finds out anew each time what depends
-    on what, and takes more than twice as long for a single row. All else is left to it. Either way
-    ``flush`` writes what has changed, and one flush changes a row's version once.
+    on what, and takes more than twice as long for a single row. Queries, and models that have more
+    than columns, are left to it; what ``find`` and what a query give of a row are two objects.
+    Either way ``flush`` writes what has changed, and one flush changes a row's version once.
     """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, expire_on_commit=False, autoflush=False)
         self._bound = connection
-        self._added: list[Resource] = []
+        self._added: dict[int, Resource] = {}
+        """By their identity, in the order in which they came."""
+        self._is_broken = False
         self._kept: dict[tuple[type[Resource], int], Tracked] = {}
 
     @override
@@ -51,22 +56,27 @@ class Session(orm.Session):
 
     @override
     def add(self, instance: object, **options: Any) -> None:
-        if isinstance(instance, Resource) and shape_of(type(instance)).is_plain:
-            self._added.append(instance)
-        else:
+        if not isinstance(instance, Resource) or not shape_of(type(instance)).is_plain:
             super().add(instance, **options)
+        elif not self._has(instance):
+            self._added[id(instance)] = instance
+
+    def _has(self, row: Resource) -> bool:
+        row_id = vars(row).get("id")
+        kept = None if row_id is None else self._kept.get((type(row), row_id))
+        return kept is not None and kept.row is row
 
     @override
-    def add_all(self, instances: Iterable[object]) -> None:
-        for instance in instances:
-            self.add(instance)
+    def begin(self, nested: bool = False) -> orm.SessionTransaction:
+        """Refuse: a session is one transaction, and savepoints know nothing of its rows."""
+        raise InvalidRequestError("a session is one transaction, which is begun already")
 
     def find[R: Resource](self, model: type[R], resource_id: int, *, locked: bool) -> R | None:
         """Find a resource; ``locked`` keeps others from changing it until the transaction ends."""
         if not shape_of(model).is_plain:
             return self.get(model, resource_id, with_for_update=locked)
         kept = self._kept.get((model, resource_id))
-        if kept is None:
+        if kept is None or (locked and not kept.is_locked):
             self.find_all(model, [resource_id], locked=locked)
             kept = self._kept.get((model, resource_id))
         return None if kept is None else cast(R, kept.row)
@@ -74,13 +84,19 @@ class Session(orm.Session):
     def find_all[R: Resource](
         self, model: type[R], ids: Sequence[int], *, locked: bool
     ) -> dict[int, R]:
-        """Find resources, locked in the order of their ids, so that nobody waits in a circle."""
+        """Find resources, locked in the order of their ids, so that nobody waits in a circle.
+
+        What was changed of them is written first.
+        """
         shape = shape_of(model)
         found: dict[int, R] = {}
         if not shape.is_plain:
             some = select(model).where(model.id.in_(ids)).order_by(model.id)
             rows = self.scalars(some.with_for_update(of=model) if locked else some)
             return {row.id: row for row in rows}
+        known = [kept for row_id in ids if (kept := self._kept.get((model, row_id)))]
+        if any(kept.is_changed for kept in known):
+            self.flush()
         for row in shape.rows(self._bound, ids, locked=locked):
             values = dict(zip(shape.attributes, row, strict=True))
             key = (model, values["id"])
@@ -89,6 +105,7 @@ class Session(orm.Session):
                 kept = self._kept[key] = Tracked(shape.make())
             vars(kept.row).update(values)
             kept.stored = vars(kept.row).copy()
+            kept.is_locked |= locked
             found[values["id"]] = cast(R, kept.row)
         return found
 
@@ -109,22 +126,32 @@ class Session(orm.Session):
         if isinstance(instance, Resource) and instance not in self:
             self.flush()
             shape = shape_of(type(instance))
-            _expect_one(shape.delete.count(self._bound, {"row_id": instance.id}), instance)
+            this = {"_id": instance.id, "_version": instance.version}
+            _expect_one(shape.delete.count(self._bound, this), instance)
             self._kept.pop((type(instance), instance.id), None)
         else:
             super().delete(instance)
 
     @override
     def flush(self, objects: Sequence[Any] | None = None) -> None:
+        if self._is_broken:
+            raise PendingRollbackError("an earlier flush has failed, and this is to be rolled back")
+        try:
+            self._write()
+            if self.identity_map or super().new:
+                super().flush(objects)
+        except BaseException:
+            self._is_broken = True
+            raise
+
+    def _write(self) -> None:
         if self._added:
-            new, self._added = self._added, []
+            new, self._added = list(self._added.values()), {}
             for model, rows in groupby(new, key=type):
                 self._insert(shape_of(model), list(rows))
         for kept in self._kept.values():
-            if kept.is_touched or vars(kept.row) != kept.stored:
+            if kept.is_changed:
                 self._update(kept)
-        if self.identity_map or super().new:
-            super().flush(objects)
 
     def _insert(self, shape: "Shape", rows: list[Resource]) -> None:
         for row in rows:
@@ -136,7 +163,7 @@ class Session(orm.Session):
             results = shape.insert_all(self._bound, values)
         for row, result in zip(rows, results, strict=True):
             vars(row).update(result)
-            self._kept[type(row), row.id] = Tracked(row, vars(row).copy())
+            self._kept[type(row), row.id] = Tracked(row, vars(row).copy(), is_locked=True)
         if unread := [row.id for row in rows if not vars(row).keys() >= shape.attributes.keys()]:
             # What the database makes of a new row.
             self.find_all(shape.model, unread, locked=False)
@@ -153,9 +180,10 @@ class Session(orm.Session):
         if not (changes or kept.is_touched):
             return
         kept.is_touched = False
+        kept.is_locked = True
         changes["version"] = row.version + 1
         changes.setdefault("updated_at", utcnow())
-        where = {"row_id": row.id, "row_version": row.version}
+        where = {"_id": row.id, "_version": row.version}
         update = shape_of(type(row)).updating(tuple(changes))
         _expect_one(update.count(self._bound, changes | where), row)
         values.update(changes)
@@ -182,6 +210,7 @@ class Session(orm.Session):
 
     @override
     def rollback(self) -> None:
+        self._is_broken = False
         self.expunge_all()
         if super().in_transaction():
             super().rollback()
@@ -207,6 +236,12 @@ class Tracked:
     row: Resource
     stored: dict[str, Any] = field(default_factory=dict)
     is_touched: bool = False
+    is_locked: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Tell whether there is something to write."""
+        return self.is_touched or vars(self.row) != self.stored
 
 
 class Shape:
@@ -220,6 +255,7 @@ class Shape:
             mapper.relationships
             or mapper.inherits
             or mapper.polymorphic_on is not None
+            or any(getattr(model, it.key).dispatch.set for it in mapper.column_attrs)
             or any(map(_is_odd, mapper.column_attrs))
         )
         self.attributes = {attribute.key: None for attribute in mapper.column_attrs}
@@ -229,14 +265,16 @@ class Shape:
             for attribute in mapper.column_attrs
             if isinstance(attribute.columns[0], Column)
         }
-        self._nullable = {
+        self._defaulted = [
             name
             for name, column in self.columns.items()
-            if column.nullable and column.default is None and column.server_default is None
+            if column.default is not None or column.server_default is not None
+        ]
+        self._null_is_a_value = {
+            name for name, column in self.columns.items() if _makes_something_of_null(column)
         }
-        """Columns that are null where an INSERT does not name them, which makes it shorter."""
         self.table = cast(Table, model.__table__)
-        self.delete = Kept(delete(self.table).where(self.table.c.id == bindparam("row_id")))
+        self.delete = Kept(delete(self.table).where(*self._this()))
         self._select = select(*(getattr(model, name).label(name) for name in self.attributes))
         one = self._select.where(model.id == bindparam("id"))
         self._one = {False: Kept(one), True: Kept(one.with_for_update(of=model))}
@@ -257,15 +295,19 @@ class Shape:
         """Give what is stored of a new row; what it does not say is left to the database."""
         has = vars(row)
         values = {name: has[name] for name in self.columns if name in has}
-        if values.get("id") is None:
-            values.pop("id", None)
+        for name in ("id", *self._defaulted):
+            if name in values and values[name] is None:
+                del values[name]
         return values
 
     def _updating(self, names: tuple[str, ...]) -> Kept:
         """Update these columns of a row that is still of the version in which it was read."""
+        return Kept(update(self.table).where(*self._this()), names)
+
+    def _this(self) -> tuple[ColumnElement[bool], ...]:
+        # No field has such names.
         columns = self.table.c
-        where = (columns.id == bindparam("row_id"), columns.version == bindparam("row_version"))
-        return Kept(update(self.table).where(*where), names)
+        return columns.id == bindparam("_id"), columns.version == bindparam("_version")
 
     def insert(self, connection: Connection, values: dict[str, Any]) -> dict[str, Any]:
         """Write a row, and give what came of it; a value may be SQL."""
@@ -274,7 +316,7 @@ class Shape:
         for name, value in values.items():
             if isinstance(value, ClauseElement):
                 computed[name] = value
-            elif value is not None or name not in self._nullable:
+            elif value is not None or name in self._null_is_a_value:
                 plain[name] = value
         statement = self.inserting(tuple(plain), tuple(computed.items()))
         (row,) = statement.rows(connection, plain)
@@ -307,9 +349,17 @@ def _is_odd(attribute: ColumnProperty[Any]) -> bool:
     """Tell whether a column is named otherwise, or gets values that nobody has set."""
     column = attribute.columns[0]
     if not isinstance(column, Column):
-        return False
+        return attribute.expire_on_flush
     makes_values = column.onupdate is not None and column.name != "updated_at"
-    return column.key != attribute.key or makes_values
+    made_by_database = column.computed is not None or column.server_onupdate is not None
+    return column.key != attribute.key or makes_values or made_by_database
+
+
+def _makes_something_of_null(column: Column[Any]) -> bool:
+    """Tell whether a null that is named in an INSERT may be another than one that is not."""
+    kind = column.type
+    is_foreign = isinstance(kind, TypeDecorator) and not isinstance(kind, UTCDateTime | Ranked)
+    return is_foreign or kind.should_evaluate_none
 
 
 def _expect_one(count: int, row: Resource) -> None:
