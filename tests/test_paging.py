@@ -8,15 +8,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
-from sqlalchemy import insert
+from fastapi import FastAPI, Request
+from sqlalchemy import func, insert, select
 from starlette.testclient import TestClient
 
 from vibetracker.core.database import Database
-from vibetracker.core.paging import _kept_order
+from vibetracker.core.paging import Key, PageRequest, Sorting, _kept_order, paginate
 
 from .operations import errors_of, operations
-from .specimens import Specimen
+from .specimens import Specimen, SpecimenFactory
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NUMBER = 16
@@ -333,3 +333,14 @@ def test_every_list_starts_empty_and_sorts_by_each_of_its_keys(
                     for sort in (key, f"-{key}"):
                         page = client.get(f"{operation.url}?sort={sort}")
                         assert page.json() == {"items": [], "next_cursor": None}, sort
+
+
+def test_the_total_counts_rows_and_not_what_they_are_made_of(database: Database) -> None:
+    SpecimenFactory.create_batch(3, note="same")
+    request = Request({"type": "http", "path": "/", "query_string": b"", "headers": []})
+    page = PageRequest.model_validate({"include_total": True}, context={"request": request})
+    first = func.min(Specimen.id)
+    notes = select(first.label("id"), Specimen.note).group_by(Specimen.note)
+    with database.session(write=False) as session:
+        rows = paginate(session, notes, page, Sorting("id", id=Key(first)), "id")
+    assert (len(rows.items), rows.total) == (1, 1)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     func,
     or_,
+    select,
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -275,7 +276,7 @@ class _Order:
     @cached_property
     def count(self) -> Select[int]:
         """Count the rows of all pages."""
-        return self.source.statement.with_only_columns(func.count(), maintain_column_froms=True)
+        return select(func.count()).select_from(self.source.statement.subquery())
 
     def after(self, nulls: tuple[bool, ...]) -> list[Kept]:
         """Give the statements for the rows after one whose sort values are null there.
