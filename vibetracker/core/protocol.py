@@ -106,7 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._came = len(data)
         self._held += self._came
         super().data_received(data)
-        if self._held > MAX_HEAD:
+        if self._held > MAX_HEAD and not self._is_refused:
             self._refuse(_too_large())
 
     @override
