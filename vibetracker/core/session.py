@@ -276,8 +276,9 @@ class Shape:
         self.table = cast(Table, model.__table__)
         self.delete = Kept(delete(self.table).where(*self._this()))
         self._select = select(*(getattr(model, name).label(name) for name in self.attributes))
-        one = self._select.where(model.id == bindparam("id"))
-        self._one = {False: Kept(one), True: Kept(one.with_for_update(of=model))}
+        self._locking = self._select.add_columns(self._version_before()).with_for_update(of=model)
+        this = model.id == bindparam("id")
+        self._one = {False: Kept(self._select.where(this)), True: Kept(self._locking.where(this))}
         self.updating = lru_cache(KEPT_AT_ONCE)(self._updating)
         self.inserting = lru_cache(KEPT_AT_ONCE)(self._inserting)
         self.inserting_all = lru_cache(KEPT_AT_ONCE)(partial(ManyRows, self.table))
@@ -286,10 +287,30 @@ class Shape:
         self, connection: Connection, ids: Sequence[int], *, locked: bool
     ) -> Sequence[Sequence[Any]]:
         """Read the attributes of rows, in the order of their ids."""
+        rows = self._rows(connection, ids, locked=locked)
+        if locked:
+            version = list(self.attributes).index("version")
+            if any(row[version] != row[-1] for row in rows):
+                # What others have changed while this waited is in the columns, but not in what is
+                # looked up for a row: PostgreSQL looks at other tables as they were before.
+                return self._rows(connection, ids, locked=False)
+            rows = [row[:-1] for row in rows]
+        return rows
+
+    def _rows(
+        self, connection: Connection, ids: Sequence[int], *, locked: bool
+    ) -> Sequence[Sequence[Any]]:
         if len(ids) == 1:
             return self._one[locked].rows(connection, {"id": ids[0]})
-        some = self._select.where(self.model.id.in_(ids)).order_by(self.model.id)
-        return connection.execute(some.with_for_update(of=self.model) if locked else some).all()
+        some = self._locking if locked else self._select
+        some = some.where(self.model.id.in_(ids)).order_by(self.model.id)
+        return connection.execute(some).all()
+
+    def _version_before(self) -> ColumnElement[int]:
+        """Write the SQL for the version that a row had before it was waited for."""
+        before = self.table.alias("before")
+        this = before.c.id == self.table.c.id
+        return select(before.c.version).where(this).scalar_subquery().label("version_before")
 
     def values(self, row: Resource) -> dict[str, Any]:
         """Give what is stored of a new row; what it does not say is left to the database."""

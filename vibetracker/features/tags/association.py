@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     ScalarSelect,
+    Select,
     Table,
     Text,
     TypeDecorator,
@@ -269,7 +270,9 @@ def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -
 @cache
 def _put_on(association: Table, count: int) -> Kept:
     keys = [bindparam(f"key_{n}", type_=Text) for n in range(count)]
-    by_key = select(bindparam("owner", type_=BigInt), Tag.id).where(Tag.key.in_(keys))
+    by_key = _kept_in_place(
+        select(bindparam("owner", type_=BigInt), Tag.id).where(Tag.key.in_(keys))
+    )
     # By its text, since SQLAlchemy does not see that the subquery is inside of the INSERT.
     worn = literal_column(f"{association.name}.tag_id", BigInt)
     name = select(Tag.name).where(Tag.id == worn)
@@ -280,7 +283,14 @@ def _put_on(association: Table, count: int) -> Kept:
     )
 
 
-_BY_KEY = select(Tag.id, Tag.name, Tag.key).where(Tag.key.in_(bindparam("keys", expanding=True)))
+def _kept_in_place[T: Select[*tuple[Any, ...]]](tags: T) -> T:
+    """Let nobody rename or delete the tags before this transaction ends, as their wearers do."""
+    return tags.with_for_update(read=True, key_share=True, of=Tag)
+
+
+_BY_KEY = _kept_in_place(
+    select(Tag.id, Tag.name, Tag.key).where(Tag.key.in_(bindparam("keys", expanding=True)))
+)
 
 
 def _by_key(session: Session, keys: Iterable[str]) -> dict[str, NamedTag]:

@@ -155,9 +155,6 @@ class TaskBatch:
         """Lock and read at once what the operations need one by one."""
         if any(_touches_tree(operation) for operation in operations):
             lock_tree(self.session)
-        ids = {op.id for op in operations if not isinstance(op, CreateOperation)}
-        if ids:
-            self._tasks = self.session.find_all(Task, list(ids), locked=True)
         self.changes.know_tags(
             name
             for operation in operations
@@ -165,6 +162,10 @@ class TaskBatch:
             and operation.data.tags is not MISSING
             for name in operation.data.tags
         )
+        # Behind the tags, in the order in which a change of a tag takes what it needs.
+        ids = {op.id for op in operations if not isinstance(op, CreateOperation)}
+        if ids:
+            self._tasks = self.session.find_all(Task, list(ids), locked=True)
 
     def _run(self, operation: Operation) -> None:
         if isinstance(operation, CreateOperation):

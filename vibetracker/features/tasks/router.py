@@ -104,8 +104,10 @@ def update_task(
     """Change a task; what is absent stays, and a change of nothing is none."""
     if "parent_id" in data.model_fields_set:
         lock_tree(session)
-    task = find_task(session, task_id)
     changes = TaskChanges(session, clock, missing_tags)
+    # Before the task, in the order in which a change of a tag takes what it needs.
+    changes.know_tags(data.changes().get("tags", ()))
+    task = find_task(session, task_id)
     changes.update(task, data)
     changes.flush()
     return task

@@ -185,3 +185,23 @@ def test_tags_can_change_while_tasks_put_them_on(client: TestClient) -> None:
     for task in walk(client):
         assert task["tags"] == ["TAG 0", "TAG 1", "TAG 2"]
         assert client.get(f"/tasks/{task['id']}").headers["etag"] == f'"{task["version"]}"'
+
+
+def test_a_version_shows_one_representation_whoever_changes_tags_meanwhile(
+    client: TestClient,
+) -> None:
+    for number in range(4):
+        names = [f"a {number}", f"b {number}", f"c {number}"]
+        task_id = make(client, tags=names[:1])["id"]
+        (tag_id,) = (found["id"] for found in walk(client, "/tags") if found["name"] == names[0])
+        answers = at_once(
+            partial(client.patch, f"/tags/{tag_id}", json={"name": names[1]}),
+            *(partial(client.post, "/tasks", json={"title": "x", "tags": names[:1]}) for _ in "ab"),
+            patching(client, task_id, title="y"),
+            patching(client, task_id, tags=names[:1]),
+            patching(client, task_id, tags=names[2:]),
+        )
+        answers = [answer for answer in answers[1:] if answer.is_success]
+        for task in (answer.json() for answer in answers):
+            now = read(client, task["id"])
+            assert task["version"] < now["version"] or task == now
