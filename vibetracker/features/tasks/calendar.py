@@ -33,6 +33,13 @@ from vibetracker.core.schema import (
 )
 
 DAY = timedelta(days=1)
+SPELLED_OUT = {
+    "CET": "Europe/Brussels",
+    "MET": "Europe/Brussels",
+    "EET": "Europe/Athens",
+    "WET": "Europe/Lisbon",
+}
+"""Names that PostgreSQL takes for abbreviations, which have no summer time, and the same zones."""
 
 
 def start_of_day(day: date, zone: ZoneInfo) -> datetime:
@@ -101,6 +108,9 @@ class EndOfDay(GenericFunction[datetime]):
 
     type = UTCDateTime()
     inherit_cache = True
+
+    def __init__(self, day: Any, zone: str) -> None:
+        super().__init__(day, SPELLED_OUT.get(zone, zone))
 
 
 @compiles(EndOfDay, "postgresql")

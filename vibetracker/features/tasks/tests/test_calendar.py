@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.database import Database
-from vibetracker.features.tasks.calendar import Clock, EndOfDay, end_of_day
+from vibetracker.features.tasks.calendar import SPELLED_OUT, Clock, EndOfDay, end_of_day
 from vibetracker.features.tasks.model import Task
 from vibetracker.testing import empty
 
@@ -90,7 +90,7 @@ def test_sql_ends_a_day_when_python_does(database: Database) -> None:
             {**columns, "due_on": day, "due": end_of_day(day, ZoneInfo("UTC"))} for day in years
         ]
         session.execute(insert(Task), rows)
-        for zone in ZONES:
+        for zone in (*ZONES, *SPELLED_OUT):
             ends = session.execute(select(Task.due_on, EndOfDay(Task.due_on, zone))).all()
             wrong = [
                 (zone, day, end)
