@@ -56,6 +56,24 @@ def test_help_shows_examples_without_loading_the_application(tmp_path: Path) -> 
     assert not loaded & {"fastapi", "pydantic", "sqlalchemy", "uvicorn"}
 
 
+def test_new_says_that_it_needs_the_dev_extra(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.modules['factory'] = None\n"
+        "from vibetracker.cli import main; sys.exit(main(['new', 'notes']))"
+    )
+    result = subprocess.run(  # noqa: S603 - our own arguments
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert "needs the extra `dev`" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", ["dev", "serve", "seed", "openapi", "new", "check", "features"])
 def test_the_help_of_a_command_has_examples_and_fits_a_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -70,6 +70,12 @@ def run_tests(project: Path, *arguments: str) -> None:
     call(*pytest_, *arguments, folder=project, PYTHONPATH=".", **PLAIN_PYTEST)
 
 
+def test_what_it_is_about_becomes_a_sentence(project: Path) -> None:
+    assert new("gizmos", "--about", "What turns, and hums ") == 0
+    about = project / "vibetracker" / "features" / "gizmos" / "__init__.py"
+    assert about.read_text() == '"""What turns, and hums."""\n'
+
+
 @pytest.mark.slow
 def test_a_feature_with_every_type_of_field_passes_its_tests(project: Path, app: FastAPI) -> None:
     fields = [*ONE_OF_EACH, *fields_of_features(app)]

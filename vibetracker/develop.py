@@ -92,8 +92,12 @@ def add_commands(
 def _new(options: Namespace) -> int:
     from vibetracker.cli import UnusableError
     from vibetracker.core.discovery import FeatureError
-    from vibetracker.scaffold import RefusedError, write
 
+    try:
+        from vibetracker.scaffold import RefusedError, write
+    except ModuleNotFoundError as error:
+        # The tests that it writes are run with what the extra brings.
+        raise UnusableError(f"new needs the extra `dev` ({error.name} is missing)") from None
     try:
         folder = write(options.name, options.fields, singular=options.singular, about=options.about)
     except (RefusedError, FeatureError) as error:

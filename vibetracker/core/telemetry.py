@@ -1,4 +1,4 @@
-"""OpenTelemetry, where its own environment variables name a collector; else nothing is loaded.
+"""OpenTelemetry, where its own environment variables name a collector; else no SDK is loaded.
 
 FastAPI makes the spans and metrics of requests and exports them. What it cannot know of is added
 here: the spans of SQL statements, and our log lines.

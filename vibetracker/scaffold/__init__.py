@@ -44,6 +44,9 @@ def write(
     about = f"{capital(words(plural))}." if about is None else about
     if not about.isprintable() or not about.strip() or set(about) & set('"\\$'):
         raise RefusedError("what it is about: that is one line of text without quotes")
+    about = about.strip()
+    if about[-1] not in ".!?":
+        about += "."
     texts = _texts(names, about, fields_of(fields or DEFAULT_FIELDS, names, kinds_of(features)))
     (root,) = map(Path, vibetracker.features.__path__)
     # Beside the others, so that it appears whole and at once; its dot keeps it from being found.
