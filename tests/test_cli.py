@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -23,10 +24,12 @@ from vibetracker import __version__, cli
 from .processes import COMMAND, copy_project, environment, running
 
 
-def run(*arguments: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def run(
+    *arguments: str, folder: Path, command: Sequence[str | Path] = (COMMAND,), **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command, or another one, to its end."""
     return subprocess.run(  # noqa: S603 - our own arguments
-        [COMMAND, *arguments],
+        [*command, *arguments],
         cwd=folder,
         env=environment(**settings),
         check=False,
@@ -42,14 +45,8 @@ def test_help_shows_examples_without_loading_the_application(tmp_path: Path) -> 
         "try: main(['--help'])\n"
         "finally: print(*sys.modules, file=sys.stderr)"
     )
-    result = subprocess.run(  # noqa: S603 - our own arguments
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=environment(),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    result = run(program, command=(sys.executable, "-c"), folder=tmp_path)
+    assert result.returncode == 0
     assert "vibetracker serve --workers" in result.stdout
     loaded = set(result.stderr.split())
     assert "vibetracker.cli" in loaded
@@ -61,14 +58,7 @@ def test_new_says_that_it_needs_the_dev_extra(tmp_path: Path) -> None:
         "import sys; sys.modules['factory'] = None\n"
         "from vibetracker.cli import main; sys.exit(main(['new', 'notes']))"
     )
-    result = subprocess.run(  # noqa: S603 - our own arguments
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=environment(),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    result = run(program, command=(sys.executable, "-c"), folder=tmp_path)
     assert result.returncode == 2
     assert "needs the extra `dev`" in result.stderr
     assert result.stderr.count("\n") == 1

@@ -45,7 +45,12 @@ PROBE_TIMEOUT = 1.4
 """Seconds that a readiness probe waits for the database; monitors expect a verdict within two."""
 
 
-_READ_COMMITTED = {extensions.ISOLATION_LEVEL_READ_COMMITTED, extensions.ISOLATION_LEVEL_DEFAULT}
+LEVELS = {
+    extensions.ISOLATION_LEVEL_AUTOCOMMIT,
+    extensions.ISOLATION_LEVEL_READ_COMMITTED,
+    extensions.ISOLATION_LEVEL_DEFAULT,
+}
+"""What a connection can be set to: no transactions, or those that the server's setting makes."""
 
 
 class OutdatedSchemaError(RuntimeError):
@@ -85,7 +90,7 @@ class PatientConnection(extensions.connection):
         psycopg2 would send that setting again with each switch: one more way to the server, in a
         place where SQLAlchemy does not translate the error of a lost connection.
         """
-        if level not in {extensions.ISOLATION_LEVEL_AUTOCOMMIT, *_READ_COMMITTED}:
+        if level not in LEVELS:
             raise NotSupportedError("transactions are READ COMMITTED, or none")
         self.autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
 

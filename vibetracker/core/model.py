@@ -149,11 +149,11 @@ class Resource(Base):
         constants, made, plain = _defaults(type(self))
         has = vars(self)
         has.update(constants)
-        for name, make in made:
-            if values.get(name) is None:
-                has[name] = make(None)
-        # What is none has its default, as with SQLAlchemy.
+        # What is None has its default, as with SQLAlchemy.
         said = {name: value for name, value in values.items() if value is not None}
+        for name, make in made:
+            if name not in said:
+                has[name] = make(None)
         has.update({name: value for name, value in said.items() if name in plain})
         super().__init__(**{name: value for name, value in values.items() if name not in plain})
         if "updated_at" not in said:

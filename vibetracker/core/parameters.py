@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from fastapi.params import Query
 from pydantic import BaseModel, ValidationError, create_model
+from pydantic.fields import FieldInfo
 from starlette.requests import Request
 
 type Fault = Any
@@ -44,8 +45,8 @@ class Parameters:
         """The models of which nothing was sent, where that is always the same."""
         self._mutable: list[str] = []
         """Defaults of which each request has a copy."""
-        self._names: dict[type[BaseModel], set[str]] = {}
-        """What the members of the models are sent as."""
+        self._fields: dict[type[BaseModel], dict[str, FieldInfo]] = {}
+        """The fields of the models by the names that they are sent under."""
         self._repeatable: dict[str, bool] = {}
 
     def declare(self, path: Iterable[str], query: Iterable[str]) -> None:
@@ -67,14 +68,14 @@ class Parameters:
             and _is_constant(model)
         }
         models = [*self.models.values(), *([self._query] if self._query else [])]
-        self._names = {
-            model: {field.alias or name for name, field in model.model_fields.items()}
+        self._fields = {
+            model: {field.alias or name: field for name, field in model.model_fields.items()}
             for model in models
         }
         self._repeatable = {
-            field.alias or name: get_origin(field.annotation) is list
-            for model in models
-            for name, field in model.model_fields.items()
+            name: get_origin(field.annotation) is list
+            for fields in self._fields.values()
+            for name, field in fields.items()
         }
 
     def _model(self, names: Iterable[str]) -> type[BaseModel] | None:
@@ -112,12 +113,12 @@ class Parameters:
             values |= vars(found)
         for name, model in self.models.items():
             unsent = self._unsent.get(name)
-            if unsent is not None and self._names[model].isdisjoint(sent):
+            if unsent is not None and self._fields[model].keys().isdisjoint(sent):
                 values[name] = unsent
             else:
                 values[name] = check(model, "query", sent)
         if self._query is not None:
-            if self._defaults is not None and self._names[self._query].isdisjoint(sent):
+            if self._defaults is not None and self._fields[self._query].keys().isdisjoint(sent):
                 values |= self._defaults
                 values |= {name: self._defaults[name].copy() for name in self._mutable}
             elif found := check(self._query, "query", sent):

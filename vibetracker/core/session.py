@@ -265,18 +265,19 @@ class Shape:
             for attribute in mapper.column_attrs
             if isinstance(attribute.columns[0], Column)
         }
-        self._defaulted = [
+        self._filled = [
             name
             for name, column in self.columns.items()
-            if column.default is not None or column.server_default is not None
+            if name == "id" or column.default is not None or column.server_default is not None
         ]
+        """Columns that get a value where a new row has None."""
         self._null_is_a_value = {
             name for name, column in self.columns.items() if _makes_something_of_null(column)
         }
         self.table = cast(Table, model.__table__)
         self.delete = Kept(delete(self.table).where(*self._this()))
         self._select = select(*(getattr(model, name).label(name) for name in self.attributes))
-        self._locking = self._select.add_columns(self._version_before()).with_for_update(of=model)
+        self._locking = self._select.add_columns(self._is_as_seen()).with_for_update(of=model)
         this = model.id == bindparam("id")
         self._one = {False: Kept(self._select.where(this)), True: Kept(self._locking.where(this))}
         self.updating = lru_cache(KEPT_AT_ONCE)(self._updating)
@@ -288,14 +289,13 @@ class Shape:
     ) -> Sequence[Sequence[Any]]:
         """Read the attributes of rows, in the order of their ids."""
         rows = self._rows(connection, ids, locked=locked)
-        if locked:
-            version = list(self.attributes).index("version")
-            if any(row[version] != row[-1] for row in rows):
-                # What others have changed while this waited is in the columns, but not in what is
-                # looked up for a row: PostgreSQL looks at other tables as they were before.
-                return self._rows(connection, ids, locked=False)
-            rows = [row[:-1] for row in rows]
-        return rows
+        if not locked:
+            return rows
+        if all(is_as_seen for *_, is_as_seen in rows):
+            return [row[:-1] for row in rows]
+        # What others have changed while this waited is in the columns, but not in what is looked
+        # up for a row: PostgreSQL looks at other tables as they were before.
+        return self._rows(connection, ids, locked=False)
 
     def _rows(
         self, connection: Connection, ids: Sequence[int], *, locked: bool
@@ -306,17 +306,17 @@ class Shape:
         some = some.where(self.model.id.in_(ids)).order_by(self.model.id)
         return connection.execute(some).all()
 
-    def _version_before(self) -> ColumnElement[int]:
-        """Write the SQL for the version that a row had before it was waited for."""
+    def _is_as_seen(self) -> ColumnElement[bool]:
+        """Write the SQL for whether a row has the version that it had before it was waited for."""
         before = self.table.alias("before")
-        this = before.c.id == self.table.c.id
-        return select(before.c.version).where(this).scalar_subquery().label("version_before")
+        version = select(before.c.version).where(before.c.id == self.table.c.id).scalar_subquery()
+        return (version == self.table.c.version).label("is_as_seen")
 
     def values(self, row: Resource) -> dict[str, Any]:
         """Give what is stored of a new row; what it does not say is left to the database."""
         has = vars(row)
         values = {name: has[name] for name in self.columns if name in has}
-        for name in ("id", *self._defaulted):
+        for name in self._filled:
             if name in values and values[name] is None:
                 del values[name]
         return values
