@@ -10,9 +10,10 @@ from fastapi import FastAPI
 from sqlalchemy import NullPool, create_engine, make_url, text
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database, get_database
+from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import discover, sources
 from vibetracker.testing import Client, Factory, PostgresServer, documented, empty
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import create_engine, text
 
 from vibetracker.core.config import Settings, connection_url
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 
 WORDS = [
     "review",

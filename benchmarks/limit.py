@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vibetracker.core.paging import PageRequest, encode_cursor
+from vibetracker.core.api.paging import PageRequest, encode_cursor
 from vibetracker.features.tasks import ranking
 
 STATUSES = ("todo", "in_progress", "done", "cancelled")

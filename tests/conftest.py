@@ -6,9 +6,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database, get_database
+from vibetracker.core.db.database import Database
 from vibetracker.testing import Client, documented
 
 from .specimens import FEATURE

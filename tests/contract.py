@@ -17,7 +17,7 @@ from jsonschema_rs.canonical import Containment
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.discovery import sources
-from vibetracker.core.problems import MEDIA_TYPE
+from vibetracker.core.http.problems import MEDIA_TYPE
 
 from .operations import Schema
 

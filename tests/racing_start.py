@@ -4,7 +4,7 @@ import os
 import sys
 
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import discover
 
 

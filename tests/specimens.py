@@ -10,25 +10,18 @@ from sqlalchemy import JSON, Computed, ForeignKey, UniqueConstraint
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from vibetracker.core.database import SessionDep
+from vibetracker.core.api.filters import Filters, Where
+from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
+from vibetracker.core.api.preconditions import find
+from vibetracker.core.api.routing import Router, raising
+from vibetracker.core.api.schema import Id, Input, Output, Patch, Timestamp, UrlId, UrlInt
+from vibetracker.core.api.session import SessionDep
+from vibetracker.core.api.sorting import Key, Sorting
+from vibetracker.core.api.text import Line, Prose
+from vibetracker.core.db.model import Resource
+from vibetracker.core.db.types import BigInt, OrderedText, UTCDateTime
 from vibetracker.core.discovery import Feature
-from vibetracker.core.filters import Filters, Where
-from vibetracker.core.model import BigInt, OrderedText, Resource, UTCDateTime
-from vibetracker.core.paging import Key, Page, PageDep, Rows, Sorting, paginate
-from vibetracker.core.preconditions import find
-from vibetracker.core.problems import Conflict
-from vibetracker.core.routing import Router, raising
-from vibetracker.core.schema import (
-    Id,
-    Input,
-    Line,
-    Output,
-    Patch,
-    Prose,
-    Timestamp,
-    UrlId,
-    UrlInt,
-)
+from vibetracker.core.http.problems import Conflict
 from vibetracker.testing import Factory
 
 CAUSE = "what only the log may tell"

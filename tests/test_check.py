@@ -20,7 +20,7 @@ SOUND = {
 
         from sqlalchemy.orm import Mapped, mapped_column
 
-        from vibetracker.core.model import Resource
+        from vibetracker.core.db.model import Resource
 
 
         class {Thing}(Resource):
@@ -37,10 +37,10 @@ SOUND = {
 
         from fastapi import Path
 
-        from vibetracker.core.database import SessionDep
-        from vibetracker.core.preconditions import read
-        from vibetracker.core.routing import Router
-        from vibetracker.core.schema import Output, UrlId
+        from vibetracker.core.api.session import SessionDep
+        from vibetracker.core.api.preconditions import read
+        from vibetracker.core.api.routing import Router
+        from vibetracker.core.api.schema import Output, UrlId
 
         from .model import {Thing}
 
@@ -74,8 +74,8 @@ SOUND = {
 """A feature without a breach; the others differ from it in the files that they have here."""
 
 ROUTER = '''
-from vibetracker.core.routing import Router
-from vibetracker.core.schema import Output
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import Output
 
 
 class Answer(Output):
@@ -190,7 +190,7 @@ PLANTED: dict[str, dict[str, str | None]] = {
             from fastapi import Query
             from pydantic import AfterValidator, BaseModel, BeforeValidator
 
-            from vibetracker.core.schema import Input, UrlInt
+            from vibetracker.core.api.schema import Input, UrlInt
 
 
             class Inner(BaseModel):
@@ -287,7 +287,8 @@ PLANTED: dict[str, dict[str, str | None]] = {
             from sqlalchemy.dialects.postgresql import ARRAY
             from sqlalchemy.orm import Mapped, mapped_column
 
-            from vibetracker.core.model import BigInt, Resource
+            from vibetracker.core.db.types import BigInt
+from vibetracker.core.db.model import Resource
 
 
             class Stored(Resource):

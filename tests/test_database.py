@@ -20,9 +20,9 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database, OutdatedSchemaError
-from vibetracker.core.model import Base
-from vibetracker.core.problems import Unavailable
+from vibetracker.core.db.database import Database, OutdatedSchemaError
+from vibetracker.core.db.model import Base
+from vibetracker.core.http.problems import Unavailable
 from vibetracker.testing import PostgresServer
 
 from .specimens import FEATURE, Specimen

@@ -17,8 +17,8 @@ from vibetracker.core.discovery import FeatureError, discover
 from .specimens import Specimen
 
 ROUTER = """
-    from vibetracker.core.routing import Router
-    from vibetracker.core.schema import Output
+    from vibetracker.core.api.routing import Router
+    from vibetracker.core.api.schema import Output
 
     class Note(Output):
         text: str = "hello"
@@ -129,7 +129,7 @@ MALFORMED = {
     "a taken table": (
         {
             "model": f"""
-                from vibetracker.core.model import Resource
+                from vibetracker.core.db.model import Resource
 
                 class AnotherSpecimen(Resource):
                     __tablename__ = "{Specimen.__tablename__}"
@@ -199,7 +199,7 @@ OPERATIONS = {
         """
         from typing import Annotated
         from fastapi import Depends
-        from vibetracker.core.database import SessionDep
+        from vibetracker.core.api.session import SessionDep
         def find_note(session: SessionDep) -> int:
             return 1
         @router.post("")
@@ -231,7 +231,7 @@ def test_annotations_may_be_kept_as_text(folder: Path) -> None:
     source = "from __future__ import annotations\n" + dedent(ROUTER.format(name="alpha"))
     source += dedent(
         """
-        from vibetracker.core.database import SessionDep
+        from vibetracker.core.api.session import SessionDep
         @router.post("")
         def create_note(session: SessionDep) -> Note:
             return Note()

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from vibetracker.core.config import Settings
-from vibetracker.core.problems import Problem
+from vibetracker.core.http.problems import Problem
 
 from .operations import Documented, Schema, errors_of, operations
 from .specimens import CAUSE

@@ -13,12 +13,12 @@ from openapi_schema_validator import OAS31Validator
 from pydantic import ConfigDict, Field
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import FROM_DIGITS, Input
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature
-from vibetracker.core.routing import Router
-from vibetracker.core.schema import FROM_DIGITS, Input
 from vibetracker.testing import Factory, empty
 
 from .operations import Documented, Schema, operations

@@ -10,8 +10,8 @@ from httpx2 import Response
 from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database, lock
-from vibetracker.core.idempotency import KeptResponse
+from vibetracker.core.api.idempotency import KeptResponse
+from vibetracker.core.db.database import Database, lock
 
 from .operations import errors_of, operations
 

@@ -34,7 +34,7 @@ def passes(project: Path, *arguments: str) -> None:
 def write(project: Path, name: str, **modules: str) -> None:
     """Write a feature of a single operation."""
     router = f"""
-        from vibetracker.core.routing import Router
+        from vibetracker.core.api.routing import Router
 
         router = Router("/{name}", description="Tested.")
 

@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from vibetracker.core.openapi import FIELDS
-from vibetracker.core.problems import MEDIA_TYPE, ProblemRead
-from vibetracker.core.schema import TIMESTAMP_SCHEMA
+from vibetracker.core.api.openapi import FIELDS
+from vibetracker.core.api.schema import TIMESTAMP_SCHEMA
+from vibetracker.core.http.problems import MEDIA_TYPE, ProblemRead
 
 from .operations import Schema, operations
 

@@ -12,8 +12,9 @@ from fastapi import FastAPI, Request
 from sqlalchemy import func, insert, select
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
-from vibetracker.core.paging import Key, PageRequest, Sorting, _kept_order, paginate
+from vibetracker.core.api.paging import PageRequest, _kept_order, paginate
+from vibetracker.core.api.sorting import Key, Sorting
+from vibetracker.core.db.database import Database
 
 from .operations import errors_of, operations
 from .specimens import Specimen, SpecimenFactory

@@ -9,12 +9,12 @@ from fastapi import Query
 from pydantic import Field
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.filters import Filters
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import Output, UrlInt
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.discovery import Feature
-from vibetracker.core.filters import Filters
-from vibetracker.core.routing import Router
-from vibetracker.core.schema import Output, UrlInt
 
 router = Router("/echoes", description="Says what it was asked.")
 numbers = count()

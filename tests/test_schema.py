@@ -8,19 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import MISSING, TypeAdapter, ValidationError
 
-from vibetracker.core.schema import (
+from vibetracker.core.api.schema import (
     CalendarDate,
     Id,
     Input,
-    Line,
     Output,
     Patch,
-    Prose,
     Timestamp,
     UrlBool,
     UrlId,
     UrlInt,
 )
+from vibetracker.core.api.text import Line, Prose
 
 LINE: TypeAdapter[str] = TypeAdapter(Annotated[str, Line(5)])
 PROSE: TypeAdapter[str] = TypeAdapter(Annotated[str, Prose(5)])

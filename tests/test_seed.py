@@ -10,8 +10,8 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from vibetracker import seed
-from vibetracker.core.database import Database
-from vibetracker.core.model import Base
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.model import Base
 from vibetracker.testing import empty
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -32,10 +32,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.types import TypeEngine
-
-from vibetracker.core.database import Database
-from vibetracker.core.model import BigInt, utcnow
 from vibetracker.core.statements import ManyRows
+
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.types import BigInt, utcnow
 
 from .specimens import Crate, Drawer, Keyed, Label, Oddity, Specimen, SpecimenFactory
 

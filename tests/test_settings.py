@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database, reason
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.failures import reason
 
 from .specimens import FEATURE
 

@@ -5,12 +5,12 @@ from threading import get_ident
 import pytest
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.routing import Router, raising
+from vibetracker.core.api.schema import Output
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.discovery import Feature
-from vibetracker.core.problems import Gone
-from vibetracker.core.routing import Router, raising
-from vibetracker.core.schema import Output
+from vibetracker.core.http.problems import Gone
 from vibetracker.testing import at_once, documented
 
 router = Router("/surprises", description="Answers that are not, and that are documented.")

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, NullPool, create_engine, event, func, select,
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 
 from .specimens import Specimen
 

@@ -230,7 +230,8 @@ def _seed(options: Namespace) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
     from vibetracker import seed
-    from vibetracker.core.database import Database, reason
+    from vibetracker.core.db.database import Database
+    from vibetracker.core.db.failures import reason
     from vibetracker.core.discovery import FeatureError
 
     _check_database(app)
@@ -311,7 +312,8 @@ def _check_database(app: "FastAPI") -> None:
     """Refuse a database that waiting would not mend; a server may still be starting."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from vibetracker.core.database import Database, OutdatedSchemaError, is_outage, reason
+    from vibetracker.core.db.database import Database, OutdatedSchemaError
+    from vibetracker.core.db.failures import is_outage, reason
 
     database: Database = app.state.database
     try:
@@ -337,7 +339,7 @@ def server_config(
         workers=workers,
         root_path=root_path,
         # By name: the process that watches over others loads nothing of it.
-        http="vibetracker.core.protocol:BoundedProtocol",
+        http="vibetracker.core.http.protocol:BoundedProtocol",
         # A connection that became a websocket would be in no bounds, and nothing here serves one.
         ws="none",
         # The application configures the log, that of access as well.

@@ -16,11 +16,11 @@ from random import Random
 from typing import Protocol, TextIO
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.model import Base
 from vibetracker.core.discovery import Feature, FeatureError, in_order
-from vibetracker.core.model import Base
-from vibetracker.core.session import Session
 
 BAR = 40
 """Columns of the progress bar."""

@@ -25,11 +25,11 @@ from sqlalchemy import delete, text
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from vibetracker.core import middleware
-from vibetracker.core.database import Database
-from vibetracker.core.model import Base
-from vibetracker.core.openapi import HEADERS, problems_of
-from vibetracker.core.problems import MEDIA_TYPE
+from vibetracker.core.api.openapi import HEADERS, problems_of
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.model import Base
+from vibetracker.core.http import boundary as middleware
+from vibetracker.core.http.problems import MEDIA_TYPE
 
 
 class Factory[R: Base](FactoryBase[R]):

@@ -13,10 +13,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
+from vibetracker.core.api.routing import Operation
+from vibetracker.core.api.schema import Input
+from vibetracker.core.db.model import Base
 from vibetracker.core.discovery import Feature, Source, place_of
-from vibetracker.core.model import Base
-from vibetracker.core.routing import Operation
-from vibetracker.core.schema import Input
 
 from .breach import Breach, Breaches
 from .code import requests_in, tests_of

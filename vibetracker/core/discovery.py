@@ -17,14 +17,14 @@ from sqlalchemy import Table
 from sqlalchemy.exc import InvalidRequestError
 
 import vibetracker.features
-from vibetracker.core import pages
+from vibetracker.core.api import problem_types
+from vibetracker.core.api.routing import Operation, Router
+from vibetracker.core.db.model import Base
 from vibetracker.core.imports import Import, imports_of
-from vibetracker.core.model import Base
-from vibetracker.core.routing import Operation, Router
 
 ENTRY_POINTS = vibetracker.features.__name__
 """The group in which a distribution declares its features: ``name = "package"``."""
-RESERVED = {"docs", "redoc", pages.router.prefix.removeprefix("/")}
+RESERVED = {"docs", "redoc", problem_types.router.prefix.removeprefix("/")}
 """Paths of the application itself."""
 
 
@@ -298,7 +298,7 @@ def load_router(source: Source) -> Router:
     if not isinstance(router, Router):
         raise FeatureError(
             source.name,
-            "router.py has no `router` made by core.routing.Router",
+            "router.py has no `router` made by core.api.routing.Router",
             f'write `router = Router("/{source.name}", description="...")`',
             path=source.folder / "router.py",
         )
@@ -328,7 +328,9 @@ def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:
 
 def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
     """Tell which operation ids are taken already."""
-    owners = {operation.unique_id: "the application" for operation in operations(pages.router)}
+    owners = {
+        operation.unique_id: "the application" for operation in operations(problem_types.router)
+    }
     for feature in features:
         for operation in feature.operations:
             if owner := owners.get(operation.unique_id):

@@ -17,8 +17,8 @@ from textwrap import indent
 from typing import Any
 
 import vibetracker.features
+from vibetracker.core.db.model import Base
 from vibetracker.core.discovery import RESERVED, Feature, discover, sources
-from vibetracker.core.model import Base
 
 from .fields import Field, Filter, fields_of, kinds_of
 from .names import TEMPLATES, Names, RefusedError, capital, names_of, words

@@ -15,11 +15,12 @@ import pydantic
 from factory.base import Factory
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
+from vibetracker.core.api.filters import Filters
+from vibetracker.core.api.paging import PageRequest
+from vibetracker.core.api.schema import MAX_ID, Output, Patch
+from vibetracker.core.api.text import Line, Prose
+from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.discovery import Feature
-from vibetracker.core.filters import Filters
-from vibetracker.core.model import Base, Resource
-from vibetracker.core.paging import PageRequest
-from vibetracker.core.schema import MAX_ID, Line, Output, Patch, Prose
 
 from .names import NAME, Names, RefusedError, camel, capital, check, one, snake, taken, words
 

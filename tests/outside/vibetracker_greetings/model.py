@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vibetracker.core.model import Resource
+from vibetracker.core.db.model import Resource
 
 
 class Greeting(Resource):

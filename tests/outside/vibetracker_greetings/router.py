@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from fastapi import Path
 
-from vibetracker.core.database import SessionDep
-from vibetracker.core.preconditions import read
-from vibetracker.core.routing import Router
-from vibetracker.core.schema import Input, Line, Output, UrlId
+from vibetracker.core.api.preconditions import read
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import Input, Output, UrlId
+from vibetracker.core.api.session import SessionDep
+from vibetracker.core.api.text import Line
 
 from .model import Greeting
 

@@ -6,9 +6,11 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from vibetracker import __version__
-from vibetracker.core.database import Database, DatabaseDep, reason
-from vibetracker.core.problems import Unavailable
-from vibetracker.core.routing import Router, raising
+from vibetracker.core.api.routing import Router, raising
+from vibetracker.core.api.session import DatabaseDep
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.failures import NotPreparedError, reason
+from vibetracker.core.http.problems import Unavailable
 
 from .schema import Health, Liveness
 
@@ -20,7 +22,7 @@ router = Router(
 
 @router.get("", responses=raising(Unavailable))
 def get_health(database: DatabaseDep) -> Health:
-    """Tell whether the service is ready, its version, and what was checked.
+    """Return whether the service is ready, its version, and what was checked.
 
     The problem of a service that is not ready has `version` and `checks` too.
     """
@@ -30,13 +32,13 @@ def get_health(database: DatabaseDep) -> Health:
 
 @router.get("/live")
 def get_liveness() -> Liveness:
-    """Tell that the process serves; touches nothing else."""
+    """Return that the process serves; touches nothing else."""
     return Liveness()
 
 
 @router.get("/ready", responses=raising(Unavailable))
 def get_readiness(database: DatabaseDep) -> Liveness:
-    """Tell whether requests can be answered, by going to the database and back.
+    """Return whether requests can be answered, by going to the database and back.
 
     The verdict comes within two seconds, also when the database does not answer.
     """
@@ -47,6 +49,6 @@ def get_readiness(database: DatabaseDep) -> Liveness:
 def _check(database: Database, **extensions: Any) -> None:
     try:
         database.ping()
-    except (SQLAlchemyError, Unavailable) as error:
+    except (SQLAlchemyError, NotPreparedError) as error:
         logger.warning("not ready: %s", reason(error))
         raise Unavailable("The database does not answer", **extensions) from None

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from vibetracker.core.schema import Output
+from vibetracker.core.api.schema import Output
 
 
 class Liveness(Output):

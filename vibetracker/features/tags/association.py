@@ -1,7 +1,7 @@
-"""Public: how rows of other features wear tags, and what becomes of it when a tag changes.
+"""Public: how rows of other features have tags, and what becomes of it when a tag changes.
 
-A feature whose rows wear tags makes its association table here. Whoever changes a tag then reaches
-every wearer through the tables alone, without knowing any of those features.
+A feature whose rows have tags makes its association table here. Whoever changes a tag then reaches
+every tagged row through the tables alone, without knowing any of those features.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     ScalarSelect,
-    Select,
     Table,
     Text,
     TypeDecorator,
@@ -26,27 +25,29 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    or_,
     select,
     type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import ReturningInsert
 
-from vibetracker.core.filters import Known
-from vibetracker.core.model import Base, BigInt, Resource, utcnow
-from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
-from vibetracker.core.session import Session
-from vibetracker.core.statements import Kept
+from vibetracker.core.db.database import dialect_of
+from vibetracker.core.db.model import Base, Resource
+from vibetracker.core.db.types import BigInt, utcnow
+from vibetracker.core.http.faults import Fault, pointer_to
+from vibetracker.core.http.problems import ValidationFailed
 
 from .model import Tag, key_of
 
 OWNER = "tag_owner"
+_tags: Table = Base.metadata.tables[Tag.__tablename__]
 
 
 def tag_association(name: str, owner: str) -> Table:
-    """Make the table through which the rows of the table ``owner`` wear tags.
+    """Return the table through which the rows of the table ``owner`` have tags.
 
     The owner is a ``Resource``: its ``version`` grows when a tag of it is renamed or goes.
     """
@@ -82,29 +83,37 @@ def _sorted_names(joined: str) -> tuple[str, ...]:
     return tuple(sorted(joined.split(","), key=key_of))
 
 
-def worn_names(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
-    """Write the SQL for the names of the tags that the row with this id wears."""
+def names_of_tags(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
+    """Return the SQL for the names of the tags that the row with this id has."""
     # A lookup for each tag: for a join PostgreSQL would read all tags anew for every row.
-    name = select(Tag.name).where(Tag.id == association.c.tag_id).scalar_subquery()
+    name = select(_tags.c.name).where(_tags.c.id == association.c.tag_id).scalar_subquery()
     # A comma as SQL, since one as a value would be put into the statement anew at each execution.
     comma: Any = literal_column("','")
     names = type_coerce(func.aggregate_strings(name, comma), TagNames)
     return select(names).where(association.c.owner_id == owner_id).scalar_subquery()
 
 
-def wears(association: Table, owner_id: Any, names: Iterable[str] = ()) -> ColumnElement[bool]:
-    """Write the condition that the row with this id wears a tag: one of these names, or any."""
-    return _wears(association, owner_id, tuple(map(key_of, names)))
+def has_tag(
+    association: Table, owner_id: Any, tag_ids: Iterable[int] | None = None
+) -> ColumnElement[bool]:
+    """Return the condition that the row with this id has a tag: one of these, or any."""
+    tags = select(association.c.tag_id).where(association.c.owner_id == owner_id)
+    if tag_ids is not None:
+        tags = tags.where(association.c.tag_id.in_(list(tag_ids)))
+    return tags.exists()
 
 
-@lru_cache(maxsize=128)
-def _wears(association: Table, owner_id: Any, keys: tuple[str, ...]) -> ColumnElement[bool]:
-    worn = select(association.c.tag_id).where(association.c.owner_id == owner_id)
-    # An unknown name's id is NULL, so that nothing wears it.
-    ids = [Known(select(Tag.id).where(Tag.key == key)) for key in keys]
-    if ids:
-        worn = worn.where(or_(*(association.c.tag_id == tag_id for tag_id in ids)))
-    return worn.exists()
+def ids_named(session: Session, names: Iterable[str]) -> list[list[int]]:
+    """Look up the tag of each of these names, whatever their case: its id, or none.
+
+    A list that is filtered by tags looks them up first, so that the database plans for the tags
+    that they are: for one that many rows have it looks at them in the order of the list, for one
+    that few have it finds those first.
+    """
+    keys = [key_of(name) for name in names]
+    rows = session.execute(_IDS, {"keys": keys})
+    found = {key: tag_id for tag_id, key in rows}
+    return [[found[key]] if key in found else [] for key in keys]
 
 
 def _associations() -> list[tuple[Table, Table]]:
@@ -112,13 +121,13 @@ def _associations() -> list[tuple[Table, Table]]:
     return [(table, tables[table.info[OWNER]]) for table in tables.values() if OWNER in table.info]
 
 
-def touch_wearers(session: Session, tag_ids: Sequence[int]) -> None:
-    """Give every row that wears one of the tags a new version, since it now reads differently."""
+def touch_tagged(session: Session, tag_ids: Sequence[int]) -> None:
+    """Give every row that has one of the tags a new version, since it now reads differently."""
     for association, owner in _associations():
-        wearers = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
+        tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
         # Locking in one order keeps two such changes from waiting for each other.
         locked = (
-            select(owner.c.id).where(owner.c.id.in_(wearers)).order_by(owner.c.id).with_for_update()
+            select(owner.c.id).where(owner.c.id.in_(tagged)).order_by(owner.c.id).with_for_update()
         )
         session.execute(
             update(owner)
@@ -128,17 +137,17 @@ def touch_wearers(session: Session, tag_ids: Sequence[int]) -> None:
 
 
 def take_off(session: Session, tag_ids: Sequence[int]) -> None:
-    """Take tags off every row that wears them."""
-    touch_wearers(session, tag_ids)
+    """Take tags off every row that has them."""
+    touch_tagged(session, tag_ids)
     for association, _ in _associations():
         session.execute(delete(association).where(association.c.tag_id.in_(tag_ids)))
 
 
 def replace(session: Session, tag_ids: Sequence[int], target_id: int) -> None:
-    """Let every row that wears one of the tags wear the target instead, once."""
+    """Put the target in the place of the tags, once, on every row that has one of them."""
     for association, _ in _associations():
         has_target = association.alias()
-        wearers = (
+        tagged = (
             select(association.c.owner_id, Tag.id)
             .distinct()
             .join(Tag, Tag.id == target_id)
@@ -151,12 +160,12 @@ def replace(session: Session, tag_ids: Sequence[int], target_id: int) -> None:
             )
             .where(association.c.tag_id.in_(tag_ids), has_target.c.tag_id.is_(None))
         )
-        session.execute(insert(association).from_select(["owner_id", "tag_id"], wearers))
+        session.execute(insert(association).from_select(["owner_id", "tag_id"], tagged))
     take_off(session, tag_ids)
 
 
 class NamedTag(NamedTuple):
-    """What rows need to know of a tag to wear it."""
+    """What is known of a tag that is put on rows."""
 
     id: int
     name: str
@@ -191,7 +200,7 @@ def tags_named(
             if key_of(name) in missing
         ]
         raise ValidationFailed("Some tags do not exist", errors=faults)
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    dialect = postgresql if dialect_of(session) == "postgresql" else sqlite
     # Again where a tag that stood in the way of the insert is gone by the time it is read.
     while missing := wanted.keys() - found.keys():
         now = now or utcnow()
@@ -207,92 +216,96 @@ def tags_named(
             }
             for key in sorted(missing)
         ]
-        session.execute(dialect.insert(Tag).values(rows).on_conflict_do_nothing())
+        session.execute(dialect.insert(_tags).values(rows).on_conflict_do_nothing())
         found |= _by_key(session, missing)
     return [found[key] for key in sorted(wanted)]
+
+
+def set_tags(session: Session, association: Table, row: Resource, names: Iterable[str]) -> None:
+    """Give a row the tags of these names and no other ones; missing tags are created.
+
+    Its attribute ``tag_names`` has the names then, and other ones are a new version of it. The
+    pointer of what is wrong with them begins with ``/tags``.
+    """
+    tags = tags_named(session, names, create=True, at="/tags")
+    new_names = [tag.name for tag in tags]
+    is_new = row.id is None
+    session.flush()
+    old_names: list[str] = [] if is_new else row.tag_names  # type: ignore[attr-defined] # such rows have it
+    if new_names != old_names and not is_new:
+        row.updated_at = utcnow()
+        session.flush()
+    change_tags(session, association, row.id, {tag.id for tag in tags}, is_new=is_new)
+    set_committed_value(row, "tag_names", new_names)
+
+
+def change_tags(
+    session: Session, association: Table, owner_id: int, wanted: set[int], *, is_new: bool = False
+) -> None:
+    """Write which tags the row with this id has."""
+    is_owner = association.c.owner_id == owner_id
+    old: set[int] = set()
+    if not is_new:
+        old = set(session.scalars(select(association.c.tag_id).where(is_owner)))
+    if old - wanted:
+        gone = association.c.tag_id.in_(old - wanted)
+        session.execute(delete(association).where(is_owner, gone))
+    if rows := [{"owner_id": owner_id, "tag_id": tag_id} for tag_id in sorted(wanted - old)]:
+        session.execute(insert(association), rows)
+
+
+# Held in place, so that nobody renames or deletes a tag before the rows that get it are committed.
+_BY_KEY = (
+    select(_tags.c["id", "name", "key"])
+    .where(_tags.c.key.in_(bindparam("keys", expanding=True)))
+    .with_for_update(read=True, key_share=True)
+)
+_IDS = select(_tags.c["id", "key"]).where(_tags.c.key.in_(bindparam("keys", expanding=True)))
+
+
+def _by_key(session: Session, keys: Iterable[str]) -> dict[str, NamedTag]:
+    rows = session.execute(_BY_KEY, {"keys": list(keys)})
+    return {row.key: NamedTag(*row) for row in rows}
 
 
 def put_on(
     session: Session,
     association: Table,
-    row: Resource,
+    owner_id: int,
     names: Iterable[str],
     *,
     create: bool = True,
     at: str = "/tags",
 ) -> list[str]:
-    """Let a new row wear the tags of these names, and give the names as the tags have them.
+    """Put the tags of these names on a new row, and return the names as the tags have them.
 
-    Missing tags are made, or refused, as by ``tags_named``.
+    One statement where the tags exist; missing ones are created, or refused, as by ``tags_named``.
     """
     names = list(names)
     missing = {key_of(name) for name in names}
-    worn: dict[str, str] = {}
+    found: dict[str, str] = {}
+    statement = _putting_on(association)
     while missing:
-        values = {"owner": row.id} | {f"key_{n}": key for n, key in enumerate(missing)}
-        found = _put_on(association, len(missing)).rows(session.connection(), values)
-        worn |= {key_of(name): name for (name,) in found}
-        missing -= worn.keys()
+        rows = session.execute(statement, {"owner": owner_id, "keys": list(missing)})
+        found |= {key_of(name): name for (name,) in rows}
+        missing -= found.keys()
         if missing:
             tags_named(session, names, create=create, at=at)
-    return [worn[key] for key in sorted(worn)]
-
-
-def wear(session: Session, association: Table, row: Any, names: Iterable[str]) -> None:
-    """Let a row wear the tags of these names and no other ones; missing tags are created.
-
-    Its attribute ``tag_names`` has the names then, and other ones are a new version of it. The
-    pointer of what is wrong with them begins with ``/tags``.
-    """
-    if row.id is None:
-        new_names: list[str] = []
-        set_committed_value(row, "tag_names", new_names)
-        session.flush()
-        # In place, so that the session has no change of the row to look for.
-        new_names += put_on(session, association, row, names)
-        return
-    tags = tags_named(session, names, create=True, at="/tags")
-    worn = [tag.name for tag in tags]
-    if row.tag_names == worn:
-        return
-    session.touch(row)
-    session.flush()
-    new = {tag.id for tag in tags}
-    is_owner = association.c.owner_id == row.id
-    old = set(session.scalars(select(association.c.tag_id).where(is_owner)))
-    session.execute(delete(association).where(is_owner, association.c.tag_id.in_(old - new)))
-    rows = [{"owner_id": row.id, "tag_id": tag_id} for tag_id in sorted(new - old)]
-    if rows:
-        session.execute(insert(association), rows)
-    set_committed_value(row, "tag_names", worn)
+    return [found[key] for key in sorted(found)]
 
 
 @cache
-def _put_on(association: Table, count: int) -> Kept:
-    keys = [bindparam(f"key_{n}", type_=Text) for n in range(count)]
-    by_key = _kept_in_place(
-        select(bindparam("owner", type_=BigInt), Tag.id).where(Tag.key.in_(keys))
+def _putting_on(association: Table) -> ReturningInsert[str]:
+    by_key = (
+        select(bindparam("owner", type_=BigInt), _tags.c.id)
+        .where(_tags.c.key.in_(bindparam("keys", expanding=True)))
+        .with_for_update(read=True, key_share=True, of=_tags)
     )
     # By its text, since SQLAlchemy does not see that the subquery is inside of the INSERT.
-    worn = literal_column(f"{association.name}.tag_id", BigInt)
-    name = select(Tag.name).where(Tag.id == worn)
-    return Kept(
+    tag_id = literal_column(f"{association.name}.tag_id", BigInt)
+    name = select(_tags.c.name).where(_tags.c.id == tag_id)
+    return (
         insert(association)
         .from_select(["owner_id", "tag_id"], by_key)
         .returning(name.scalar_subquery())
     )
-
-
-def _kept_in_place[T: Select[*tuple[Any, ...]]](tags: T) -> T:
-    """Let nobody rename or delete the tags before this transaction ends, as their wearers do."""
-    return tags.with_for_update(read=True, key_share=True, of=Tag)
-
-
-_BY_KEY = _kept_in_place(
-    select(Tag.id, Tag.name, Tag.key).where(Tag.key.in_(bindparam("keys", expanding=True)))
-)
-
-
-def _by_key(session: Session, keys: Iterable[str]) -> dict[str, NamedTag]:
-    rows = session.connection().execute(_BY_KEY, {"keys": list(keys)}).all()
-    return {row.key: NamedTag(*row) for row in rows}

@@ -6,8 +6,7 @@ from itertools import islice
 from random import Random
 
 from sqlalchemy import select
-
-from vibetracker.core.session import Session
+from sqlalchemy.orm import Session
 
 from .model import Tag, key_of
 from .schema import TagCreate
@@ -29,7 +28,7 @@ TAGS = [
 
 
 def fill(session: Session, random: Random, count: int, now: datetime) -> Iterator[int]:
-    """Make at most ``count`` tags, leaving those that exist as they are."""
+    """Create at most ``count`` tags, leaving those that exist as they are."""
     wanted = list(islice(TAGS, count))
     taken = set(session.scalars(select(Tag.key)))
     tags = [

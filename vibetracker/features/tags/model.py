@@ -1,18 +1,18 @@
 """The tags table."""
 
 import unicodedata
-from typing import override
 
 from sqlalchemy import Index, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
-from vibetracker.core.model import OrderedText, Resource
+from vibetracker.core.db.model import Resource
+from vibetracker.core.db.types import OrderedText
 
 from .problems import TagNameTaken
 
 
 def key_of(name: str) -> str:
-    """Tell what names have in common that differ only in case (Unicode casefold).
+    """Return what names have in common that differ only in case (Unicode casefold).
 
     Case is folded in decomposed text (Unicode 3.13, canonical caseless matching): a composed
     capital such as that of U+0390 folds to other characters than the small letter does.
@@ -38,7 +38,7 @@ class Tag(Resource):
         Resource.__table_args__,
     )
 
-    @override
-    def derive(self) -> None:
-        """Set the key by which names are compared."""
-        self.key = key_of(self.name)
+    @validates("name")
+    def _fold(self, _: str, name: str) -> str:
+        self.key = key_of(name)
+        return name

@@ -4,22 +4,25 @@ from typing import Annotated, Any
 
 from fastapi import Path, Query
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from vibetracker.core.database import SessionDep
-from vibetracker.core.filters import Filters, Where
-from vibetracker.core.paging import Key, Page, PageDep, Rows, Sorting, paginate
-from vibetracker.core.preconditions import find, read
-from vibetracker.core.problems import Fault, ValidationFailed, pointer_to
-from vibetracker.core.routing import Router, raising
-from vibetracker.core.schema import Line, UrlId
-from vibetracker.core.session import Session
+from vibetracker.core.api.filters import Filters, Where
+from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
+from vibetracker.core.api.preconditions import find, read
+from vibetracker.core.api.routing import Router, raising
+from vibetracker.core.api.schema import UrlId
+from vibetracker.core.api.session import SessionDep
+from vibetracker.core.api.sorting import Key, Sorting
+from vibetracker.core.api.text import Line
+from vibetracker.core.http.faults import Fault, pointer_to
+from vibetracker.core.http.problems import ValidationFailed
 
-from .association import replace, take_off, touch_wearers
+from .association import replace, take_off, touch_tagged
 from .model import Tag, key_of
 from .problems import TagNameTaken
 from .schema import TagCreate, TagMerge, TagRead, TagUpdate
 
-router = Router("/tags", description="Labels for tasks and whatever else wears them.")
+router = Router("/tags", description="Labels for tasks and whatever else has them.")
 
 TagId = Annotated[UrlId, Path(description="The tag's id.")]
 
@@ -51,7 +54,7 @@ def list_tags(
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
 ) -> Rows:
     """List the tags."""
-    tags = filters.narrow(TagRead.select(Tag))
+    tags = TagRead.select(Tag).where(*filters.conditions())
     return paginate(session, tags, page, SORTING, sort)
 
 
@@ -72,20 +75,20 @@ def get_tag(session: SessionDep, tag_id: TagId) -> dict[str, Any]:
 
 @router.patch("/{tag_id}", response_model=TagRead, responses=raising(TagNameTaken))
 def update_tag(session: SessionDep, tag_id: TagId, data: TagUpdate) -> Tag:
-    """Change a tag; what is absent stays. A new name gives every wearer a new version."""
+    """Change a tag; what is absent stays. A new name gives everything that has it a new version."""
     tag = find(session, Tag, tag_id)
     old_name = tag.name
     if "name" in data.changes():
         _refuse_taken_name(session, data.changes()["name"], renamed=tag)
     data.apply_to(tag)
     if tag.name != old_name:
-        touch_wearers(session, [tag_id])
+        touch_tagged(session, [tag_id])
     return tag
 
 
 @router.delete("/{tag_id}", status_code=204)
 def delete_tag(session: SessionDep, tag_id: TagId) -> None:
-    """Delete a tag and take it off everything that wears it."""
+    """Delete a tag and take it off everything that has it."""
     tag = find(session, Tag, tag_id)
     take_off(session, [tag_id])
     session.delete(tag)
@@ -93,7 +96,7 @@ def delete_tag(session: SessionDep, tag_id: TagId) -> None:
 
 @router.post("/{tag_id}/merge", response_model=TagRead)
 def merge_tags(session: SessionDep, tag_id: TagId, data: TagMerge) -> Tag:
-    """Merge other tags into this one: their wearers wear it, once, and they are gone."""
+    """Merge other tags into this one: what had them has it, once, and they are gone."""
     target = find(session, Tag, tag_id)
     ids = data.source_ids
     sources = session.scalars(

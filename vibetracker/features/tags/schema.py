@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import MISSING, Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
-from vibetracker.core.schema import Id, Input, Line, Output, Patch, Prose
+from vibetracker.core.api.schema import Id, Input, Output, Patch
+from vibetracker.core.api.text import Line, Prose
 
 TagName = Annotated[
     str, Line(60, without=","), Field(description="Unique ignoring case.", examples=["home"])
@@ -19,7 +20,7 @@ TagList = Annotated[
         examples=[["garden", "home"]],
     ),
 ]
-"""The tags that a row wears."""
+"""The tags that a row has."""
 Color = Annotated[
     str,
     StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$", to_lower=True),
@@ -50,7 +51,7 @@ class TagMerge(Input):
     source_ids: list[Id] = Field(
         min_length=1,
         max_length=100,
-        description="Tags that end, and whose wearers then wear the target. Not the target.",
+        description="Tags that end; what had them has the target then. Not the target.",
         examples=[[2, 3]],
         json_schema_extra={"uniqueItems": True},
     )

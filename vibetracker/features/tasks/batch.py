@@ -6,14 +6,17 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from pydantic import MISSING, Field
+from sqlalchemy.orm import Session
 
-from vibetracker.core.preconditions import Preconditions
-from vibetracker.core.problems import Fault, NotFound, Problem, invalid
-from vibetracker.core.schema import Id, Input, Line, Output
+from vibetracker.core.api.preconditions import Preconditions
+from vibetracker.core.api.schema import Id, Input, Output
+from vibetracker.core.api.text import Line
+from vibetracker.core.http.faults import Fault
+from vibetracker.core.http.problems import NotFound, Problem, invalid
 
-from .changes import TaskChanges, refuse_trashed
-from .model import Task
-from .schema import TaskCreate, TaskRead, TaskUpdate
+from .changes import TaskChanges
+from .rows import TaskRow, lock_tasks, read_again, refuse_trashed
+from .schema import TaskCreate, TaskMove, TaskRead, TaskUpdate
 from .tree import lock_tree
 
 Ref = Annotated[
@@ -63,6 +66,15 @@ class UpdateOperation(Input):
     data: UpdateData = Field(description="As the body of `PATCH /tasks/{task_id}`.")
 
 
+class MoveOperation(Input):
+    """Put a task in another place among its siblings, or under another parent."""
+
+    op: Literal["move"] = OP
+    id: Id
+    if_match: IfMatch | MISSING = MISSING
+    data: TaskMove = Field(description="As the body of `POST /tasks/{task_id}/move`.")
+
+
 class DeleteOperation(Input):
     """Put a task and its subtasks into the trash."""
 
@@ -80,7 +92,7 @@ class RestoreOperation(Input):
 
 
 type Operation = Annotated[
-    CreateOperation | UpdateOperation | DeleteOperation | RestoreOperation,
+    CreateOperation | UpdateOperation | MoveOperation | DeleteOperation | RestoreOperation,
     Field(discriminator="op"),
 ]
 
@@ -97,6 +109,7 @@ class Batch(Input):
                 {"op": "create", "ref": "trip", "data": {"title": "Trip"}},
                 {"op": "create", "data": {"title": "Pack", "parent_ref": "trip"}},
                 {"op": "update", "id": 1, "data": {"status": "done"}},
+                {"op": "move", "id": 1, "data": {"to": "first"}},
                 {"op": "delete", "id": 2},
             ]
         ],
@@ -124,15 +137,14 @@ class TaskBatch:
 
     def __init__(self, changes: TaskChanges) -> None:
         self.changes = changes
-        self.session = changes.session
-        self._refs: dict[str, Task] = {}
-        self._tasks: dict[int, Task] = {}
-        self._deleted: set[int] = set()
+        self.session: Session = changes.session
+        self._refs: dict[str, TaskRow] = {}
+        self._tasks: dict[int, TaskRow] = {}
         # A task is read into its result when a later operation may change it, or at the end.
-        self._results: list[tuple[HTTPStatus, Task | dict[str, Any] | int]] = []
+        self._results: list[tuple[HTTPStatus, TaskRow | dict[str, Any] | int]] = []
 
     def run(self, operations: Sequence[Operation]) -> dict[str, Any]:
-        """Run the operations, and give the members of their ``BatchResult``.
+        """Run the operations, and return the members of their ``BatchResult``.
 
         A problem of one says in ``pointer`` which, and nothing remains.
         """
@@ -147,7 +159,7 @@ class TaskBatch:
                 if isinstance(outcome, int)
                 else {"status": status, "id": outcome["id"], "task": outcome}
                 for status, outcome in self._results
-                if not isinstance(outcome, Task)
+                if not isinstance(outcome, TaskRow)
             ]
         }
 
@@ -165,41 +177,38 @@ class TaskBatch:
         # Behind the tags, in the order in which a change of a tag takes what it needs.
         ids = {op.id for op in operations if not isinstance(op, CreateOperation)}
         if ids:
-            self._tasks = self.session.find_all(Task, list(ids), locked=True)
+            self._tasks = lock_tasks(self.session, ids)
 
     def _run(self, operation: Operation) -> None:
         if isinstance(operation, CreateOperation):
             self._create(operation)
             return
-        if operation.id in self._deleted and not isinstance(operation, RestoreOperation):
-            raise invalid(
-                "An earlier operation of this batch deletes this task",
-                code="deleted_in_batch",
-                pointer="/id",
-            )
         task = self._find(operation.id)
         if any(outcome is task for _, outcome in self._results):
             self._settle()
         if not isinstance(operation, RestoreOperation):
             refuse_trashed(task)
         if operation.if_match is not MISSING:
-            Preconditions(writes=True, if_match=operation.if_match).check(task.version)
+            Preconditions(writes=True, if_match=operation.if_match).check(task["version"])
         if isinstance(operation, UpdateOperation):
             with _in_data(operation.data):
                 self.changes.update(task, self._with_parent(operation.data))
             self._results.append((HTTPStatus.OK, task))
-        elif isinstance(operation, DeleteOperation):
-            self._settle()
+            return
+        # The others write by statements, past what is pending, and perhaps other tasks too.
+        self._settle()
+        if isinstance(operation, DeleteOperation):
             self.changes.trash(task)
-            self.session.reread()
-            self._deleted.add(operation.id)
             self._results.append((HTTPStatus.NO_CONTENT, operation.id))
-        else:
-            self._settle()
-            self.changes.restore(task)
-            self.session.reread()
-            self._deleted.discard(operation.id)
+        elif isinstance(operation, MoveOperation):
+            with _located("/data"):
+                self.changes.move(task, operation.data)
+            self.changes.flush()
             self._results.append((HTTPStatus.OK, task))
+        else:
+            self.changes.restore(task)
+            self._results.append((HTTPStatus.OK, task))
+        read_again(self.session, self._tasks.values())
 
     def _create(self, operation: CreateOperation) -> None:
         ref = operation.ref
@@ -226,11 +235,11 @@ class TaskBatch:
                 code="unknown_ref",
                 pointer="/parent_ref",
             )
-        if parent.id is None:
+        if parent["id"] is None:
             self.changes.flush()
-        return data.model_copy(update={"parent_id": parent.id})
+        return data.model_copy(update={"parent_id": parent["id"]})
 
-    def _find(self, task_id: int) -> Task:
+    def _find(self, task_id: int) -> TaskRow:
         if task_id not in self._tasks:
             raise NotFound(f"There is no task with id {task_id}")
         return self._tasks[task_id]
@@ -239,7 +248,7 @@ class TaskBatch:
         """Write the changes so far, and read their results before they change again."""
         self.changes.flush()
         self._results = [
-            (status, TaskRead.of(outcome) if isinstance(outcome, Task) else outcome)
+            (status, outcome.answer if isinstance(outcome, TaskRow) else outcome)
             for status, outcome in self._results
         ]
 

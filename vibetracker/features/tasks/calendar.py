@@ -1,20 +1,14 @@
-"""Days and zones: when a day begins and ends, and what that means for a due date."""
+"""Public: days and zones; when a day begins and ends, and what that means for a due date."""
 
 import sqlite3
-from datetime import UTC, date, datetime, time, timedelta
-from functools import cache, cached_property
-from typing import Annotated, Any, override
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from functools import cache
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from fastapi import Query, Request
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    WithJsonSchema,
-)
+from fastapi import Depends, Query, Request
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -23,16 +17,19 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
-from vibetracker.core.model import UTCDateTime, utcnow
-from vibetracker.core.schema import (
+from vibetracker.core.api.schema import (
     CALENDAR_DATE,
     DATE_SCHEMA,
     TIMESTAMP_SCHEMA,
     parse_date,
     parse_timestamp,
 )
+from vibetracker.core.db.types import UTCDateTime, utcnow
 
 DAY = timedelta(days=1)
+LEAST = timedelta(microseconds=1)
+LAST_ZONE = timezone(timedelta(hours=-12))
+"""Where a day ends last."""
 SPELLED_OUT = {
     "CET": "Europe/Brussels",
     "MET": "Europe/Brussels",
@@ -42,69 +39,41 @@ SPELLED_OUT = {
 """Names that PostgreSQL takes for abbreviations, which have no summer time, and the same zones."""
 
 
-def start_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """Tell the instant at which a day begins in a zone.
+def start_of_day(day: date, zone: tzinfo) -> datetime:
+    """Return the instant at which a day begins in a zone.
 
     Where clocks skip midnight, that is the instant at which they do.
     """
     return datetime.combine(day, time.min, zone).astimezone(UTC)
 
 
-def end_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """Tell the instant at which a day is over in a zone, and the next one begins."""
-    return start_of_day(day + DAY, zone)
+def last_instant(day: date, zone: tzinfo) -> datetime:
+    """Return the last instant of a day in a zone, to the microsecond that is stored."""
+    return start_of_day(day + DAY, zone) - LEAST
 
 
-class Clock(BaseModel):
-    """The zone in which the days of a request begin and end, and its present.
+@dataclass(frozen=True)
+class Clock:
+    """The zone in which the days of a request begin and end, and its present."""
 
-    As a parameter of a handler it is the clock of the server's settings.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    @classmethod
-    def at(cls, now: datetime, zone: ZoneInfo) -> "Clock":
-        """Make a clock that shows this instant."""
-        clock = cls()
-        vars(clock).update(now=now, zone=zone)
-        return clock
-
-    @override
-    def model_post_init(self, context: Any) -> None:
-        """Take the zone of a request, where there is one."""
-        if context is not None:
-            vars(self)["zone"] = ZoneInfo(self._zone_of(context["request"]))
-
-    def _zone_of(self, request: Request) -> str:
-        name: str = request.app.state.settings.time_zone
-        return name
-
-    @cached_property
-    def zone(self) -> ZoneInfo:
-        """The zone in which days begin and end."""
-        raise RuntimeError("only the clock of a request knows a zone, or one that is set")
-
-    @cached_property
-    def now(self) -> datetime:
-        """The instant at which the request is answered."""
-        return utcnow()
+    zone: ZoneInfo
+    now: datetime = field(default_factory=utcnow)
 
     def instant(self, moment: date) -> datetime:
-        """Turn a bound of a range into an instant: a date stands for the start of its day."""
+        """Return a bound of a range as an instant: a date stands for the start of its day."""
         return moment if isinstance(moment, datetime) else start_of_day(moment, self.zone)
 
-    def last_day_over_before(self, instant: datetime) -> date:
-        """Tell the last day that is over before an instant."""
+    def last_day_due_before(self, instant: datetime) -> date:
+        """Return the last day whose last instant is before an instant."""
         # Where clocks went back past midnight, today is over already for the second time.
         day = instant.astimezone(self.zone).date()
-        while end_of_day(day, self.zone) >= instant:
+        while last_instant(day, self.zone) >= instant:
             day -= DAY
         return day
 
 
-class EndOfDay(GenericFunction[datetime]):
-    """SQL for the instant at which the day of a date column is over in a zone."""
+class LastInstant(GenericFunction[datetime]):
+    """SQL for the last instant of the day of a date column in a zone."""
 
     type = UTCDateTime()
     inherit_cache = True
@@ -113,8 +82,8 @@ class EndOfDay(GenericFunction[datetime]):
         super().__init__(day, SPELLED_OUT.get(zone, zone))
 
 
-@compiles(EndOfDay, "postgresql")
-def _on_postgresql(element: EndOfDay, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(LastInstant, "postgresql")
+def _on_postgresql(element: LastInstant, compiler: SQLCompiler, **options: Any) -> str:
     day, zone = (compiler.process(clause, **options) for clause in element.clauses)
     midnight = f"({day} + 1)::timestamp"
     # Where clocks go back to it, midnight comes twice. PostgreSQL takes the second one, a day
@@ -123,24 +92,25 @@ def _on_postgresql(element: EndOfDay, compiler: SQLCompiler, **options: Any) -> 
     day_before = f"({second} - interval '24 hours')"
     offset = f"(timezone({zone}, {day_before}) - timezone('UTC', {day_before}))"
     first = f"timezone('UTC', {midnight} - {offset})"
-    return f"CASE WHEN timezone({zone}, {first}) = {midnight} THEN {first} ELSE {second} END"
+    end = f"CASE WHEN timezone({zone}, {first}) = {midnight} THEN {first} ELSE {second} END"
+    return f"({end} - interval '1 microsecond')"
 
 
-@compiles(EndOfDay, "sqlite")
-def _on_sqlite(element: EndOfDay, compiler: SQLCompiler, **options: Any) -> str:
-    return f"end_of_day({compiler.process(element.clauses, **options)})"
+@compiles(LastInstant, "sqlite")
+def _on_sqlite(element: LastInstant, compiler: SQLCompiler, **options: Any) -> str:
+    return f"last_instant({compiler.process(element.clauses, **options)})"
 
 
 @event.listens_for(Engine, "connect")
 def _teach_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     if isinstance(connection, sqlite3.Connection):
-        connection.create_function("end_of_day", 2, _end_of_day_text, deterministic=True)
+        connection.create_function("last_instant", 2, _last_instant_text, deterministic=True)
 
 
-def _end_of_day_text(day: str | None, zone: str) -> str | None:
+def _last_instant_text(day: str | None, zone: str) -> str | None:
     if day is None:
         return None
-    return f"{end_of_day(date.fromisoformat(day), ZoneInfo(zone)):%Y-%m-%d %H:%M:%S.%f}"
+    return f"{last_instant(date.fromisoformat(day), ZoneInfo(zone)):%Y-%m-%d %H:%M:%S.%f}"
 
 
 @cache
@@ -177,19 +147,24 @@ Moment = Annotated[
 """A date, which stands for the start of its day, or a timestamp."""
 
 
-class ZonedClock(Clock):
-    """A clock in the zone that the request names."""
-
-    tz: Zone | None = Field(
-        None,
-        description="IANA zone in which days begin and end, `Europe/Berlin` for instance; "
-        "the server's own when absent.",
-    )
-
-    @override
-    def _zone_of(self, request: Request) -> str:
-        return self.tz or super()._zone_of(request)
+async def _server_clock(request: Request) -> Clock:
+    return Clock(ZoneInfo(request.app.state.settings.time_zone))
 
 
-ServerClockDep = Annotated[Clock, Query()]
-ClockDep = Annotated[ZonedClock, Query()]
+async def _zoned_clock(
+    request: Request,
+    tz: Annotated[
+        Zone | None,
+        Query(
+            description="IANA zone in which days begin and end, `Europe/Berlin` for instance; "
+            "the server's own when absent."
+        ),
+    ] = None,
+) -> Clock:
+    return Clock(ZoneInfo(tz)) if tz else await _server_clock(request)
+
+
+ServerClockDep = Annotated[Clock, Depends(_server_clock)]
+"""The clock of the server's settings."""
+ClockDep = Annotated[Clock, Depends(_zoned_clock)]
+"""A clock in the zone that the request names."""

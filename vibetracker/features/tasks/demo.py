@@ -8,11 +8,12 @@ from itertools import batched
 from random import Random
 from zoneinfo import ZoneInfo
 
-from vibetracker.core.session import Session
+from sqlalchemy.orm import Session
 
 from .calendar import DAY, Clock
 from .changes import TaskChanges
-from .model import Priority, Status, Task
+from .model import Priority, Status
+from .rows import TaskRow
 from .schema import TaskCreate
 from .tree import lock_tree
 
@@ -126,33 +127,33 @@ class Portion:
     """Places of roots."""
 
     def tasks(self) -> list[New]:
-        """Give all that are new."""
+        """Return all that are new."""
         return [*self.roots, *(new for _, children in self.children for new in children)]
 
 
 def fill(session: Session, random: Random, count: int, now: datetime) -> Iterator[int]:
-    """Make ``count`` tasks of the year before ``now``, by the rules of ``POST /tasks/batch``.
+    """Create ``count`` tasks of the year before ``now``, by the rules of ``POST /tasks/batch``.
 
     Each is created as if it had been sent at an instant of that year.
     """
     for portion in _ahead(_portions(random, count, now)):
-        changes = TaskChanges(session, Clock.at(now, UTC))
+        changes = TaskChanges(session, Clock(UTC, now))
         changes.know_tags(tag for new in portion.tasks() for tag in new.data.tags)
         lock_tree(session)
         roots = [_create(changes, new) for new in portion.roots]
         changes.flush()
         for place, children in portion.children:
             for new in children:
-                _create(changes, new, roots[place].id)
+                _create(changes, new, roots[place]["id"])
         changes.flush()
-        changes.clock = Clock.at(now, UTC)
+        changes.clock = Clock(UTC, now)
         for place in portion.trashed:
             changes.trash(roots[place])
         yield len(portion.tasks())
 
 
 def _ahead[T](items: Iterator[T]) -> Iterator[T]:
-    """Give items, each made while the database writes the one before it."""
+    """Yield items, each made while the database writes the one before it."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, items, None)
         while (item := coming.result()) is not None:
@@ -174,8 +175,8 @@ def _portions(random: Random, count: int, now: datetime) -> Iterator[Portion]:
         yield Portion(roots, children, random.sample(range(len(roots)), projects // 2))
 
 
-def _create(changes: TaskChanges, new: New, parent_id: int | None = None) -> Task:
-    changes.clock = Clock.at(new.moment, UTC)
+def _create(changes: TaskChanges, new: New, parent_id: int | None = None) -> TaskRow:
+    changes.clock = Clock(UTC, new.moment)
     data = new.data if parent_id is None else new.data.model_copy(update={"parent_id": parent_id})
     return changes.create(data)
 
@@ -210,7 +211,7 @@ def _new(random: Random, moment: datetime, now: datetime) -> New:
 
 
 def _progress(random: Random, age: timedelta, moment: datetime) -> tuple[Status, datetime | None]:
-    """Tell how far a task of this age is, and when it was done."""
+    """Return how far a task of this age is, and when it was done."""
     chance = random.random()
     if chance < 0.9 * min(1, age / (60 * DAY)):
         return Status.DONE, moment + min(age, random.expovariate(1 / 7) * DAY)

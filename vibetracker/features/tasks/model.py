@@ -22,11 +22,15 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
-from vibetracker.core.model import BigInt, OrderedText, Ranked, Resource, UTCDateTime
-from vibetracker.features.tags.association import tag_association, worn_names
+from vibetracker.core.db.model import Base, Resource
+from vibetracker.core.db.types import BigInt, OrderedText, Ranked, UTCDateTime
+from vibetracker.features.tags.association import names_of_tags, tag_association
 from vibetracker.features.tags.model import key_of
 
-from .calendar import end_of_day
+from .calendar import last_instant
+
+type Values = dict[str, Any]
+"""Values of a task, by their names."""
 
 
 class Status(StrEnum):
@@ -74,7 +78,7 @@ class Task(Resource):
     due_on: Mapped[date | None]
     due_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     due: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    """``due_at``, or the end of ``due_on`` in UTC."""
+    """``due_at``, or the last instant of ``due_on`` in UTC."""
     start_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     parent_id: Mapped[int | None] = mapped_column(
         BigInt, ForeignKey("tasks.id", ondelete="CASCADE")
@@ -90,9 +94,8 @@ class Task(Resource):
     @declared_attr
     @classmethod
     def tag_names(cls) -> Mapped[list[str]]:
-        """Names of the tags that the task wears, sorted; read together with the row."""
-        # Whoever changes the tags sets the names too, so that they need not be read again.
-        return column_property(worn_names(task_tags, cls.id), expire_on_flush=False)
+        """Names of the tags that the task has, sorted; read together with the row."""
+        return column_property(names_of_tags(task_tags, cls.id))
 
     __table_args__ = (
         CheckConstraint("length(title) BETWEEN 1 AND 500", "title_length"),
@@ -114,34 +117,35 @@ class Task(Resource):
         Resource.__table_args__,
     )
 
+    @classmethod
     @override
-    def derive(self) -> None:
-        """Set what tasks are searched and sorted by."""
-        self.title_key = key_of(self.title)
-        # A search term holds no white space, so that none can match across the line break.
-        self.search_text = key_of(f"{self.title}\n{self.description}")
-        self.due = end_of_day(self.due_on, UTC) if self.due_on else self.due_at
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether there is still something to do."""
-        return self.status in OPEN
-
-    def enter(self, status: Status, at: datetime) -> None:
-        """Change the status, and the timestamps that follow from it."""
-        if status is self.status:
-            return
-        self.status = status
-        if status is Status.TODO:
-            self.started_at = None
-        elif status is Status.IN_PROGRESS:
-            self.started_at = self.started_at or at
-        self.completed_at = at if status is Status.DONE else None
-        self.cancelled_at = at if status is Status.CANCELLED else None
+    def live(cls) -> ColumnElement[bool]:
+        """Return the condition of a task that is not in the trash."""
+        return cls.deleted_at.is_(None)
 
 
-live = Task.deleted_at.is_(None)
+tasks: Table = Base.metadata.tables[Task.__tablename__]
+"""For statements that read and write columns, and no objects."""
+live = tasks.c.deleted_at.is_(None)
 """The condition of a task that is not in the trash; indexes and lists share it."""
+
+
+def derived(title: str, description: str, due_on: date | None, due_at: datetime | None) -> Values:
+    """Return what tasks are searched and sorted by, which follows from other columns."""
+    return {
+        "title_key": key_of(title),
+        # A search term holds no white space, so that none can match across the line break.
+        "search_text": key_of(f"{title}\n{description}"),
+        "due": last_instant(due_on, UTC) if due_on else due_at,
+    }
+
+
+@event.listens_for(Task, "before_insert")
+@event.listens_for(Task, "before_update")
+def _derive(_: object, __: Connection, task: Task) -> None:
+    values = derived(task.title, task.description or "", task.due_on, task.due_at)
+    for name, value in values.items():
+        setattr(task, name, value)
 
 
 def _index(name: str, column: Any, where: ColumnElement[bool] = live) -> Index:

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from vibetracker.core.problems import Problem
+from vibetracker.core.http.problems import Problem
 
 
 class TaskCycle(Problem):

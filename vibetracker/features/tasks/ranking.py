@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
-from vibetracker.core.model import OrderedText
+from vibetracker.core.db.types import OrderedText
 
 WHOLE = 12
 FIRST = 16 ** (WHOLE - 1) * 8
@@ -24,9 +24,9 @@ LONGEST = 100
 
 
 def between(before: str | None, after: str | None) -> str | None:
-    """Make a rank between two neighbours; None stands for the end of the list on that side.
+    """Return a rank between two neighbours; None stands for the end of the list on that side.
 
-    Returns None when there is no room for one of at most ``LONGEST`` digits.
+    None when there is no room for one of at most ``LONGEST`` digits.
     """
     if before is None and after is None:
         return _write(FIRST, WHOLE)
@@ -46,7 +46,7 @@ def between(before: str | None, after: str | None) -> str | None:
 
 
 def spread(count: int) -> list[str]:
-    """Make ranks for a list of this length, with room between all neighbours."""
+    """Return ranks for a list of this length, with room between all neighbours."""
     start = FIRST - count // 2 * STEP
     return [_write(start + index * STEP, WHOLE) for index in range(count)]
 

@@ -5,21 +5,23 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from vibetracker.core.database import SessionDep
-from vibetracker.core.paging import Page, PageDep, PageRequest, Rows, Sorting, paginate
-from vibetracker.core.preconditions import check, find_any
-from vibetracker.core.problems import Gone, NotFound, PreconditionFailed
-from vibetracker.core.routing import Router, raising
-from vibetracker.core.schema import UrlBool, UrlId
-from vibetracker.core.session import Session
+from vibetracker.core.api.paging import Page, PageDep, PageRequest, Rows, paginate
+from vibetracker.core.api.preconditions import check
+from vibetracker.core.api.routing import Router, raising
+from vibetracker.core.api.schema import UrlBool, UrlId
+from vibetracker.core.api.session import SessionDep
+from vibetracker.core.api.sorting import Sorting
+from vibetracker.core.http.problems import Gone, NotFound, PreconditionFailed
 
 from .batch import Batch, BatchResult, TaskBatch
 from .calendar import Clock, ClockDep, ServerClockDep
-from .changes import TaskChanges, find_task, read_task
-from .filters import SORTING, SUBTASK_SORTING, TaskFilters
-from .model import OPEN, Status, Task, live
+from .changes import TaskChanges
+from .filters import SORTING, SUBTASK_SORTING, Asked, TaskFilters
+from .model import OPEN, Status, Task, Values, live, tasks
 from .problems import ParentInTrash, TaskCycle
+from .rows import TaskRow, lock_task, read_task, refuse_trashed
 from .schema import SubtaskCounts, TaskCreate, TaskMove, TaskRead, TaskUpdate
 from .tree import lock_tree
 
@@ -46,7 +48,7 @@ def list_tasks(
     clock: ClockDep,
     filters: Annotated[TaskFilters, Query()],
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
-    include: Include = [],  # noqa: B006 - each request has a copy
+    include: Include = [],  # noqa: B006 - FastAPI copies it for each request
 ) -> Rows:
     """List tasks: the live ones of every status, newest first, unless asked otherwise."""
     return _list(session, page, clock, filters, SORTING, sort, include)
@@ -58,9 +60,9 @@ def create_task(
     clock: ServerClockDep,
     data: TaskCreate,
     missing_tags: MissingTags = "create",
-) -> Task:
+) -> Values:
     """Create a task, last among its siblings."""
-    return TaskChanges(session, clock, missing_tags).create_one(data)
+    return TaskChanges(session, clock, missing_tags).create_one(data).answer
 
 
 @router.post(
@@ -71,7 +73,7 @@ def create_task(
 def change_tasks(
     session: SessionDep, clock: ServerClockDep, data: Batch, missing_tags: MissingTags = "create"
 ) -> dict[str, Any]:
-    """Create, change, delete and restore tasks in one transaction: all of it, or nothing.
+    """Create, change, move, delete and restore tasks in one transaction: all of it, or nothing.
 
     The operations happen in their order, each by the rules of its own endpoint. The first that
     fails ends the batch; `pointer` in its problem says which, and nothing is changed.
@@ -83,13 +85,14 @@ def change_tasks(
 def get_task(
     session: SessionDep,
     task_id: TaskId,
-    include: Include = [],  # noqa: B006 - each request has a copy
-) -> dict[str, Any] | TaskRead:
+    include: Include = [],  # noqa: B006 - FastAPI copies it for each request
+) -> Values | TaskRead:
     """Get a task."""
-    if not include:
-        return read_task(session, task_id)
-    task = TaskRead.model_validate(find_task(session, task_id, conditional=False))
-    task.subtasks = _count_subtasks(session, [task_id])[task_id]
+    task = read_task(session, task_id)
+    if include:
+        counts = _count_subtasks(session, [task_id])[task_id]
+        return TaskRead.model_validate({**task, "subtasks": counts})
+    check(session, task["version"])
     return task
 
 
@@ -100,17 +103,17 @@ def update_task(
     task_id: TaskId,
     data: TaskUpdate,
     missing_tags: MissingTags = "create",
-) -> Task:
+) -> Values:
     """Change a task; what is absent stays, and a change of nothing is none."""
     if "parent_id" in data.model_fields_set:
         lock_tree(session)
     changes = TaskChanges(session, clock, missing_tags)
     # Before the task, in the order in which a change of a tag takes what it needs.
     changes.know_tags(data.changes().get("tags", ()))
-    task = find_task(session, task_id)
+    task = _lock_live(session, task_id)
     changes.update(task, data)
     changes.flush()
-    return task
+    return task.answer
 
 
 @router.delete("/{task_id}", status_code=204, responses=raising(Gone))
@@ -126,31 +129,36 @@ def delete_task(
     lock_tree(session)
     changes = TaskChanges(session, clock)
     if permanent:
-        task = find_any(session, Task, task_id)
-        check(session, task.version)
+        task = lock_task(session, task_id)
+        check(session, task["version"])
         changes.purge(task)
     else:
-        changes.trash(find_task(session, task_id))
+        changes.trash(_lock_live(session, task_id))
 
 
 @router.post("/{task_id}/restore", response_model=TaskRead, responses=raising(ParentInTrash))
-def restore_task(session: SessionDep, clock: ServerClockDep, task_id: TaskId) -> Task:
+def restore_task(session: SessionDep, clock: ServerClockDep, task_id: TaskId) -> Values:
     """Bring a task back from the trash, with the subtasks that went there with it.
 
     A live task stays as it is.
     """
     lock_tree(session)
-    task = find_any(session, Task, task_id)
-    check(session, task.version)
-    return TaskChanges(session, clock).restore(task)
+    task = lock_task(session, task_id)
+    check(session, task["version"])
+    return TaskChanges(session, clock).restore(task).answer
 
 
 @router.post("/{task_id}/move", response_model=TaskRead, responses=raising(Gone, TaskCycle))
-def move_task(session: SessionDep, clock: ServerClockDep, task_id: TaskId, data: TaskMove) -> Task:
+def move_task(
+    session: SessionDep, clock: ServerClockDep, task_id: TaskId, data: TaskMove
+) -> Values:
     """Put a task in another place among its siblings, or under another parent."""
     lock_tree(session)
-    task = find_task(session, task_id)
-    return TaskChanges(session, clock).move(task, data)
+    task = _lock_live(session, task_id)
+    changes = TaskChanges(session, clock)
+    changes.move(task, data)
+    changes.flush()
+    return task.answer
 
 
 @router.get("/{task_id}/subtasks", response_model=Page[TaskRead], responses=raising(Gone))
@@ -163,10 +171,10 @@ def list_subtasks(
     sort: Annotated[
         str, SUBTASK_SORTING, Query(description=SUBTASK_SORTING.description)
     ] = SUBTASK_SORTING.default,
-    include: Include = [],  # noqa: B006 - each request has a copy
+    include: Include = [],  # noqa: B006 - FastAPI copies it for each request
 ) -> Rows:
     """List the direct subtasks of a task, in the order that they were put in by hand."""
-    find_task(session, task_id, conditional=False)
+    read_task(session, task_id)
     return _list(session, page, clock, filters, SUBTASK_SORTING, sort, include, task_id)
 
 
@@ -180,10 +188,11 @@ def _list(
     include: Iterable[str],
     parent_id: int | None = None,
 ) -> Rows:
-    statement = filters.narrow(TaskRead.select(Task), clock)
+    asked = Asked(session, clock)
+    statement = TaskRead.select(Task).where(*filters.conditions(asked))
     if parent_id is not None:
-        statement = statement.where(Task.parent_id == parent_id)
-    rows = paginate(session, statement, page, sorting, sort, clock)
+        statement = statement.where(tasks.c.parent_id == parent_id)
+    rows = paginate(session, statement, page, sorting, sort, asked)
     if include:
         counts = _count_subtasks(session, [row["id"] for row in rows.items])
         for row in rows.items:
@@ -191,12 +200,20 @@ def _list(
     return rows
 
 
+def _lock_live(session: Session, task_id: int) -> TaskRow:
+    """Return a live task, locked; raises also what the request's preconditions demand."""
+    task = lock_task(session, task_id)
+    refuse_trashed(task)
+    check(session, task["version"])
+    return task
+
+
 def _count_subtasks(session: Session, task_ids: Sequence[int]) -> dict[int, SubtaskCounts]:
     counts: dict[int, dict[Status, int]] = {task_id: {} for task_id in task_ids}
     rows = session.execute(
-        select(Task.parent_id, Task.status, func.count())
-        .where(Task.parent_id.in_(task_ids), live)
-        .group_by(Task.parent_id, Task.status)
+        select(tasks.c.parent_id, tasks.c.status, func.count())
+        .where(tasks.c.parent_id.in_(task_ids), live)
+        .group_by(tasks.c.parent_id, tasks.c.status)
     )
     for parent_id, status, count in rows:
         if parent_id is not None:

@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import MISSING, ConfigDict, Field, model_validator
 
-from vibetracker.core.problems import invalid
-from vibetracker.core.schema import CalendarDate, Id, Input, Line, Output, Patch, Prose, Timestamp
+from vibetracker.core.api.schema import CalendarDate, Id, Input, Output, Patch, Timestamp
+from vibetracker.core.api.text import Line, Prose
+from vibetracker.core.http.problems import invalid
 from vibetracker.features.tags.schema import TagList
 
 from .model import Priority as PriorityEnum

@@ -10,9 +10,10 @@ from sqlalchemy import NullPool, create_engine, text
 from starlette.testclient import TestClient
 
 from vibetracker import __version__
+from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database, get_database
+from vibetracker.core.db.database import Database
 from vibetracker.testing import PostgresServer
 
 VERDICTS = ["/health", "/health/ready"]

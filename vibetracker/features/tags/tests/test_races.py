@@ -9,7 +9,7 @@ from sqlalchemy import delete, event, insert
 from starlette.testclient import TestClient
 
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.features.tags.association import tags_named
 from vibetracker.features.tags.model import Tag
 from vibetracker.testing import at_once

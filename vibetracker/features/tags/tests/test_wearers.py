@@ -10,9 +10,10 @@ from httpx2 import Response
 from sqlalchemy import Column, Table, delete, insert, select
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
-from vibetracker.core.model import Base, BigInt, UTCDateTime, utcnow
-from vibetracker.core.problems import ValidationFailed
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.model import Base
+from vibetracker.core.db.types import BigInt, UTCDateTime, utcnow
+from vibetracker.core.http.problems import ValidationFailed
 from vibetracker.features.tags.association import tag_association, tags_named
 
 from .factory import TagFactory

@@ -7,7 +7,7 @@ from factory.declarations import LazyFunction, Sequence, Trait
 from factory.helpers import post_generation
 from sqlalchemy import insert, update
 
-from vibetracker.core.model import utcnow
+from vibetracker.core.db.types import utcnow
 from vibetracker.features.tags.model import Tag
 from vibetracker.features.tasks import ranking
 from vibetracker.features.tasks.model import Status, Task, task_tags

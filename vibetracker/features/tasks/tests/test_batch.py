@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
-from vibetracker.core.model import Base
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.model import Base
 from vibetracker.testing import empty
 
 from .calls import Json, everything, faults, ids, make, read, walk

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.features.tasks.calendar import SPELLED_OUT, Clock, EndOfDay, end_of_day
 from vibetracker.features.tasks.model import Task
 from vibetracker.testing import empty

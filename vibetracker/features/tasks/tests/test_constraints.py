@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import Table, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from vibetracker.core.database import Database
-from vibetracker.core.model import Base
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.model import Base
 from vibetracker.features.tags.tests.factory import TagFactory
 
 from .factory import TaskFactory

@@ -5,7 +5,7 @@ from random import Random
 
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.features.tasks import demo
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.features.tags.tests.factory import TagFactory
 from vibetracker.features.tasks.model import Task
 

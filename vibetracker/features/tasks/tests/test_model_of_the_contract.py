@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.features.tags.model import Tag
 from vibetracker.features.tasks.model import Task, task_tags
 

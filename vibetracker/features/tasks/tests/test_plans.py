@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event, text
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 
 from .calls import Json
 

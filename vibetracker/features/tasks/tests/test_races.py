@@ -12,8 +12,9 @@ from fastapi import FastAPI
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.session import get_database
 from vibetracker.core.config import Settings
-from vibetracker.core.database import Database, get_database
+from vibetracker.core.db.database import Database
 from vibetracker.features.tags.tests.factory import TagFactory
 from vibetracker.testing import Factory
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.features.tasks.model import Task
 
 from .calls import Json, faults, ids, make, pages, read, walk

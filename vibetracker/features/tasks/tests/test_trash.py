@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 
-from vibetracker.core.database import Database
+from vibetracker.core.db.database import Database
 from vibetracker.features.tags.tests.factory import TagFactory
 from vibetracker.features.tasks.model import Task
 from vibetracker.features.tasks.tree import UPDATED_AT_ONCE

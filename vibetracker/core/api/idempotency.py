@@ -1,4 +1,4 @@
-"""``Idempotency-Key``: the answer of a POST is kept with its effect, and given again to a retry."""
+"""``Idempotency-Key``: the answer of a POST is stored with its effect, and replayed to a retry."""
 
 import json
 import re
@@ -6,14 +6,15 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from sqlalchemy import Index, LargeBinary, String, Text, delete, select, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from vibetracker.core.database import lock_key
-from vibetracker.core.model import Base, UTCDateTime, utcnow
-from vibetracker.core.problems import InFlight, KeyReused, invalid
-from vibetracker.core.session import Session
+from vibetracker.core.db.database import dialect_of, lock_key
+from vibetracker.core.db.model import Base
+from vibetracker.core.db.types import UTCDateTime, utcnow
+from vibetracker.core.http.bodies import StrictRequest
+from vibetracker.core.http.problems import InFlight, KeyReused, invalid
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
@@ -22,7 +23,7 @@ SWEPT_AT_ONCE = 100
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class KeptResponse(Base):
+class StoredResponse(Base):
     """The first successful answer to a key, written in the transaction of its effect."""
 
     __tablename__ = "idempotency_keys"
@@ -51,14 +52,14 @@ def key_of(request: Request) -> str | None:
     return keys[0]
 
 
-def fingerprint_of(request: Request, body: bytes) -> bytes:
+def fingerprint_of(request: StrictRequest) -> bytes:
     """Digest what makes a request this request and no other."""
     digest = sha256()
     for part in (
         request.method.encode(),
         request.scope["path"].encode(errors="surrogateescape"),
         request.scope["query_string"],
-        body,
+        request.digest.digest(),
     ):
         digest.update(len(part).to_bytes(8))
         digest.update(part)
@@ -66,34 +67,44 @@ def fingerprint_of(request: Request, body: bytes) -> bytes:
 
 
 def replay(session: Session, key: str, fingerprint: bytes) -> Response | None:
-    """Claim a key for the transaction of this session, or give the answer that it has already.
+    """Claim a key for the transaction of this session, or return the answer that it has already.
 
     Raises ``InFlight`` while another transaction has the key and ``KeyReused`` when it stands
     for another request. The claim ends with the transaction, however that ends.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect_of(session) == "postgresql":
         claim = text("SELECT pg_try_advisory_xact_lock(:key)")
         if not session.scalar(claim, {"key": lock_key(f"idempotency {key}")}):
             raise InFlight(
                 "Try again in a moment to get the answer of that request",
                 headers={"Retry-After": "1"},
             )
-    kept = session.get(KeptResponse, key)
-    if kept is None:
+    stored = session.get(StoredResponse, key)
+    if stored is None:
         return None
-    if kept.created_at <= utcnow() - KEPT_FOR:
-        session.delete(kept)
+    if stored.created_at <= utcnow() - KEPT_FOR:
+        session.delete(stored)
         session.flush()
         return None
-    if kept.fingerprint != fingerprint:
+    if stored.fingerprint != fingerprint:
         raise KeyReused("Use a new key for a new request")
-    return Response(kept.body, kept.status, headers={**json.loads(kept.headers), REPLAYED: "true"})
+    headers = {**json.loads(stored.headers), REPLAYED: "true"}
+    return Response(stored.body, stored.status, headers)
 
 
-def keep(session: Session, key: str, fingerprint: bytes, response: Response) -> None:
-    """Keep an answer under its key, and drop some answers that have been kept long enough."""
+def store(session: Session, key: str, fingerprint: bytes, response: Response) -> None:
+    """Store an answer under its key, and delete some answers that are older than 24 hours.
+
+    Raises ``ValidationFailed`` for an answer that is streamed, and not there to be stored.
+    """
+    if isinstance(response, StreamingResponse):
+        raise invalid(
+            "The answer of this operation is streamed, and cannot be repeated",
+            code="idempotency_key",
+            header=HEADER,
+        )
     session.add(
-        KeptResponse(
+        StoredResponse(
             key=key,
             fingerprint=fingerprint,
             status=response.status_code,
@@ -109,9 +120,9 @@ def keep(session: Session, key: str, fingerprint: bytes, response: Response) -> 
     )
     session.flush()
     expired = (
-        select(KeptResponse.key)
-        .where(KeptResponse.created_at <= utcnow() - KEPT_FOR)
+        select(StoredResponse.key)
+        .where(StoredResponse.created_at <= utcnow() - KEPT_FOR)
         .limit(SWEPT_AT_ONCE)
         .with_for_update(skip_locked=True)
     )
-    session.execute(delete(KeptResponse).where(KeptResponse.key.in_(expired.scalar_subquery())))
+    session.execute(delete(StoredResponse).where(StoredResponse.key.in_(expired.scalar_subquery())))

@@ -1,24 +1,20 @@
 """What requests and responses are built from: base models and exact field types."""
 
 import re
-import unicodedata
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import MISSING, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
-from sqlalchemy import ColumnElement, Select, select, type_coerce
+from pydantic import MISSING, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError, PydanticKnownError
+from sqlalchemy import ColumnElement, Select, inspect, select, type_coerce
 from sqlalchemy.orm import DeclarativeBase
 
-from vibetracker.core.model import Ranked
+from vibetracker.core.db.types import Ranked
 
 MAX_ID = 2**53 - 1
 """Largest integer that every JSON client reads exactly."""
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 TIMESTAMP = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )
@@ -40,7 +36,7 @@ class Output(BaseModel):
     @classmethod
     @cache
     def sources(cls) -> dict[str, str]:
-        """Tell for each field of an answer the attribute of a row that it is read from."""
+        """Return for each field of an answer the attribute of a row that it is read from."""
         return {
             name: str(field.validation_alias or name)
             for name, field in cls.model_fields.items()
@@ -52,113 +48,28 @@ class Output(BaseModel):
     def select(cls, model: type[DeclarativeBase]) -> Select[*tuple[Any, ...]]:
         """Select from a model what this answer needs, under the names that it has here.
 
-        A list reads these columns instead of objects, and writes them as they are.
+        A list reads these columns instead of objects, and writes them as they are. ``TypeError``
+        for a field that is no column of the model.
         """
+        attributes = inspect(model).column_attrs
+        for name, source in cls.sources().items():
+            if source not in attributes:
+                raise TypeError(
+                    f"{cls.__name__}.{name} is no column of {model.__name__}; return the row "
+                    "itself, or select what the field needs"
+                )
         return select(
-            *(_plain(getattr(model, source)).label(name) for name, source in cls.sources().items())
+            *(
+                _plain(attributes[source].columns[0]).label(name)
+                for name, source in cls.sources().items()
+            )
         )
-
-    @classmethod
-    def of(cls, row: DeclarativeBase) -> dict[str, Any]:
-        """Give the members of the answer that shows a row, which need no second validation."""
-        has = vars(row)
-        return {
-            name: has[source] if source in has else getattr(row, source)
-            for name, source in cls.sources().items()
-        }
 
 
 def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
     if isinstance(column.type, Ranked):
         return type_coerce(column, column.type.spelled)
     return column
-
-
-@dataclass(frozen=True)
-class Line:
-    """Marks a ``str`` as a single line of text, trimmed and NFC-normalised.
-
-    Lengths count code points after that. Control characters and line breaks are refused, and so
-    is each character of ``without``.
-    """
-
-    max_length: int
-    min_length: int = 1
-    without: str = ""
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        excluded = re.escape(self.without)
-        ink = rf"[^\s\u0000-\u001f\u007f-\u009f{excluded}]"
-        rest = rf"[^\u0000-\u001f\u007f-\u009f\u2028\u2029{excluded}]*"
-        pattern = rf"^{rest}{ink}{rest}$" if self.min_length else rf"^{rest}$"
-        return core_schema.no_info_after_validator_function(
-            self._clean,
-            core_schema.str_schema(strict=True),
-            metadata={
-                "pydantic_js_updates": {
-                    "minLength": self.min_length,
-                    "maxLength": self.max_length,
-                    "pattern": pattern,
-                }
-            },
-        )
-
-    def _clean(self, value: str) -> str:
-        _refuse(CONTROL, value, "a single line of text has no control characters or line breaks")
-        for character in self.without:
-            if character in value:
-                raise PydanticCustomError(
-                    "text_character",
-                    "The character {character} is not allowed here",
-                    {"character": character},
-                )
-        value = unicodedata.normalize("NFC", value.strip())
-        return _check_length(value, self.min_length, self.max_length)
-
-
-@dataclass(frozen=True)
-class Prose:
-    """Marks a ``str`` as text of many lines, kept as it is written.
-
-    Control characters other than tab and line breaks are refused.
-    """
-
-    max_length: int
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(
-            self._clean,
-            core_schema.str_schema(strict=True),
-            metadata={
-                "pydantic_js_updates": {
-                    "maxLength": self.max_length,
-                    "pattern": r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$",
-                }
-            },
-        )
-
-    def _clean(self, value: str) -> str:
-        _refuse(CONTROL_BUT_LAYOUT, value, "text has no control characters but tab and line break")
-        return _check_length(value, 0, self.max_length)
-
-
-def _refuse(pattern: re.Pattern[str], value: str, detail: str) -> None:
-    if pattern.search(value):
-        raise PydanticCustomError(
-            "text_control_character", "{rule}", {"rule": detail[0].upper() + detail[1:]}
-        )
-
-
-def _check_length(value: str, shortest: int, longest: int) -> str:
-    if len(value) < shortest:
-        raise PydanticKnownError("string_too_short", {"min_length": shortest})
-    if len(value) > longest:
-        raise PydanticKnownError("string_too_long", {"max_length": longest})
-    return value
 
 
 def parse_timestamp(value: object) -> datetime:
@@ -225,11 +136,12 @@ def _digits(value: object) -> object:
     return value
 
 
-def _boolean(value: object) -> object:
+def boolean(value: object) -> object:
+    """Read a boolean from a URL: ``true`` or ``false`` in any case."""
     if isinstance(value, str):
-        if value not in {"true", "false"}:
+        if value.lower() not in {"true", "false"}:
             raise PydanticCustomError("bool_text", "Expected true or false")
-        return value == "true"
+        return value.lower() == "true"
     return value
 
 
@@ -266,15 +178,15 @@ UrlInt = Annotated[int, FROM_DIGITS]
 UrlId = Annotated[int, Field(ge=1, le=MAX_ID), FROM_DIGITS]
 """The id of a resource in a path or a query."""
 
-UrlBool = Annotated[bool, BeforeValidator(_boolean)]
-"""``true`` or ``false`` in a query."""
+UrlBool = Annotated[bool, BeforeValidator(boolean)]
+"""``true`` or ``false`` in a query, in any case."""
 
 
 class Patch(Input):
     """An RFC 7396 merge patch: a member that is absent leaves its field untouched."""
 
     def changes(self) -> dict[str, Any]:
-        """Give the members that were sent, by name."""
+        """Return the members that were sent, by name."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
     def apply_to[R](self, resource: R, *names: str) -> R:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from vibetracker.core.config import Settings
-from vibetracker.core.problems import CrossOrigin
+from vibetracker.core.http.problems import CrossOrigin
 
 EXPOSED = [
     "ETag",

@@ -13,15 +13,15 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from vibetracker.core.logging import current_request_id
-from vibetracker.core.middleware import HEADERS
-from vibetracker.core.problems import (
+from vibetracker.core.http.boundary import HEADERS
+from vibetracker.core.http.problems import (
     HeadTooLarge,
     MalformedRequest,
     Problem,
     RequestTimeout,
     render,
 )
+from vibetracker.core.logging import current_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +64,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether no request is under way."""
+        """Whether no request is under way."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
     @property
     def is_late(self) -> bool:
-        """Tell whether the next request has been waited for long enough."""
+        """Whether the next request has been waited for long enough."""
         return self.is_idle and self.loop.time() - self.idle_since >= PATIENCE
 
     @property
@@ -83,7 +83,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def unread(self) -> int:
-        """Give the bytes of answers that the client has left unread."""
+        """The bytes of answers that the client has left unread."""
         return self.transport.get_write_buffer_size()
 
     @override
@@ -173,7 +173,9 @@ class BoundedProtocol(HttpToolsProtocol):
             (b"cache-control", b"no-store"),
             (b"connection", b"close"),
         ]
-        head = STATUS_LINE[problem.status] + b"".join(b"%b: %b\r\n" % field for field in fields)
+        head = STATUS_LINE[response.status_code] + b"".join(
+            b"%b: %b\r\n" % field for field in fields
+        )
         self.transport.write(head + b"\r\n" + bytes(response.body))
         self.transport.write_eof()
         self.loop.call_later(LINGER, self.transport.abort)

@@ -1,49 +1,28 @@
 """Errors as RFC 9457 problem details: their types, and how each is rendered."""
 
+import http.client
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar, NotRequired, TypedDict
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from pydantic import MISSING, BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
+
+from vibetracker.core.http.faults import Fault, FaultRead
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+PROBLEMS_PATH = "/problems"
 MAX_ERRORS = 50
-
-
-class Fault(TypedDict):
-    """One broken rule; exactly one of the three places says where.
-
-    ``pointer`` is an RFC 6901 pointer into the body, ``parameter`` names a path or query
-    parameter, ``header`` a header field.
-    """
-
-    pointer: NotRequired[str]
-    parameter: NotRequired[str]
-    header: NotRequired[str]
-    code: str
-    detail: str
-
-
-class FaultRead(BaseModel):
-    """One broken rule of a request."""
-
-    model_config = ConfigDict(title="Fault")
-
-    pointer: str | MISSING = Field(
-        MISSING,
-        description="RFC 6901 pointer into the request body; the empty string is all of it.",
-    )
-    parameter: str | MISSING = Field(MISSING, description="Name of the path or query parameter.")
-    header: str | MISSING = Field(MISSING, description="Name of the header field.")
-    code: str = Field(description="Stable, machine-readable name of the rule.")
-    detail: str = Field(description="What is wrong and what is expected, for people.")
+BODILESS = {204, 304}
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""The names of RFC 9110 where Python has older ones."""
 
 
 class ProblemRead(BaseModel):
@@ -66,8 +45,8 @@ class ProblemRead(BaseModel):
     )
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, not an error
-    """An error that the client is told about.
+class Problem(HTTPException):  # RFC 9457 calls it a problem, not an error
+    """An ``HTTPException`` with a documented type.
 
     A subclass is a problem type: its ``slug`` and ``title`` never change once published, and its
     docstring is the explanation that ``GET /problems/<slug>`` gives. ``headers`` are added to the
@@ -92,10 +71,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, not an er
         headers: Mapping[str, str] | None = None,
         **extensions: object,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        super().__init__(self.status, detail, headers)
         self.errors = errors
-        self.headers = dict(headers or {})
         self.extensions = extensions
 
 
@@ -267,9 +244,6 @@ class Unavailable(Problem):
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extensions)
 
 
-PROBLEMS_PATH = "/problems"
-
-
 def invalid(
     detail: str,
     *,
@@ -289,69 +263,30 @@ def invalid(
     return ValidationFailed(detail, errors=[fault])
 
 
-def pointer_to(*steps: object) -> str:
-    """Write an RFC 6901 JSON pointer."""
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+def render(error: HTTPException, scope: Scope) -> Response:
+    """Return the response for an error; the text is safe whatever the client sent.
 
-
-def faults(errors: Iterable[Mapping[str, Any]], body: object = None) -> list[Fault]:
-    """Translate Pydantic's errors, leaving out the input that they carry.
-
-    Pydantic's locations also name the members of unions; a pointer into the ``body`` does not.
+    An ``HTTPException`` without a type of its own has ``about:blank`` (RFC 9457 section 4.2.1).
     """
-    result: list[Fault] = []
-    for error in errors:
-        place, *steps = error["loc"]
-        detail = str(error["msg"]).removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            detail = "Unknown or read-only; nothing that is sent is ignored"
-        elif error["type"] == "union_tag_invalid":
-            # The only message of Pydantic's that quotes what was sent.
-            detail = f"Expected one of {error['ctx']['expected_tags']}"
-            steps.append(error["ctx"]["discriminator"].strip("'"))
-        fault = Fault(code=error["type"], detail=detail)
-        if place == "body":
-            fault["pointer"] = pointer_to(*_path(steps, body))
-        elif place == "header":
-            fault["header"] = str(steps[0])
-        else:
-            fault["parameter"] = str(steps[0])
-        result.append(fault)
-    return result
-
-
-def _path(steps: Sequence[int | str], body: object) -> list[int | str]:
-    path: list[int | str] = []
-    here = body
-    for index, step in enumerate(steps):
-        if isinstance(here, dict) and isinstance(step, str):
-            if step not in here and index < len(steps) - 1:
-                continue
-            here = here.get(step)
-        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
-            here = here[step]
-        else:
-            break
-        path.append(step)
-    return path
-
-
-def render(problem: Problem, scope: Scope) -> Response:
-    """Make the response for a problem; the text is safe whatever the client sent."""
+    status, detail = error.status_code, error.detail
+    if status in BODILESS:
+        return Response(status_code=status, headers=error.headers)
     content: dict[str, object] = {
-        "type": f"{PROBLEMS_PATH}/{problem.slug}",
-        "title": problem.title,
-        "status": problem.status.value,
-        "detail": problem.detail,
+        "type": "about:blank",
+        "title": TITLES.get(status) or http.client.responses.get(status, "Error"),
+        "status": status,
+        "detail": detail if isinstance(detail, str) else json.dumps(detail, default=str),
         "instance": quote(scope["path"], errors="replace"),
         "request_id": scope["state"]["request_id"],
-        **problem.extensions,
     }
-    if problem.errors:
-        content["errors"] = problem.errors[:MAX_ERRORS]
+    if isinstance(error, Problem):
+        content |= {"type": f"{PROBLEMS_PATH}/{error.slug}", "title": error.title}
+        content |= error.extensions
+        if error.errors:
+            content["errors"] = error.errors[:MAX_ERRORS]
     return Response(
         json.dumps(content, ensure_ascii=False).encode("utf-8", errors="replace"),
-        problem.status,
-        headers=problem.headers,
+        status,
+        headers=error.headers,
         media_type=MEDIA_TYPE,
     )

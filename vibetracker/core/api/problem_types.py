@@ -1,4 +1,4 @@
-"""The pages that belong to no feature: the explanations of the problem types."""
+"""The operations that belong to no feature: the explanations of the problem types."""
 
 from http import HTTPStatus
 from inspect import cleandoc
@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import Field
 
-from vibetracker.core.problems import PROBLEMS_PATH, NotFound, Problem
-from vibetracker.core.routing import Router
-from vibetracker.core.schema import Output
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import Output
+from vibetracker.core.http.problems import PROBLEMS_PATH, NotFound, Problem
 
 router = Router(PROBLEMS_PATH, description="What the problem types of error responses mean.")
 

@@ -1,19 +1,19 @@
 """Conditional requests on a resource's ``version`` (RFC 9110 section 13.1)."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam
+from sqlalchemy import Select, bindparam, inspect, select
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 
-from vibetracker.core.database import SAFE_METHODS
-from vibetracker.core.model import Resource, noun
-from vibetracker.core.problems import NotFound, PreconditionFailed
-from vibetracker.core.schema import Output
-from vibetracker.core.session import Session
-from vibetracker.core.statements import Kept
+from vibetracker.core.api.schema import Output
+from vibetracker.core.db.model import Resource, noun
+from vibetracker.core.http.boundary import SAFE_METHODS
+from vibetracker.core.http.problems import NotFound, PreconditionFailed
 
 ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
@@ -66,7 +66,7 @@ def _matches(field: str, etag: str, *, weakly: bool) -> bool:
 
 
 def guard(session: Session, preconditions: Preconditions) -> None:
-    """Hand the demands of a request to its session, where ``find`` meets them."""
+    """Attach the demands of a request to its session, where ``find`` and ``read`` meet them."""
     session.info[Preconditions] = preconditions
 
 
@@ -77,20 +77,40 @@ def check(session: Session, version: int) -> None:
 
 
 def find[R: Resource](session: Session, model: type[R], resource_id: int) -> R:
-    """Find the resource that the path names, locked until the end where the request writes.
+    """Return the row that the path names, locked until the end where the request writes.
 
-    What is changed of it is written by the session. Raises ``NotFound``, and what the request's
-    preconditions demand.
+    Raises ``NotFound``, and what the request's preconditions demand.
     """
-    resource = find_any(session, model, resource_id)
-    check(session, resource.version)
-    return resource
+    row = find_any(session, model, resource_id)
+    check(session, row.version)
+    return row
+
+
+def find_any[R: Resource](session: Session, model: type[R], resource_id: int) -> R:
+    """Return a row as ``find`` does, whatever the preconditions say."""
+    preconditions: Preconditions = session.info[Preconditions]
+    if preconditions.writes:
+        lock_rows(session, model, [resource_id])
+    row = session.get(model, resource_id, populate_existing=preconditions.writes)
+    if row is None:
+        raise _not_found(model, resource_id)
+    return row
+
+
+def lock_rows(session: Session, model: type[Resource], ids: Iterable[int]) -> None:
+    """Lock rows until the transaction ends, in the order of their ids.
+
+    So that nobody waits in a circle. What is read of them afterwards is what they are now, also in
+    other tables: a statement that waits for the lock itself would have looked at those before.
+    """
+    some = select(model.id).where(model.id.in_(ids)).order_by(model.id)
+    session.execute(some.with_for_update())
 
 
 def read(
     session: Session, output: type[Output], model: type[Resource], resource_id: int
 ) -> dict[str, Any]:
-    """Read the resource that the path names as its answer, without making an object of it.
+    """Return the members of the answer for the row that the path names, read as columns.
 
     Raises ``NotFound``, and what the request's preconditions demand.
     """
@@ -102,26 +122,19 @@ def read(
 def read_any(
     session: Session, output: type[Output], model: type[Resource], resource_id: int
 ) -> dict[str, Any]:
-    """Read a resource as ``read`` does, whatever the preconditions say."""
-    rows = _by_id(output, model).rows(session.connection(), {"id": resource_id})
-    if not rows:
+    """Return an answer as ``read`` does, whatever the preconditions say."""
+    row = session.execute(_by_id(output, model), {"id": resource_id}).first()
+    if row is None:
         raise _not_found(model, resource_id)
-    return dict(zip(output.sources(), rows[0], strict=True))
+    return dict(zip(output.sources(), row, strict=True))
 
 
 @cache
-def _by_id(output: type[Output], model: type[Resource]) -> Kept:
-    return Kept(output.select(model).where(model.id == bindparam("id")))
+def _by_id(output: type[Output], model: type[Resource]) -> Select[*tuple[Any, ...]]:
+    """Build the statement once: SQLAlchemy looks its SQL up by the statement's identity."""
+    table = inspect(model).local_table
+    return output.select(model).where(table.c.id == bindparam("id"))
 
 
 def _not_found(model: type[Resource], resource_id: int) -> NotFound:
     return NotFound(f"There is no {noun(model)} with id {resource_id}")
-
-
-def find_any[R: Resource](session: Session, model: type[R], resource_id: int) -> R:
-    """Find a resource as ``find`` does, whatever the preconditions say."""
-    preconditions: Preconditions = session.info[Preconditions]
-    resource = session.find(model, resource_id, locked=preconditions.writes)
-    if resource is None:
-        raise _not_found(model, resource_id)
-    return resource

@@ -1,0 +1,1 @@
+"""The rules that the operations of every feature share."""

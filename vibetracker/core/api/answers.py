@@ -1,0 +1,115 @@
+"""The response of what a handler returns, with the header fields that follow from it."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, get_args
+
+from fastapi.encoders import jsonable_encoder
+from fastapi.routing import APIRoute
+from fastapi.utils import is_body_allowed_for_status_code
+from pydantic import BaseModel, PlainSerializer, TypeAdapter, WrapSerializer
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from vibetracker.core.api.paging import Rows
+from vibetracker.core.db.model import Resource
+
+
+class Answers:
+    """Makes the responses of one route as FastAPI would, and in the thread of the handler.
+
+    What ``read`` and ``paginate`` have read as columns is written as it is, unless the response
+    model has serializers, validators or computed fields.
+    """
+
+    def __init__(self, route: APIRoute) -> None:
+        self._route = route
+        model = route.response_model
+        self._adapter = TypeAdapter(model) if route.response_field is not None else None
+        self._is_plain = model is not None and is_plain(model)
+        own_class = route.response_class
+        self._response_class = own_class if isinstance(own_class, type) else None
+
+    def respond(
+        self, result: object, request: Request, injected: Response, *, is_dry_run: bool
+    ) -> Response:
+        """Make the response; ``injected`` has the header fields and the status that others set."""
+        if isinstance(result, Response):
+            return result
+        status = injected.status_code or self._route.status_code or HTTPStatus.OK
+        headers = self._headers(result, request, status) if not is_dry_run else {}
+        if isinstance(result, Rows) and result.link is not None:
+            headers["Link"] = result.link
+        if not is_body_allowed_for_status_code(status):
+            response = Response(status_code=status, headers=headers)
+        else:
+            response = self._with_body(result, HTTPStatus.OK if is_dry_run else status, headers)
+        response.headers.raw.extend(injected.headers.raw)
+        return response
+
+    def _headers(self, result: object, request: Request, status: int) -> dict[str, str]:
+        row_id: object = None
+        version: object = None
+        if isinstance(result, Resource):
+            row_id, version = result.id, result.version
+        elif isinstance(result, Mapping):
+            row_id, version = result.get("id"), result.get("version")
+        if version is None:
+            return {}
+        headers = {"ETag": f'"{version}"', "Cache-Control": "no-cache"}
+        if status == HTTPStatus.CREATED:
+            headers["Location"] = f"{request.scope['path']}/{row_id}"
+        return headers
+
+    def _with_body(self, result: object, status: int, headers: dict[str, str]) -> Response:
+        if self._response_class is not None:
+            content = self._validated(result, as_json=False)
+            return self._response_class(content, status_code=status, headers=headers)
+        if isinstance(result, Rows):
+            result = result.members()
+        if self._is_plain and isinstance(result, dict):
+            content = to_json(result)
+        elif self._adapter is None:
+            content = JSONResponse(jsonable_encoder(result)).body
+        else:
+            content = self._validated(result, as_json=True)
+        return Response(content, status, headers, "application/json")
+
+    def _validated(self, result: object, *, as_json: bool) -> Any:
+        if self._adapter is None:
+            return result
+        route = self._route
+        dump = self._adapter.dump_json if as_json else self._adapter.dump_python
+        return dump(
+            self._adapter.validate_python(result, from_attributes=True),
+            include=route.response_model_include,
+            exclude=route.response_model_exclude,
+            by_alias=route.response_model_by_alias,
+            exclude_unset=route.response_model_exclude_unset,
+            exclude_defaults=route.response_model_exclude_defaults,
+            exclude_none=route.response_model_exclude_none,
+        )
+
+
+def is_plain(model: Any, seen: frozenset[object] = frozenset()) -> bool:
+    """Return whether values go out as they are: nothing in a model changes or adds to them."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return all(is_plain(part, seen) for part in get_args(model))
+    if model in seen:
+        return True
+    decorators = model.__pydantic_decorators__
+    fields = model.model_fields.values()
+    return not (
+        decorators.field_serializers
+        or decorators.model_serializers
+        or decorators.field_validators
+        or decorators.model_validators
+        or model.model_computed_fields
+        or any(field.serialization_alias for field in fields)
+        or any(
+            isinstance(mark, PlainSerializer | WrapSerializer)
+            for field in fields
+            for mark in field.metadata
+        )
+    ) and all(is_plain(field.annotation, seen | {model}) for field in fields)

@@ -1,0 +1,126 @@
+"""What an exception means for the client: the exception handlers of the application."""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm.exc import StaleDataError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from vibetracker.core.api.preconditions import NotModified
+from vibetracker.core.db.failures import NotPreparedError, code_of, is_outage, reason
+from vibetracker.core.db.model import Base
+from vibetracker.core.http.faults import faults
+from vibetracker.core.http.problems import (
+    Conflict,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Unavailable,
+    ValidationFailed,
+    render,
+)
+
+logger = logging.getLogger(__name__)
+
+BROKEN_RULES = {"23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK"}
+FAILED = "The service failed; its log has the cause under this request id"
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Add the exception handlers, which answer with a problem."""
+    app.add_exception_handler(HTTPException, _on_http_exception)  # type: ignore[arg-type] # Starlette calls it with this class
+    app.add_exception_handler(RequestValidationError, _on_validation_error)  # type: ignore[arg-type] # likewise
+    app.add_exception_handler(NotPreparedError, _on_not_prepared)
+    app.add_exception_handler(NotModified, _on_not_modified)  # type: ignore[arg-type] # likewise
+
+
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
+    if not isinstance(error, Problem):
+        error = _framework_problem(error, request.scope)
+    return render(error, request.scope)
+
+
+async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
+    found = faults(error.errors(), error.body)
+    count = f"{len(found)} rules" if len(found) > 1 else "a rule"
+    problem = ValidationFailed(f"The request breaks {count}; see errors", errors=found)
+    return render(problem, request.scope)
+
+
+async def _on_not_prepared(request: Request, _: Exception) -> Response:
+    return render(Unavailable("The database is not ready yet"), request.scope)
+
+
+async def _on_not_modified(_: Request, unchanged: NotModified) -> Response:
+    headers = {"ETag": unchanged.etag, "Cache-Control": "no-cache"}
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+
+
+def _framework_problem(error: HTTPException, scope: Scope) -> HTTPException:
+    match error.status_code:
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = _allowed_methods(scope)
+            return MethodNotAllowed(
+                f"Use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)}
+            )
+        case HTTPStatus.NOT_FOUND:
+            is_plain = error.detail == HTTPStatus.NOT_FOUND.phrase
+            detail = "There is nothing at this path" if is_plain else error.detail
+            return NotFound(detail, headers=error.headers)
+    return error
+
+
+def _allowed_methods(scope: Scope) -> list[str]:
+    methods: set[str] = set()
+    for route in iter_route_contexts(scope["app"].routes):
+        match, _ = route.original_route.matches(scope)
+        if match is not Match.NONE:
+            methods |= route.methods or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return sorted(methods)
+
+
+def problem_of(error: SQLAlchemyError) -> Problem:
+    """Return what a database error means for the client; the cause goes to the log alone.
+
+    A constraint can bring its own problem type: ``info={"problem": TypeOfProblem}``.
+    """
+    if isinstance(error, IntegrityError):
+        return _violation(error)
+    if isinstance(error, DataError):
+        return ValidationFailed("A value is outside of what the database can store")
+    if isinstance(error, StaleDataError):
+        # Each try has found the row changed, by others or past its object by its own statements.
+        logger.error("a row was changed while its object was used: %s", error, exc_info=error)
+        return Conflict("What this request changes was changed meanwhile; read again and retry")
+    if isinstance(error, DBAPIError) and not is_outage(error):
+        logger.error("the database refused a statement: %s", reason(error), exc_info=error)
+        return InternalError(FAILED)
+    if isinstance(error, (DBAPIError, PoolTimeoutError)):
+        logger.warning("the database is not available: %s", reason(error))
+        return Unavailable("The database did not answer, or not in time; try again")
+    logger.error("unexpected database error", exc_info=error)
+    return InternalError(FAILED)
+
+
+def _violation(error: IntegrityError) -> Problem:
+    name = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    logger.warning("a constraint refused a write: %s", name or code_of(error))
+    for table in Base.metadata.tables.values():
+        for constraint in table.constraints:
+            if name is not None and constraint.name == name and "problem" in constraint.info:
+                problem_type: type[Problem] = constraint.info["problem"]
+                return problem_type("Another request got there first")
+    if code_of(error) in BROKEN_RULES:
+        return ValidationFailed("The result would break a rule of the stored data")
+    return Conflict("Another request changed what this one depends on; read again and retry")

@@ -1,0 +1,45 @@
+"""Filters of a list, each written once: its parameter, type, meaning and SQL."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import ColumnElement
+
+
+@dataclass(frozen=True)
+class Where:
+    """The SQL of a filter, made of its value and of the context that the handler gives."""
+
+    condition: Callable[[Any, Any], ColumnElement[bool]]
+
+
+class Filters(BaseModel):
+    """The query parameters that narrow a list down.
+
+    A field annotated with ``Where`` is a filter: one that the request does not use is no
+    condition, those that it uses are joined by AND.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    def conditions(self, context: object = None) -> list[ColumnElement[bool]]:
+        """Return the SQL of the filters that are in use."""
+        values = vars(self)
+        return [
+            mark.condition(value, context)
+            for name, mark in self._marks()
+            if (value := values[name]) not in (None, [])
+        ]
+
+    @classmethod
+    @cache
+    def _marks(cls) -> list[tuple[str, Where]]:
+        return [
+            (name, mark)
+            for name, field in cls.model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, Where)
+        ]

@@ -1,0 +1,174 @@
+"""Lists: one page of a statement's rows, by keyset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, override
+
+from fastapi import Depends, Query, Request
+from pydantic import MISSING, BaseModel, ConfigDict, Field
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, or_, select
+from sqlalchemy.orm import Session
+
+from vibetracker.core.api.cursors import Binding
+from vibetracker.core.api.schema import FROM_DIGITS, Output, UrlBool
+from vibetracker.core.api.sorting import Key, SortExpression, Sorting, Term
+
+MAX_LIMIT = 200
+DEFAULT_LIMIT = 50
+AT_MOST = bindparam("at_most", type_=Integer)
+
+
+class Page[T](Output):
+    """One page of a list."""
+
+    items: list[T] = Field(description="At most `limit` of them, in the order of `sort`.")
+    next_cursor: str | None = Field(
+        description="Give this as `cursor` to get the next page; null on the last one."
+    )
+    total: int | MISSING = Field(
+        MISSING, description="How many there are on all pages; only with `include_total=true`."
+    )
+
+    @classmethod
+    @override
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """Name the page of ``TaskRead`` ``TaskPage``, since its name is that of its schema."""
+        return f"{params[0].__name__.removesuffix('Read')}Page"
+
+
+class PageQuery(BaseModel):
+    """The parameters that every list has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT), FROM_DIGITS] = Field(
+        DEFAULT_LIMIT, description="How many items a page has at most."
+    )
+    cursor: str | None = Field(
+        None,
+        max_length=20_000,
+        description="Where the page begins: `next_cursor` of the page before, with the same "
+        "filters and the same sort.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]*$"},
+    )
+    include_total: UrlBool = Field(
+        default=False, description="Count the items of all pages, which costs time."
+    )
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """Which page of a list is asked for, and what its cursors are bound to."""
+
+    query: PageQuery
+    binding: Binding
+
+
+async def _page_request(request: Request, query: Annotated[PageQuery, Query()]) -> PageRequest:
+    return PageRequest(query, Binding.of(request))
+
+
+PageDep = Annotated[PageRequest, Depends(_page_request)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a list operation returns: the rows of one page, and where the next one begins."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+    total: int | None = None
+    link: str | None = None
+
+    def members(self) -> dict[str, Any]:
+        """Return the members of the ``Page``."""
+        page: dict[str, Any] = {"items": self.items, "next_cursor": self.next_cursor}
+        if self.total is not None:
+            page["total"] = self.total
+        return page
+
+
+def paginate(
+    session: Session,
+    statement: Select[*tuple[Any, ...]],
+    page: PageRequest,
+    sorting: Sorting,
+    sort: str,
+    context: object = None,
+) -> Rows:
+    """Run a list's statement for one page; its rows have the columns of the statement.
+
+    ``context`` is handed to the keys of ``sorting`` whose SQL depends on the request. A row that
+    matches and keeps its sort values during a walk is on exactly one page, since a page begins
+    after the values of the row before it and not after a number of rows.
+    """
+    query, binding = page.query, page.binding
+    names = [column.name for column in statement.selected_columns]
+    terms = sorting.terms(sort)
+    keys = [sorting.keys[term.name] for term in terms]
+    columns = [key.column(context) for key in keys]
+    canonical = ",".join(map(str, terms))
+    total = None
+    if query.include_total:
+        total = session.scalar(select(func.count()).select_from(statement.subquery()))
+    ordered = statement.add_columns(*columns).order_by(*_order(terms, keys, columns))
+    ordered = ordered.limit(AT_MOST)
+    parts = [ordered]
+    if query.cursor is not None:
+        after = binding.decode(canonical, query.cursor)
+        parts = [ordered.where(beyond) for beyond in _after(terms, keys, columns, after)]
+    # Its rows are no objects, which the session would have to look after.
+    session.flush()
+    connection = session.connection()
+    rows: list[Sequence[Any]] = []
+    for part in parts:
+        rows += connection.execute(part, {"at_most": query.limit + 1 - len(rows)}).all()
+        if len(rows) > query.limit:
+            break
+    cursor = None
+    if len(rows) > query.limit:
+        rows = rows[: query.limit]
+        cursor = binding.encode(canonical, list(rows[-1][len(names) :]))
+    items = [dict(zip(names, row, strict=False)) for row in rows]
+    return Rows(items, cursor, total, cursor and binding.link(cursor))
+
+
+def _order(
+    terms: Sequence[Term], keys: Sequence[Key], columns: Sequence[SortExpression]
+) -> list[ColumnElement[Any]]:
+    order = []
+    for term, key, column in zip(terms, keys, columns, strict=True):
+        direction = column.desc() if term.descending else column.asc()
+        order.append(direction.nulls_last() if key.nullable else direction)
+    return order
+
+
+def _after(
+    terms: Sequence[Term],
+    keys: Sequence[Key],
+    columns: Sequence[SortExpression],
+    values: Sequence[Any],
+) -> list[ColumnElement[bool]]:
+    """Return the conditions that a row comes after the one with these sort values.
+
+    Each is one range of an index, and what meets it comes before what meets the next.
+    """
+    ranges: list[ColumnElement[bool]] = []
+    equal: list[ColumnElement[bool]] = []
+    for term, key, column, value in zip(terms, keys, columns, values, strict=True):
+        if value is not None:
+            beyond = column < value if term.descending else column > value
+            if key.nullable and equal:
+                beyond = or_(beyond, column.is_(None))
+            ranges.append(and_(*equal, beyond))
+        equal.append(column.is_(None) if value is None else column == value)
+    first, value = columns[0], values[0]
+    if value is None:
+        return [and_(first.is_(None), or_(*ranges))]
+    if keys[0].nullable:
+        return [and_(first == value, or_(*ranges[1:])), ranges[0], first.is_(None)]
+    if keys[0].shared:
+        return [and_(first == value, or_(*ranges[1:])), ranges[0]]
+    # The start says nothing new, but lets the database enter the index at the first key's value.
+    start = first <= value if terms[0].descending else first >= value
+    return [and_(start, or_(*ranges))]

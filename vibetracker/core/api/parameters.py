@@ -1,0 +1,105 @@
+"""Strict input: what an operation does not document is refused, and named."""
+
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Request, params
+from fastapi.routing import APIRoute
+from pydantic_core import PydanticCustomError
+
+from vibetracker.core.api.schema import boolean
+from vibetracker.core.http.bodies import StrictRequest
+from vibetracker.core.http.faults import Fault
+from vibetracker.core.http.problems import (
+    MalformedRequest,
+    UnsupportedMediaType,
+    ValidationFailed,
+    invalid,
+)
+
+
+def flag(request: Request, name: str) -> bool:
+    """Read a boolean of the query that every operation of a kind has; false when absent."""
+    try:
+        return bool(boolean(request.query_params.get(name, "false")))
+    except PydanticCustomError as error:
+        raise invalid(error.message(), code=error.type, parameter=name) from None
+
+
+def check_query(request: Request, documented: dict[str, bool]) -> None:
+    """Refuse parameters that are not documented, or repeated where they may be given once.
+
+    ``documented`` has their names, and whether each may be repeated.
+    """
+    query = request.scope["query_string"]
+    if not query:
+        return
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        raise MalformedRequest("The query is not percent-encoded UTF-8") from None
+    faults: list[Fault] = []
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in dict.fromkeys(names):
+        repeatable = documented.get(name)
+        if repeatable is None:
+            detail = "Unknown parameter; nothing that is sent is ignored"
+            faults.append(Fault(parameter=name, code="extra_forbidden", detail=detail))
+        elif not repeatable and names.count(name) > 1:
+            detail = "This parameter can be given once"
+            faults.append(Fault(parameter=name, code="repeated", detail=detail))
+    if faults:
+        raise ValidationFailed(
+            "The query has parameters that this operation does not take", errors=faults
+        )
+
+
+def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:
+    """Return the media types that a body can have, which follow from what the handler declares."""
+    if route.body_field is None:
+        declared = "application/json"
+    else:
+        info = route.body_field.field_info
+        if isinstance(info, params.Form) and not isinstance(info, params.File):
+            return ("application/x-www-form-urlencoded", "multipart/form-data")
+        declared = getattr(info, "media_type", "application/json")
+    if verb == "PATCH" and declared == "application/json":
+        return (declared, "application/merge-patch+json")
+    return (declared,)
+
+
+def check_media_type(request: Request, verb: str, accepted: Iterable[str], *, body: bool) -> None:
+    """Refuse a body of another media type, or one that is encoded.
+
+    A foreign type is refused without a body too: a form or a text is what foreign web pages can
+    send. ``body`` says whether there is one that the operation reads.
+    """
+    headers = request.headers
+    media_type = headers.get("content-type")
+    if media_type is not None:
+        essence = media_type.partition(";")[0].strip().lower()
+        if essence not in accepted:
+            raise UnsupportedMediaType(
+                f"Send {' or '.join(accepted)}", headers=_accepted(verb, accepted)
+            )
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType(
+            "Send the body as it is, without Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
+    if body and media_type is None:
+        raise UnsupportedMediaType(
+            f"Name the body's Content-Type; send {' or '.join(accepted)}",
+            headers=_accepted(verb, accepted),
+        )
+
+
+async def check_unread(request: StrictRequest) -> None:
+    """Refuse the body of an operation that takes none; an empty object counts as none."""
+    if await request.body() and await request.json() != {}:
+        raise invalid("This operation takes no body", code="extra_forbidden", pointer="")
+
+
+def _accepted(verb: str, accepted: Iterable[str]) -> dict[str, str]:
+    field = "Accept-Patch" if verb == "PATCH" else "Accept"
+    return {field: ", ".join(accepted)}

@@ -1,0 +1,349 @@
+"""The router of every feature: strict input, one transaction per request, one kind of answer."""
+
+import asyncio
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
+from http import HTTPStatus
+from typing import Any, override
+
+from fastapi import APIRouter, Request, params
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
+
+from vibetracker.core.api.answers import Answers
+from vibetracker.core.api.errors import problem_of
+from vibetracker.core.api.openapi import document
+from vibetracker.core.api.parameters import (
+    check_media_type,
+    check_query,
+    check_unread,
+    media_types_of,
+)
+from vibetracker.core.api.schema import Input
+from vibetracker.core.api.session import (
+    Transaction,
+    database_of,
+    get_session,
+    pause_before,
+)
+from vibetracker.core.http.bodies import StrictRequest
+from vibetracker.core.http.boundary import SAFE_METHODS
+from vibetracker.core.http.problems import Problem
+
+
+class UnsupportedError(TypeError):
+    """A route is declared in a way that the shared rules cannot hold for; the text says how to."""
+
+
+class Operation(APIRoute):
+    """One operation of the API: a FastAPI route with the rules that all of them share.
+
+    Unknown and repeated parameters, foreign content types and bodies nobody asked for are refused.
+    Where the handler or a dependency takes a ``SessionDep``, the handler, the making of its answer
+    and the commit are one call in one thread, and a transaction that lost a race is tried again,
+    dependencies and all.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        methods = list(options.get("methods") or ["GET"])
+        if len(methods) != 1:
+            raise UnsupportedError(f"{endpoint.__name__}: write one handler for each method")
+        (self.verb,) = methods
+        self._documented: dict[str, bool] | None = None
+        self.writes = self.verb not in SAFE_METHODS
+        raised = (options.get("responses") or {}).pop("problems", ())
+        options["operation_id"] = options.get("operation_id") or endpoint.__name__
+        max_body_size: int | None = options.pop("max_body_size", None)
+        self.limit = max_body_size
+        """Bytes of a body; None is the setting ``MAX_BODY_SIZE``."""
+        super().__init__(path, self._in_transaction(endpoint), **options)
+        self._check_support(endpoint)
+        self._answers = Answers(self)
+        self._beginning = self.path_format.partition("{")[0]
+        document(self, verb=self.verb, transaction=self.is_transaction, raises=raised)
+
+    @functools.cached_property
+    def is_transaction(self) -> bool:
+        """Whether the handler or a dependency takes the session."""
+        return _takes_session(self.dependant)
+
+    @functools.cached_property
+    def media_types(self) -> tuple[str, ...]:
+        """The media types that a body can have; none where no body is taken."""
+        return media_types_of(self, self.verb)
+
+    def _check_support(self, endpoint: Callable[..., Any]) -> None:
+        """Refuse what would be silently wrong."""
+        is_stream = inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint)
+        name = endpoint.__name__
+        if is_stream and self.writes and self.is_transaction:
+            raise UnsupportedError(
+                f"{name}: what it yields is made after the commit; return a StreamingResponse "
+                "whose content only reads"
+            )
+        direct = any(it.call is get_session for it in self.dependant.dependencies)
+        if direct and _is_async(endpoint):
+            raise UnsupportedError(
+                f"{name}: an async handler with a session holds up every other request; write def"
+            )
+        for dependency in _dependencies(self.dependant):
+            if not any(it.call is get_session for it in dependency.dependencies):
+                continue
+            called = inspect.unwrap(dependency.call)  # type: ignore[arg-type] # a dependency has one
+            if _is_async(called):
+                raise UnsupportedError(
+                    f"{name}: the dependency {called.__name__} is async and takes a session, and "
+                    "holds up every other request; write def"
+                )
+            if inspect.isgeneratorfunction(called) and dependency.scope != "function":
+                raise UnsupportedError(
+                    f"{name}: what the dependency {called.__name__} does after its yield comes "
+                    'after the commit; declare it with Depends(..., scope="function")'
+                )
+        body = self.body_field
+        if body is not None and not isinstance(body.field_info, params.Form):
+            model = body.field_info.annotation
+            is_json = body.field_info.media_type == "application/json"
+            if is_json and not (isinstance(model, type) and issubclass(model, Input)):
+                raise UnsupportedError(
+                    f"{name}: the body must be one subclass of core.api.schema.Input, is {model!r}"
+                )
+
+    @override
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Leave a path that is spelled out elsewhere to the operations that spell it out.
+
+        So ``GET /things/search`` is a wrong method where that path has a POST alone, and not a
+        malformed id.
+        """
+        if self._beginning not in scope["path"]:
+            return Match.NONE, {}
+        match, child_scope = super().matches(scope)
+        if match is not Match.NONE and "{" in self.path_format:
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            if path in scope["app"].openapi()["paths"]:
+                return Match.NONE, {}
+        return match, child_scope
+
+    @override
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        original = super().get_route_handler()
+        is_form = self.body_field is not None and isinstance(
+            self.body_field.field_info, params.Form
+        )
+
+        async def handler(request: Request) -> Response:
+            if request.scope["query_string"]:
+                check_query(request, self._documented_parameters(request))
+            strict: StrictRequest | None = request.scope["state"].get("request")
+            if strict is None:
+                limit = self.limit or request.app.state.settings.max_body_size
+                strict = request.scope["state"]["request"] = StrictRequest(request, limit)
+                await self._receive(strict, is_form=is_form)
+            response = await original(strict)
+            if self.is_transaction and request.state.transaction.is_over:
+                request.state.release()
+            return response
+
+        return handler
+
+    async def _receive(self, request: StrictRequest, *, is_form: bool) -> None:
+        has_body = request.has_body
+        if self.writes:
+            reads = has_body and self.body_field is not None
+            check_media_type(request, self.verb, self.media_types, body=reads)
+        if has_body:
+            await request.receive_all(is_form=is_form)
+            if self.body_field is None:
+                await check_unread(request)
+
+    def _documented_parameters(self, request: Request) -> dict[str, bool]:
+        """Read from the OpenAPI document what is accepted, and whether it may be repeated.
+
+        So what is undocumented is refused, and what is documented is taken.
+        """
+        if self._documented is None:
+            operation = request.app.openapi()["paths"][self.path_format][self.verb.lower()]
+            self._documented = {
+                parameter["name"]: parameter["schema"].get("type") == "array"
+                for parameter in operation.get("parameters", ())
+                if parameter["in"] == "query"
+            }
+        return self._documented
+
+    def _in_transaction(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a handler into the endpoint that FastAPI calls.
+
+        It has the handler's parameters, and takes the request and the injected response too. Where
+        there is a transaction it makes the whole answer and commits; FastAPI passes that on.
+        """
+        if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
+            return endpoint
+        signature = inspect.signature(endpoint, eval_str=True)
+        own = signature.parameters
+        request_name = _taking(signature, Request, "vibetracker_request")
+        response_name = _taking(signature, Response, "vibetracker_response")
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+            for name, annotation in ((request_name, Request), (response_name, Response))
+            if name not in own
+        ]
+
+        def split(arguments: dict[str, Any]) -> tuple[StrictRequest, Response]:
+            request, response = arguments[request_name], arguments[response_name]
+            for parameter in added:
+                del arguments[parameter.name]
+            return request, response
+
+        @functools.wraps(endpoint)
+        def run(**arguments: Any) -> Any:
+            request, injected = split(arguments)
+            work = functools.partial(endpoint, **arguments)
+            return self._run(request, injected, work) if self.is_transaction else work()
+
+        @functools.wraps(endpoint)
+        async def run_async(**arguments: Any) -> Any:
+            request, injected = split(arguments)
+            result = await endpoint(**arguments)
+            if not self.is_transaction:
+                return result
+            return await run_in_threadpool(self._run, request, injected, lambda: result)
+
+        wrapper = run_async if _is_async(endpoint) else run
+        wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined] # as inspect documents
+            parameters=[*(it.replace(kind=it.KEYWORD_ONLY) for it in own.values()), *added]
+        )
+        return wrapper
+
+    def _run(self, request: StrictRequest, injected: Response, work: Callable[[], Any]) -> Response:
+        """Do the work of a handler, make its answer, and commit."""
+        transaction: Transaction = request.state.transaction
+        answers = functools.partial(self._answers.respond, request=request, injected=injected)
+        is_over = True
+        try:
+            response = transaction.answer(request, work, answers)
+            if self._has_late_work:
+                is_over = False
+            elif response.status_code < HTTPStatus.BAD_REQUEST:
+                transaction.commit()
+                # What a handler has made itself may read from the session while it is sent.
+                is_over = type(response) is Response
+            return response
+        finally:
+            if is_over:
+                transaction.end()
+
+    @override
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request whose path is this operation's."""
+        if scope["method"] != self.verb:
+            await super().handle(scope, receive, send)
+            return
+        try:
+            if self.is_transaction:
+                await self._handle_transaction(scope, receive, send)
+            else:
+                await super().handle(scope, receive, send)
+        except SQLAlchemyError as error:
+            raise problem_of(error) from error
+
+    async def _handle_transaction(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        database = database_of(request)
+        async with database.place() as release:
+            request.state.release = release
+            for attempt in itertools.count(1):
+                transaction = Transaction(database, request, writes=self.writes)
+                request.state.transaction = transaction
+                try:
+                    await super().handle(scope, receive, self._committing(transaction, send))
+                    return
+                except SQLAlchemyError as error:
+                    if not transaction.may_succeed_again(error, attempt):
+                        raise
+                finally:
+                    if transaction.is_open:
+                        await run_in_threadpool(transaction.end)
+                await asyncio.sleep(pause_before(attempt))
+                await request.state.request.rewind()
+
+    def _committing(self, transaction: Transaction, send: Send) -> Send:
+        """Commit before the answer begins, where a dependency has done more after the handler."""
+        if not self._has_late_work:
+            return send
+
+        async def committing(message: Message) -> None:
+            if (
+                message["type"] == "http.response.start"
+                and message["status"] < HTTPStatus.BAD_REQUEST
+            ):
+                await run_in_threadpool(transaction.commit)
+            await send(message)
+
+        return committing
+
+    @functools.cached_property
+    def _has_late_work(self) -> bool:
+        return self.writes and any(
+            inspect.isgeneratorfunction(inspect.unwrap(it.call)) and _takes_session(it)  # type: ignore[arg-type] # a dependency has one
+            for it in _dependencies(self.dependant)
+        )
+
+
+def _taking(signature: inspect.Signature, kind: type, otherwise: str) -> str:
+    """Return the name of the parameter that takes an object of this kind."""
+    return next(
+        (
+            parameter.name
+            for parameter in signature.parameters.values()
+            if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, kind)
+        ),
+        otherwise,
+    )
+
+
+def _dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    """Iterate over everything that a dependant depends on, at any depth."""
+    for dependency in dependant.dependencies:
+        yield dependency
+        yield from _dependencies(dependency)
+
+
+def _takes_session(dependant: Dependant) -> bool:
+    return any(dependency.call is get_session for dependency in _dependencies(dependant))
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def raising(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """Declare the problems that an operation raises beyond those that every operation can."""
+    return {"problems": problems}  # type: ignore[dict-item] # taken out again by Operation
+
+
+class Router(APIRouter):
+    """A feature's router; every route on it is an ``Operation``.
+
+    With ``any_host`` it answers under every name: probes know an address, and not ALLOWED_HOSTS.
+    Other options are those of ``APIRouter``.
+    """
+
+    def __init__(
+        self, prefix: str, *, description: str, any_host: bool = False, **options: Any
+    ) -> None:
+        super().__init__(
+            prefix=prefix,
+            tags=[prefix.removeprefix("/")],
+            route_class=Operation,
+            **options,
+        )
+        self.description = description
+        self.any_host = any_host

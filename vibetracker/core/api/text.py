@@ -1,0 +1,114 @@
+"""Texts in a body or a query: which characters they may have, and how they are trimmed."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Marks a ``str`` as a single line of text, trimmed and NFC-normalised.
+
+    Lengths count code points after that. Control characters and line breaks inside are refused,
+    and so is each character of ``without``. Constraints that stand before it hold as well.
+    """
+
+    max_length: int
+    min_length: int = 1
+    without: str = ""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            _trimmed, core_schema.no_info_after_validator_function(self._clean, handler(source))
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        excluded = re.escape(self.without)
+        ink = rf"[^\s\u0000-\u001f\u007f-\u009f{excluded}]"
+        rest = rf"[^\u0000-\u001f\u007f-\u009f\u2028\u2029{excluded}]*"
+        # White space at both ends is trimmed, whatever it is.
+        pattern = rf"^\s*{rest}{ink}{rest}\s*$" if self.min_length else rf"^\s*{rest}\s*$"
+        return _restricted(handler(schema), pattern, self.max_length, self.min_length)
+
+    def _clean(self, value: str) -> str:
+        _refuse(CONTROL, value, "a single line of text has no control characters or line breaks")
+        for character in self.without:
+            if character in value:
+                raise PydanticCustomError(
+                    "text_character",
+                    "The character {character} is not allowed here",
+                    {"character": character},
+                )
+        return _check_length(value, self.min_length, self.max_length)
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Marks a ``str`` as text of many lines, kept as it is written.
+
+    Control characters other than tab and line breaks are refused. Constraints that stand before it
+    hold as well.
+    """
+
+    max_length: int
+    min_length: int = 0
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._clean, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        pattern = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+        return _restricted(handler(schema), pattern, self.max_length, self.min_length)
+
+    def _clean(self, value: str) -> str:
+        _refuse(CONTROL_BUT_LAYOUT, value, "text has no control characters but tab and line break")
+        return _check_length(value, self.min_length, self.max_length)
+
+
+def _trimmed(value: Any) -> Any:
+    return unicodedata.normalize("NFC", value.strip()) if isinstance(value, str) else value
+
+
+def _restricted(
+    schema: JsonSchemaValue, pattern: str, max_length: int, min_length: int
+) -> JsonSchemaValue:
+    """Add the limits to a schema that may have some already: the narrower ones hold."""
+    schema["maxLength"] = min(max_length, schema.get("maxLength", max_length))
+    if shortest := max(min_length, schema.get("minLength", 0)):
+        schema["minLength"] = shortest
+    if "pattern" in schema:
+        schema.setdefault("allOf", []).append({"pattern": pattern})
+    else:
+        schema["pattern"] = pattern
+    return schema
+
+
+def _refuse(pattern: re.Pattern[str], value: str, detail: str) -> None:
+    if pattern.search(value):
+        raise PydanticCustomError(
+            "text_control_character", "{rule}", {"rule": detail[0].upper() + detail[1:]}
+        )
+
+
+def _check_length(value: str, shortest: int, longest: int) -> str:
+    if len(value) < shortest:
+        raise PydanticKnownError("string_too_short", {"min_length": shortest})
+    if len(value) > longest:
+        raise PydanticKnownError("string_too_long", {"max_length": longest})
+    return value

@@ -1,0 +1,1 @@
+"""The database: engines, the transaction of a request, models and column types."""

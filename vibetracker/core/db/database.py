@@ -1,0 +1,181 @@
+"""One database: its engine, the places in its pool, its sessions, and its tables at start."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from vibetracker.core.config import Settings, connection_url
+from vibetracker.core.db.failures import NotPreparedError, is_outage, reason
+from vibetracker.core.db.model import Base
+from vibetracker.core.db.postgresql import postgresql_engine
+from vibetracker.core.db.sqlite import sqlite_engine
+
+logger = logging.getLogger(__name__)
+
+PROBE_TIMEOUT = 1.4
+"""Seconds that a readiness probe waits for the database; monitors expect a verdict within two."""
+
+
+class OutdatedSchemaError(RuntimeError):
+    """The database's tables lack columns that the models have."""
+
+
+class Database:
+    """One database: engine, pool, and the sessions of requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        url = connection_url(settings.database_url)
+        is_sqlite = url.get_backend_name() == "sqlite"
+        self.in_memory = is_sqlite and url.database in {None, "", ":memory:"}
+        connect = sqlite_engine if is_sqlite else postgresql_engine
+        # In memory the one connection *is* the database, so requests take turns.
+        self.size = 1 if self.in_memory else settings.pool_size
+        self.engine = connect(
+            settings, pool_size=self.size, max_overflow=0, pool_timeout=settings.pool_timeout
+        )
+        self._probe = self.engine
+        if not self.in_memory:
+            extra = {} if is_sqlite else {"answer_within": PROBE_TIMEOUT}
+            self._probe = connect(
+                settings, pool_size=1, max_overflow=0, pool_timeout=PROBE_TIMEOUT / 4, **extra
+            )
+        # Connections run each statement by itself, as reading needs, unless they are asked not to.
+        level = "SERIALIZABLE" if is_sqlite else "READ COMMITTED"
+        self._writers = self.engine.execution_options(isolation_level=level)
+        self._places = asyncio.Semaphore(self.size)
+        self._patience = settings.pool_timeout
+        self._prepared = False
+
+    def session(self, *, write: bool) -> Session:
+        """Open a session; one that only reads runs each statement by itself, without BEGIN."""
+        return Session(self._writers if write else self.engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[Callable[[], None]]:
+        """Take one of the places in the pool, and yield the function that gives it back early.
+
+        Those that wait in line hold no thread. Raises ``NotPreparedError`` before the tables are
+        there, and SQLAlchemy's ``TimeoutError`` where no place gets free in time.
+        """
+        if not self._prepared:
+            raise NotPreparedError("the database is not ready yet")
+        if not self._places.locked():
+            await self._places.acquire()
+        else:
+            try:
+                async with asyncio.timeout(self._patience):
+                    await self._places.acquire()
+            except TimeoutError:
+                raise PoolTimeoutError("all database connections are busy") from None
+        held = [self._places]
+
+        def release() -> None:
+            if held:
+                held.pop().release()
+
+        try:
+            yield release
+        finally:
+            release()
+
+    def prepare(self) -> None:
+        """Create the tables that are missing; safe when several processes do it at once.
+
+        Raises ``OutdatedSchemaError`` when an existing table lacks columns.
+        """
+        with self.engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        with self._writers.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+            lock(connection, "vibetracker schema")
+            Base.metadata.create_all(connection)
+            if missing := _missing_columns(connection):
+                raise OutdatedSchemaError(
+                    f"the database lacks {', '.join(missing)}; it was made by an older version, "
+                    "and there are no migrations: add the columns by hand or use a new database"
+                )
+        self._prepared = True
+
+    async def prepare_or_wait(self) -> None:
+        """Prepare now if the database is there; raises only what waiting would not mend."""
+        try:
+            await run_in_threadpool(self.prepare)
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            logger.warning("the database is not reachable: %s", reason(error))
+
+    async def prepare_when_reachable(self, interval: float = 1) -> None:
+        """Prepare, trying every ``interval`` seconds from then on until the database is there."""
+        while not self._prepared:
+            await asyncio.sleep(interval)
+            try:
+                await self.prepare_or_wait()
+            except (OutdatedSchemaError, SQLAlchemyError) as error:
+                logger.critical("not serving: %s", reason(error))
+                return
+
+    def ping(self) -> None:
+        """Go to the database and back; raises ``SQLAlchemyError`` or ``NotPreparedError``."""
+        if not self._prepared:
+            raise NotPreparedError("the database is not ready yet")
+        begun = time.monotonic()
+        try:
+            self._go_and_come_back()
+        except DBAPIError as error:
+            # That a connection has been lost since the last time says nothing of the database now.
+            in_time = time.monotonic() - begun < PROBE_TIMEOUT / 4
+            if not (error.connection_invalidated and in_time):
+                raise
+            self._go_and_come_back()
+
+    def _go_and_come_back(self) -> None:
+        with self._probe.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+        self._probe.dispose()
+
+
+def dialect_of(connection: Connection | Session) -> str:
+    """Return the name of the database: ``postgresql`` or ``sqlite``."""
+    bind = connection.get_bind() if isinstance(connection, Session) else connection
+    return bind.dialect.name
+
+
+def lock(connection: Connection | Session, name: str, *, shared: bool = False) -> None:
+    """Hold a named lock until the transaction ends; SQLite's writes exclude each other anyway."""
+    if dialect_of(connection) == "postgresql":
+        function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+        connection.execute(text(f"SELECT {function}(:key)"), {"key": lock_key(name)})
+
+
+def lock_key(name: str) -> int:
+    """Return the 64-bit number that PostgreSQL knows an advisory lock by."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+
+
+def _missing_columns(connection: Connection) -> list[str]:
+    existing = {
+        table: {column["name"] for column in columns}
+        for (_, table), columns in inspect(connection).get_multi_columns().items()
+    }
+    return [
+        f"{table.name}.{column.name}"
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+        if column.name not in existing.get(table.name, set())
+    ]

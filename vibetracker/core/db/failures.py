@@ -1,0 +1,65 @@
+"""What a failure of the database is: an outage, a lost race, or a mistake; told by its code."""
+
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import (
+    TimeoutError as PoolTimeoutError,
+)
+from sqlalchemy.orm.exc import StaleDataError
+
+LOST_RACES = {"40001", "40P01"}
+"""SQLSTATEs of a serialization failure and of a deadlock."""
+OUTAGES = ("08", "25006", "3D000", "53", "55", "57", "58")
+"""Beginnings of SQLSTATEs: connection, read-only, no such database (yet), resources, object in
+use, operator intervention, system error."""
+
+
+class NotPreparedError(Exception):
+    """The database has not been reached since the start, so that its tables may be missing."""
+
+
+def reason(error: Exception) -> str:
+    """Return what the driver said in one line, without SQL and parameters."""
+    cause = getattr(error, "orig", None) or error
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def code_of(error: DBAPIError) -> str:
+    """Return the SQLSTATE, or SQLite's name of the error; empty where the driver has neither."""
+    code = getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlite_errorname", None)
+    return code or ""
+
+
+def is_outage(error: SQLAlchemyError) -> bool:
+    """Return whether the same statement may succeed later, once the database has recovered."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    code = code_of(error)
+    if error.connection_invalidated or not code:
+        return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+    if code.startswith("SQLITE_"):
+        return isinstance(error, OperationalError) and code != "SQLITE_ERROR"
+    return code.startswith(OUTAGES) or code in LOST_RACES
+
+
+def is_worth_another_try(error: SQLAlchemyError, attempt: int) -> bool:
+    """Return whether running the same transaction again can end differently.
+
+    Once for a constraint: whoever won the race has committed, so that the next try sees its rows
+    and answers with a problem that says what is in the way. Not for an error of COMMIT itself,
+    which leaves open whether there was one.
+    """
+    if isinstance(error, StaleDataError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or isinstance(error, IntegrityError):
+        return attempt == 1
+    return code_of(error) in LOST_RACES

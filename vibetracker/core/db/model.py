@@ -1,0 +1,157 @@
+"""What every table is built from: the declarative base, and versioned resources."""
+
+import re
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import ColumnElement, Connection, MetaData, Table, event, inspect, text, true
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    MapperProperty,
+    RelationshipDirection,
+    RelationshipProperty,
+    SessionTransaction,
+    declared_attr,
+    mapped_column,
+    object_session,
+)
+
+from vibetracker.core.db.types import BigInt, UTCDateTime, utcnow
+
+
+class Base(DeclarativeBase):
+    """The base of every model; constraints are named, so that their violations are recognised."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Resource(Base):
+    """A row that clients address by id, and whose changes they recognise by ``version``.
+
+    Ids are never reused. ``version`` is 1 at creation; the first flush of a transaction that
+    updates the row adds one and sets ``updated_at``, whether a column or a many-to-many collection
+    has changed. An UPDATE of another version than the one read raises ``StaleDataError``.
+    """
+
+    __abstract__ = True
+
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True, sort_order=-1)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, sort_order=1)
+    updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, sort_order=2)
+    version: Mapped[int] = mapped_column(BigInt, default=1, sort_order=3)
+
+    _counted: ClassVar[tuple[SessionTransaction | None, int] | None] = None
+    """The transaction that has given the row its version, and that version."""
+
+    @classmethod
+    def live(cls) -> ColumnElement[bool]:
+        """Return the condition of a row that others may refer to; any, unless a model has a trash."""
+        return true()
+
+    @declared_attr.directive
+    @classmethod
+    def __mapper_args__(cls) -> dict[str, Any]:
+        return {"version_id_col": cls.version, "version_id_generator": False}
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> Any:
+        return {"sqlite_autoincrement": True}
+
+
+@event.listens_for(Resource, "before_insert", propagate=True)
+def _begin_versions(_: Any, __: Connection, row: Resource) -> None:
+    # One instant for both, and what the row says at its first flush is its first version.
+    if row.created_at is None:
+        row.created_at = utcnow()
+    if row.updated_at is None:
+        row.updated_at = row.created_at
+    if row.version is None:
+        row.version = 1
+    _count(row)
+
+
+@event.listens_for(Resource, "before_update", propagate=True)
+def _count_version(_: Any, __: Connection, row: Resource) -> None:
+    session = object_session(row)
+    if session is None or not _has_changed(row):
+        return
+    if row._counted != (session.get_transaction(), row.version):
+        row.version += 1
+        if not inspect(row).attrs.updated_at.history.has_changes():
+            row.updated_at = utcnow()
+        _count(row)
+
+
+def _count(row: Resource) -> None:
+    session = object_session(row)
+    transaction = None if session is None else session.get_transaction()
+    row._counted = (transaction, row.version)  # type: ignore[misc] # each row's own shadows the class's
+
+
+def _has_changed(row: Resource) -> bool:
+    """Return whether a column or a many-to-many collection differs from what is stored."""
+    state = inspect(row)
+    return any(
+        state.attrs[attribute.key].history.has_changes()
+        for attribute in state.mapper.attrs
+        if _is_own(attribute)
+    )
+
+
+def _is_own(attribute: MapperProperty[Any]) -> bool:
+    if isinstance(attribute, RelationshipProperty):
+        return attribute.direction is RelationshipDirection.MANYTOMANY
+    return True
+
+
+def noun(model: type[Resource]) -> str:
+    """Return what the rows of a model are called in a sentence."""
+    return re.sub("(?<!^)(?=[A-Z])", " ", model.__name__).lower()
+
+
+_POSTGRESQL = """\
+CREATE OR REPLACE FUNCTION vibetracker_touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.version := OLD.version + 1;
+    NEW.updated_at := clock_timestamp();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER tr_{table}_{column} BEFORE UPDATE OF {column} ON {table}
+FOR EACH ROW WHEN ({lost}) EXECUTE FUNCTION vibetracker_touch()
+"""
+_SQLITE = """\
+CREATE TRIGGER tr_{table}_{column} AFTER UPDATE OF {column} ON {table}
+FOR EACH ROW WHEN {lost} BEGIN
+    UPDATE {table}
+    SET version = version + 1, updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now')
+    WHERE id = NEW.id;
+END
+"""
+_LOST = """\
+OLD.{column} IS NOT NULL AND NEW.{column} IS NULL AND NEW.version = OLD.version\
+"""
+
+
+@event.listens_for(Table, "after_create")
+def _count_lost_references(table: Table, connection: Connection, **_: Any) -> None:
+    """Give a resource a new version when the row that it refers to is deleted.
+
+    The database itself then clears the column (``ondelete="SET NULL"``), whoever deletes.
+    """
+    if "version" not in table.columns:
+        return
+    for key in table.foreign_keys:
+        if key.ondelete == "SET NULL":
+            names = {"table": table.name, "column": key.parent.name}
+            trigger = _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE
+            connection.execute(text(trigger.format(lost=_LOST.format(**names), **names)))

@@ -1,0 +1,35 @@
+"""The engine for SQLite: foreign keys are enforced, and a write is locked from its beginning."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from vibetracker.core.config import Settings, connection_url
+
+
+def sqlite_engine(settings: Settings, **options: Any) -> Engine:
+    """Create an engine in autocommit."""
+    engine = create_engine(
+        connection_url(settings.database_url),
+        poolclass=QueuePool,
+        connect_args={"check_same_thread": False, "timeout": settings.lock_timeout},
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        hide_parameters=True,
+        **options,
+    )
+
+    @event.listens_for(engine, "connect")
+    def keep_references(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def lock_before_reading(connection: Connection) -> None:
+        # What a write decides on must not change before it writes; without this SQLite locks only
+        # at the first INSERT or UPDATE, and fails where two transactions get there together.
+        if "isolation_level" in connection.get_execution_options():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

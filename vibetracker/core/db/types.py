@@ -1,0 +1,92 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, override
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, SmallInteger, Text, TypeDecorator
+
+BigInt = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits on both databases; SQLite numbers rows by itself only in an ``INTEGER`` key."""
+
+
+OrderedText = Text(collation="C").with_variant(Text(), "sqlite")
+"""Text that both databases sort by code point."""
+
+
+def utcnow() -> datetime:
+    """Return the current instant, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An instant, aware and in UTC on both databases; SQLite would forget the offset."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value if value is None else value.astimezone(UTC)
+
+    @override
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], datetime | None] | None:
+        if dialect.name == "postgresql":
+            # The session's time zone is UTC, so that the driver's values are right as they come.
+            return None
+        return super().result_processor(dialect, coltype)
+
+    @override
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value if value is None else value.replace(tzinfo=UTC)
+
+
+class Ranked[E: StrEnum](TypeDecorator[E]):
+    """An enum stored as its place in the definition, so that it sorts by meaning, not spelling."""
+
+    impl = SmallInteger
+    cache_ok = True
+
+    def __init__(self, enum: type[E]) -> None:
+        super().__init__()
+        self.enum = enum
+        self._members = list(enum)
+        self._ranks = {member: rank for rank, member in enumerate(self._members)}
+
+    @override
+    def process_bind_param(self, value: E | None, dialect: Dialect) -> int | None:
+        return None if value is None else self._ranks[value]
+
+    @override
+    def process_result_value(self, value: int | None, dialect: Dialect) -> E | None:
+        return None if value is None else self._members[value]
+
+    @property
+    def spelled(self) -> "Spelled":
+        """The type that reads the same column as plain text."""
+        return Spelled(tuple(member.value for member in self._members))
+
+    def literal(self, member: E) -> int:
+        """Return what is stored for a member, for use in a constraint's SQL."""
+        return self._ranks[member]
+
+
+class Spelled(TypeDecorator[str]):
+    """Reads the place of an enum's member as the member's value.
+
+    For rows that are written as JSON at once: text takes half the time of enum members.
+    """
+
+    impl = SmallInteger
+    cache_ok = True
+
+    def __init__(self, spellings: tuple[str, ...]) -> None:
+        super().__init__()
+        self.spellings = spellings
+
+    @override
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None]:
+        return dict(enumerate(self.spellings)).get

@@ -1,0 +1,82 @@
+"""Broken rules of a request: where each is, and what is wrong there."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from pydantic import MISSING, BaseModel, ConfigDict, Field
+
+
+class Fault(TypedDict):
+    """One broken rule; exactly one of the three places says where.
+
+    ``pointer`` is an RFC 6901 pointer into the body, ``parameter`` names a path or query
+    parameter, ``header`` a header field.
+    """
+
+    pointer: NotRequired[str]
+    parameter: NotRequired[str]
+    header: NotRequired[str]
+    code: str
+    detail: str
+
+
+class FaultRead(BaseModel):
+    """One broken rule of a request."""
+
+    model_config = ConfigDict(title="Fault")
+
+    pointer: str | MISSING = Field(
+        MISSING,
+        description="RFC 6901 pointer into the request body; the empty string is all of it.",
+    )
+    parameter: str | MISSING = Field(MISSING, description="Name of the path or query parameter.")
+    header: str | MISSING = Field(MISSING, description="Name of the header field.")
+    code: str = Field(description="Stable, machine-readable name of the rule.")
+    detail: str = Field(description="What is wrong and what is expected, for people.")
+
+
+def pointer_to(*steps: object) -> str:
+    """Write an RFC 6901 JSON pointer."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+
+
+def faults(errors: Iterable[Mapping[str, Any]], body: object = None) -> list[Fault]:
+    """Translate Pydantic's errors, leaving out the input that they carry.
+
+    Pydantic's locations also name the members of unions; a pointer into the ``body`` does not.
+    """
+    result: list[Fault] = []
+    for error in errors:
+        place, *steps = error["loc"]
+        detail = str(error["msg"]).removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            detail = "Unknown or read-only; nothing that is sent is ignored"
+        elif error["type"] == "union_tag_invalid":
+            # The only message of Pydantic's that quotes what was sent.
+            detail = f"Expected one of {error['ctx']['expected_tags']}"
+            steps.append(error["ctx"]["discriminator"].strip("'"))
+        fault = Fault(code=error["type"], detail=detail)
+        if place == "body":
+            fault["pointer"] = pointer_to(*_path(steps, body))
+        elif place == "header":
+            fault["header"] = str(steps[0])
+        else:
+            fault["parameter"] = str(steps[0])
+        result.append(fault)
+    return result
+
+
+def _path(steps: Sequence[int | str], body: object) -> list[int | str]:
+    path: list[int | str] = []
+    here = body
+    for index, step in enumerate(steps):
+        if isinstance(here, dict) and isinstance(step, str):
+            if step not in here and index < len(steps) - 1:
+                continue
+            here = here.get(step)
+        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
+            here = here[step]
+        else:
+            break
+        path.append(step)
+    return path
