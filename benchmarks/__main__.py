@@ -21,9 +21,10 @@ def main() -> None:
         nargs="?",
         default="compare",
         choices=["compare", "scaffold", "scale", "workers", "memory"],
-        help="side by side with a hand-written and an idiomatic application (the default); a "
-        "feature as `vibetracker new` writes it; among 1 000 to 1 000 000 tasks; two workers "
-        "against one; the memory of a worker",
+        help="side by side with a hand-written and an idiomatic application, and with peers "
+        "where the extra benchmarks is installed (the default); a feature as `vibetracker new` "
+        "writes it; among 1 000 to 1 000 000 tasks; two workers against one; the memory of a "
+        "worker",
     )
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=3, help="per operation and turn")

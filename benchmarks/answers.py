@@ -1,10 +1,15 @@
-"""Checks that the hand-written application gives the bytes that vibetracker gives."""
+"""Checks that the applications give what vibetracker gives.
+
+The hand-written one gives the same bytes, and a peer the same tasks: it may write timestamps and
+spaces in its own way, and have its own way from one page to the next.
+"""
 
 import http.client
 import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from benchmarks.data import fill
 from benchmarks.servers import HAND_WRITTEN, JSON, VIBETRACKER, Operation, serving
@@ -18,16 +23,25 @@ WRITTEN = re.compile(rb'"(created|updated)_at":"[^"]+"')
 type Answer = tuple[int, list[str | None], bytes]
 
 
-def require_same_answers(server: PostgresServer, operations: Mapping[str, Operation]) -> None:
-    """Send each operation to both on the same data; raises ``RuntimeError`` where they differ."""
+def require_same_answers(
+    server: PostgresServer,
+    operations: Mapping[str, Operation],
+    peers: Mapping[str, Iterable[str]],
+) -> None:
+    """Send each operation to all on the same data; raises ``RuntimeError`` where they differ."""
     now = datetime.now(UTC)
     limit, ours = (
         _answers(server, application, operations.values(), now)
         for application in (HAND_WRITTEN, VIBETRACKER)
     )
-    for name, one, other in zip(operations, limit, ours, strict=True):
+    for (name, operation), *answers in zip(operations.items(), limit, ours, strict=True):
+        one, other = (_without_moments(operation, answer) for answer in answers)
         if one != other:
             raise RuntimeError(f"{name}: the limit answers {one}, vibetracker {other}")
+    for peer, command in peers.items():
+        theirs = _answers(server, command, operations.values(), now)
+        for (name, operation), *answers in zip(operations.items(), theirs, ours, strict=True):
+            _require_same_tasks(name, peer, *(_read(operation, answer) for answer in answers))
 
 
 def _answers(
@@ -51,6 +65,49 @@ def _answer(connection: http.client.HTTPConnection, operation: Operation) -> Ans
     connection.request(operation.method, path, None if body is None else json.dumps(body), JSON)
     response = connection.getresponse()
     content = response.read()
+    return response.status, [response.getheader(name) for name in HEADERS], content
+
+
+def _without_moments(operation: Operation, answer: Answer) -> Answer:
+    status, headers, content = answer
     if operation.method != "GET":
         content = WRITTEN.sub(rb'"\1_at":""', content)
-    return response.status, [response.getheader(name) for name in HEADERS], content
+    return status, headers, content
+
+
+def _read(operation: Operation, answer: Answer) -> list[Any]:
+    """Give the status of an answer, and the tasks or results that it holds.
+
+    Raises ``RuntimeError`` for an answer that is no JSON or has a timestamp that is none.
+    """
+    status, _, content = answer
+    try:
+        parsed = json.loads(content, object_hook=lambda members: _values(operation, members))
+    except (TypeError, ValueError) as error:
+        raise RuntimeError(f"{operation}: {error} in {content!r}") from error
+    for several in ("items", "results"):
+        if several in parsed:
+            return [status, *parsed[several]]
+    return [status, parsed]
+
+
+def _values(operation: Operation, members: dict[str, Any]) -> dict[str, Any]:
+    """Read timestamps; those that a write takes from the clock only have to be some."""
+    for name, value in members.items():
+        if name.endswith("_at") and value is not None:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is None:
+                raise ValueError(f"{name} has no offset")
+            from_clock = operation.method != "GET" and name in {"created_at", "updated_at"}
+            members[name] = "some moment" if from_clock else moment
+    return members
+
+
+def _require_same_tasks(name: str, peer: str, theirs: list[Any], ours: list[Any]) -> None:
+    if len(theirs) != len(ours):
+        raise RuntimeError(
+            f"{name}: {peer} answers {len(theirs) - 1} tasks, vibetracker {len(ours) - 1}"
+        )
+    for one, other in zip(theirs, ours, strict=True):
+        if one != other:
+            raise RuntimeError(f"{name}: {peer} answers {one}, vibetracker {other}")

@@ -1,4 +1,4 @@
-"""The limit, vibetracker and the idiomatic application side by side, in turns, in one run."""
+"""The limit, vibetracker, the idiomatic application and the peers side by side, in turns."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 from benchmarks.answers import require_same_answers
 from benchmarks.data import fill
+from benchmarks.peers import installed_peers
 from benchmarks.servers import HAND_WRITTEN, IDIOMATIC, VIBETRACKER, Measure, Operation, serving
 from vibetracker.testing import PostgresServer
 
@@ -30,15 +31,17 @@ type Results = dict[str, dict[str, list[Measure]]]
 def compare(tasks: int, seconds: int, turns: int, wanted: Sequence[str]) -> Results:
     """Measure each operation in each application; prints a table of it as it goes."""
     results: Results = {}
+    peers = installed_peers()
+    applications = APPLICATIONS | peers
     with PostgresServer() as server:
         url = server.url()
-        require_same_answers(server, {name: OPERATIONS[name] for name in wanted})
+        require_same_answers(server, {name: OPERATIONS[name] for name in wanted}, peers)
         fill(url, tasks)
         for name in wanted:
             operation = OPERATIONS[name]
-            measured = results[name] = {application: [] for application in APPLICATIONS}
+            measured = results[name] = {application: [] for application in applications}
             for _ in range(turns):
-                for application, command in APPLICATIONS.items():
+                for application, command in applications.items():
                     with serving(command, url, server.pid) as service:
                         service.measure(replace(operation, count=1 if operation.count else None), 1)
                         measured[application].append(service.measure(operation, seconds))
@@ -70,9 +73,13 @@ def _print(operation: str, measured: dict[str, list[Measure]]) -> None:
             f"database {middle.database_us:6.0f} us  of the limit "
             f"{statistics.median(of_limit):.2f} ({min(of_limit):.2f}-{max(of_limit):.2f})"
         )
-    of_idiomatic = ratios(measured, "vibetracker", "idiomatic")
-    print(
-        f"  vibetracker serves {statistics.median(of_idiomatic):.1f} times the idiomatic "
-        f"({min(of_idiomatic):.1f}-{max(of_idiomatic):.1f})",
-        flush=True,
-    )
+    for name in measured:
+        if name in {"limit", "vibetracker"}:
+            continue
+        of_other = ratios(measured, "vibetracker", name)
+        print(
+            f"  vibetracker serves {statistics.median(of_other):.1f} times "
+            f"{'the ' if name == 'idiomatic' else ''}{name} "
+            f"({min(of_other):.1f}-{max(of_other):.1f})",
+            flush=True,
+        )

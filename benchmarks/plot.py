@@ -5,7 +5,13 @@ from html import escape
 
 from benchmarks.compare import Results, ratios
 
-COLORS = {"limit": "#8a8f98", "vibetracker": "#2f6fde", "idiomatic": "#e0a030"}
+COLORS = {
+    "limit": "#8a8f98",
+    "vibetracker": "#2f6fde",
+    "idiomatic": "#e0a030",
+    "django rest": "#2e8b57",
+    "litestar": "#b05fc4",
+}
 WIDTH, LABEL, BAR, GAP = 760, 190, 16, 18
 
 
@@ -39,10 +45,16 @@ def plot(results: Results) -> str:
             ]
             top += BAR
         top += GAP
+    shown = [
+        (name, color)
+        for name, color in COLORS.items()
+        if any(name in measured for measured in results.values())
+    ]
+    step = (WIDTH - LABEL) // len(shown)
     legend = "".join(
-        f'<rect x="{LABEL + 150 * n}" y="12" width="12" height="12" fill="{color}"/>'
-        f'<text x="{LABEL + 150 * n + 18}" y="22">{name}</text>'
-        for n, (name, color) in enumerate(COLORS.items())
+        f'<rect x="{LABEL + step * n}" y="12" width="12" height="12" fill="{color}"/>'
+        f'<text x="{LABEL + step * n + 18}" y="22">{name}</text>'
+        for n, (name, color) in enumerate(shown)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top}" '

@@ -23,9 +23,10 @@ from vibetracker.testing import free_port
 
 CONNECTIONS = 16
 JSON = {"Content-Type": "application/json"}
-VIBETRACKER = ("-m", "vibetracker", "serve")
-HAND_WRITTEN = ("-m", "uvicorn", "benchmarks.limit:app", "--log-level", "warning")
-IDIOMATIC = ("-m", "uvicorn", "benchmarks.idiomatic:app", "--log-level", "warning")
+UVICORN = ("-m", "uvicorn", "--log-level", "warning", "--port", "{port}")
+VIBETRACKER = ("-m", "vibetracker", "serve", "--port", "{port}")
+HAND_WRITTEN = (*UVICORN, "benchmarks.limit:app")
+IDIOMATIC = (*UVICORN, "benchmarks.idiomatic:app")
 
 SCRIPT = """
 local values = {%s}
@@ -203,7 +204,7 @@ def serving(
     code = {} if folder is None else {"PYTHONPATH": str(folder)}
     with on_cores(cores.server):
         process = subprocess.Popen(  # noqa: S603 - our own arguments
-            [sys.executable, *application, "--port", str(port), *arguments],
+            [sys.executable, *(part.format(port=port) for part in application), *arguments],
             env={**os.environ, "DATABASE_URL": url, **code},
             cwd=folder,
             stdout=subprocess.DEVNULL,

@@ -1,0 +1,1 @@
+"""A peer: Django REST framework as its documentation has it, on the same tables."""
