@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vibetracker.core.api.paging import PageRequest, encode_cursor
+from vibetracker.core.api.cursors import Binding
 from vibetracker.features.tasks import ranking
 
 STATUSES = ("todo", "in_progress", "done", "cancelled")
@@ -120,8 +120,7 @@ def _page(
     next_cursor = None
     if len(rows) > 50:
         rows = rows[:50]
-        page = PageRequest.model_validate({}, context={"request": request})
-        next_cursor = encode_cursor(page, "-created_at,id", [rows[-1][14], rows[-1][0]])
+        next_cursor = Binding.of(request).encode("-created_at,id", [rows[-1][14], rows[-1][0]])
     return _json({"items": [_task(row) for row in rows], "next_cursor": next_cursor})
 
 

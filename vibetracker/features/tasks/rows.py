@@ -136,7 +136,6 @@ def insert_last(session: Session, row: TaskRow) -> None:
     The database looks the last position up while it writes.
     """
     columns = _columns(row.values)
-    del columns["position"]
     row.values["id"], row.values["position"] = session.execute(_INSERT_LAST, columns).one()
     row.stored = row.values.copy()
 
