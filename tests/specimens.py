@@ -1,14 +1,14 @@
 """A feature for tests of the shared rules, so that none of them depends on a real feature."""
 
 from datetime import datetime
-from typing import Annotated, override
+from typing import Annotated
 
 from factory.declarations import Sequence
 from fastapi import Path, Query
 from pydantic import MISSING
-from sqlalchemy import JSON, Computed, ForeignKey, UniqueConstraint
+from sqlalchemy import JSON, Column, Computed, ForeignKey, Table, UniqueConstraint
 from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from vibetracker.core.api.filters import Filters, Where
 from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
@@ -18,7 +18,7 @@ from vibetracker.core.api.schema import Id, Input, Output, Patch, Timestamp, Url
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.api.text import Line, Prose
-from vibetracker.core.db.model import Resource
+from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import BigInt, OrderedText, UTCDateTime
 from vibetracker.core.discovery import Feature
 from vibetracker.core.http.problems import Conflict
@@ -48,8 +48,16 @@ class Specimen(Resource):
     __table_args__ = (UniqueConstraint("label"), Resource.__table_args__)
 
 
+drawer_contents = Table(
+    "drawer_contents",
+    Base.metadata,
+    Column("drawer_id", ForeignKey("drawers.id"), primary_key=True),
+    Column("specimen_id", ForeignKey("specimens.id"), primary_key=True),
+)
+
+
 class Drawer(Resource):
-    """A row of a model with a relationship, which is left to SQLAlchemy."""
+    """A row of a model with relationships."""
 
     __tablename__ = "drawers"
 
@@ -58,10 +66,12 @@ class Drawer(Resource):
     finest_id: Mapped[int | None] = mapped_column(ForeignKey("specimens.id"), default=None)
 
     finest: Mapped[Specimen | None] = relationship()
+    contents: Mapped[list[Specimen]] = relationship(secondary="drawer_contents")
 
-    @override
-    def derive(self) -> None:
-        self.sign = self.name.upper()
+    @validates("name")
+    def _sign(self, _: str, name: str) -> str:
+        self.sign = name.upper()
+        return name
 
 
 class Oddity(Resource):
@@ -170,7 +180,7 @@ def list_specimens(
     sort: Annotated[str, SORTING, Query()] = SORTING.default,
 ) -> Rows:
     """List the specimens."""
-    rows = filters.narrow(SpecimenRead.select(Specimen))
+    rows = SpecimenRead.select(Specimen).where(*filters.conditions())
     return paginate(session, rows, page, SORTING, sort)
 
 

@@ -5,7 +5,6 @@ import logging
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,13 +15,13 @@ import pytest
 from httpx2 import Response
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.testclient import TestClient
 
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database, OutdatedSchemaError
 from vibetracker.core.db.model import Base
-from vibetracker.core.http.problems import Unavailable
 from vibetracker.testing import PostgresServer
 
 from .specimens import FEATURE, Specimen
@@ -224,43 +223,23 @@ def test_a_full_pool_is_an_outage_and_no_hang(postgres: Settings, server: Postgr
     assert server.is_ready()
 
 
-def test_work_that_is_given_up_keeps_its_place_until_it_is_done(file: Settings) -> None:
+def test_a_place_is_waited_for_and_given_back_once(file: Settings) -> None:
     database = Database(file.model_copy(update={"pool_size": 1, "pool_timeout": 0.1}))
     database.prepare()
-    begun, may_end = threading.Event(), threading.Event()
 
-    def work() -> None:
-        begun.set()
-        may_end.wait(10)
+    async def take() -> None:
+        async with database.place() as release:
+            with pytest.raises(PoolTimeoutError):
+                async with database.place():
+                    pass
+            release()
+            async with database.place():
+                release()
+                with pytest.raises(PoolTimeoutError):
+                    async with database.place():
+                        pass
 
-    async def give_up() -> None:
-        given_up = asyncio.create_task(database.run(work))
-        await asyncio.to_thread(begun.wait, 10)
-        given_up.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await given_up
-        with pytest.raises(Unavailable):
-            await database.run(work)
-        may_end.set()
-        assert await database.run(lambda: "done") == "done"
-
-    asyncio.run(give_up())
-    database.dispose()
-
-
-def test_work_may_fail_in_any_way(file: Settings) -> None:
-    database = Database(file)
-    database.prepare()
-
-    async def fail(error: BaseException) -> None:
-        def work() -> None:
-            raise error
-
-        with pytest.raises((type(error), RuntimeError)):
-            await asyncio.wait_for(database.run(work), 10)
-
-    for error in (ValueError(), StopIteration(), SystemExit()):
-        asyncio.run(fail(error))
+    asyncio.run(take())
     database.dispose()
 
 

@@ -102,7 +102,7 @@ MALFORMED = {
     "nothing called router": ({"router": "routes = []"}, "no `router`", 'Router("/alpha"'),
     "a router of FastAPI's own": (
         {"router": "from fastapi import APIRouter\nrouter = APIRouter(prefix='/alpha')"},
-        "no `router` made by core.routing.Router",
+        "no `router` made by core.api.routing.Router",
         'Router("/alpha"',
     ),
     "another prefix": ({"router": ROUTER.format(name="beta")}, "'/beta'", "make it '/alpha'"),
@@ -184,7 +184,7 @@ OPERATIONS = {
         @router.post("")
         def create_note(data: Loose) -> None: ...
         """,
-        "create_note: the body must be one subclass of core.schema.Input",
+        "create_note: the body must be one subclass of core.api.schema.Input",
     ),
     "a body that is no model": (
         """
@@ -195,24 +195,61 @@ OPERATIONS = {
         """,
         "create_note: the body must be one subclass",
     ),
-    "a session that nobody commits": (
+    "an async handler that waits for the database": (
+        """
+        from vibetracker.core.api.session import SessionDep
+        @router.post("")
+        async def create_note(session: SessionDep) -> None: ...
+        """,
+        "create_note: an async handler with a session holds up every other request",
+    ),
+    "an async dependency that waits for the database": (
         """
         from typing import Annotated
         from fastapi import Depends
         from vibetracker.core.api.session import SessionDep
-        def find_note(session: SessionDep) -> int:
-            return 1
+        async def find_note(session: SessionDep) -> int: ...
         @router.post("")
         def create_note(note: Annotated[int, Depends(find_note)]) -> None: ...
         """,
-        "create_note: take a SessionDep",
+        "create_note: the dependency find_note is async and takes a session",
     ),
-    "a method without rules": (
+    "work after the commit": (
         """
-        @router.put("")
-        def replace_note() -> None: ...
+        from collections.abc import Iterator
+        from typing import Annotated
+        from fastapi import Depends
+        from vibetracker.core.api.session import SessionDep
+        def audit(session: SessionDep) -> Iterator[None]:
+            yield
+        @router.post("", dependencies=[Depends(audit)])
+        def create_note() -> None: ...
         """,
-        "replace_note: the shared rules know nothing of PUT",
+        "create_note: what the dependency audit does after its yield comes after the commit",
+    ),
+    "a stream of what is written": (
+        """
+        from collections.abc import Iterator
+        from vibetracker.core.api.session import SessionDep
+        @router.post("")
+        def create_notes(session: SessionDep) -> Iterator[int]:
+            yield 1
+        """,
+        "create_notes: what it yields is made after the commit",
+    ),
+    "two methods at once": (
+        """
+        @router.api_route("", methods=["GET", "POST"])
+        def notes() -> None: ...
+        """,
+        "notes: write one handler for each method",
+    ),
+    "an operation that is not documented": (
+        """
+        @router.get("", include_in_schema=False)
+        def list_notes() -> None: ...
+        """,
+        "list_notes: what is not documented is refused",
     ),
 }
 

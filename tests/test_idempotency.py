@@ -10,7 +10,7 @@ from httpx2 import Response
 from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from vibetracker.core.api.idempotency import KeptResponse
+from vibetracker.core.api.idempotency import StoredResponse
 from vibetracker.core.db.database import Database, lock
 
 from .operations import errors_of, operations
@@ -149,15 +149,15 @@ def test_a_key_is_kept_for_a_day_and_then_swept_away(
     assert response.status_code == 201
     assert "idempotency-replayed" not in response.headers
     with database.engine.connect() as connection:
-        assert list(connection.scalars(select(KeptResponse.key))) == ["k"]
+        assert list(connection.scalars(select(StoredResponse.key))) == ["k"]
 
 
 def _let_pass(database: Database, time: timedelta) -> None:
     """Make every kept answer older."""
     with database.engine.begin() as connection:
-        created_at = connection.scalars(select(KeptResponse.created_at)).first()
+        created_at = connection.scalars(select(StoredResponse.created_at)).first()
         assert created_at is not None
-        connection.execute(update(KeptResponse).values(created_at=created_at - time))
+        connection.execute(update(StoredResponse).values(created_at=created_at - time))
 
 
 def test_a_key_holds_for_another_process(specimens: TestClient, specimen_app: FastAPI) -> None:

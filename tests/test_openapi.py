@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from vibetracker.core.api.openapi import FIELDS
+from vibetracker.core.api.document import FIELDS
 from vibetracker.core.api.schema import TIMESTAMP_SCHEMA
 from vibetracker.core.http.problems import MEDIA_TYPE, ProblemRead
 

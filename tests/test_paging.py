@@ -8,11 +8,12 @@ from random import Random
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from sqlalchemy import func, insert, select
 from starlette.testclient import TestClient
 
-from vibetracker.core.api.paging import PageRequest, _kept_order, paginate
+from vibetracker.core.api.cursors import Binding
+from vibetracker.core.api.paging import PageQuery, PageRequest, paginate
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.db.database import Database
 
@@ -201,16 +202,6 @@ def test_an_empty_list_is_a_page(specimens: TestClient) -> None:
     assert "link" not in response.headers
 
 
-def test_a_list_is_built_once_whatever_the_values(collection: TestClient) -> None:
-    """Those of filters and of cursors; each request is answered with its own."""
-    _kept_order.cache_clear()
-    for weights in ({0}, {1}, {0, 1}, {1, 2}):
-        query = "".join(f"&weight={weight}" for weight in weights)
-        walk = [item for page in pages(collection, f"heavier_than=0{query}", 2) for item in page]
-        assert {item["weight"] for item in walk} == weights - {0, 2}, weights
-    assert _kept_order.cache_info().misses == 1
-
-
 def test_the_link_leads_to_the_next_page(collection: TestClient) -> None:
     query = "sort=-weight,label&weight=0&weight=1&limit=3&include_total=true"
     url: str | None = f"/specimens?{query}"
@@ -338,8 +329,7 @@ def test_every_list_starts_empty_and_sorts_by_each_of_its_keys(
 
 def test_the_total_counts_rows_and_not_what_they_are_made_of(database: Database) -> None:
     SpecimenFactory.create_batch(3, note="same")
-    request = Request({"type": "http", "path": "/", "query_string": b"", "headers": []})
-    page = PageRequest.model_validate({"include_total": True}, context={"request": request})
+    page = PageRequest(PageQuery(include_total=True), Binding("/", ()))
     first = func.min(Specimen.id)
     notes = select(first.label("id"), Specimen.note).group_by(Specimen.note)
     with database.session(write=False) as session:

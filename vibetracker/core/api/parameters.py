@@ -68,30 +68,27 @@ def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:
     return (declared,)
 
 
-def check_media_type(request: Request, verb: str, accepted: Iterable[str], *, body: bool) -> None:
-    """Refuse a body of another media type, or one that is encoded.
+def check_media_type(request: Request, verb: str, accepted: Iterable[str]) -> None:
+    """Refuse a body of another media type, or one that is encoded, before it is received.
 
-    A foreign type is refused without a body too: a form or a text is what foreign web pages can
-    send. ``body`` says whether there is one that the operation reads.
+    Also without a body: a form or a text is what foreign web pages can send.
     """
     headers = request.headers
     media_type = headers.get("content-type")
-    if media_type is not None:
-        essence = media_type.partition(";")[0].strip().lower()
-        if essence not in accepted:
-            raise UnsupportedMediaType(
-                f"Send {' or '.join(accepted)}", headers=_accepted(verb, accepted)
-            )
+    if media_type is not None and media_type.partition(";")[0].strip().lower() not in accepted:
+        raise _unsupported(f"Send {' or '.join(accepted)}", verb, accepted)
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType(
             "Send the body as it is, without Content-Encoding",
             headers={"Accept-Encoding": "identity"},
         )
-    if body and media_type is None:
-        raise UnsupportedMediaType(
-            f"Name the body's Content-Type; send {' or '.join(accepted)}",
-            headers=_accepted(verb, accepted),
-        )
+
+
+def require_media_type(request: Request, verb: str, accepted: Iterable[str]) -> None:
+    """Refuse a body that nobody can read for lack of its media type."""
+    if "content-type" not in request.headers:
+        detail = f"Name the body's Content-Type; send {' or '.join(accepted)}"
+        raise _unsupported(detail, verb, accepted)
 
 
 async def check_unread(request: StrictRequest) -> None:
@@ -100,6 +97,6 @@ async def check_unread(request: StrictRequest) -> None:
         raise invalid("This operation takes no body", code="extra_forbidden", pointer="")
 
 
-def _accepted(verb: str, accepted: Iterable[str]) -> dict[str, str]:
+def _unsupported(detail: str, verb: str, accepted: Iterable[str]) -> UnsupportedMediaType:
     field = "Accept-Patch" if verb == "PATCH" else "Accept"
-    return {field: ", ".join(accepted)}
+    return UnsupportedMediaType(detail, headers={field: ", ".join(accepted)})

@@ -25,6 +25,7 @@ from vibetracker.core.api.parameters import (
     check_query,
     check_unread,
     media_types_of,
+    require_media_type,
 )
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import (
@@ -81,6 +82,11 @@ class Operation(APIRoute):
 
     def _check_support(self, endpoint: Callable[..., Any]) -> None:
         """Refuse what would be silently wrong."""
+        if not self.include_in_schema:
+            raise UnsupportedError(
+                f"{endpoint.__name__}: what is not documented is refused, so that nobody could "
+                "send its parameters; leave include_in_schema out"
+            )
         is_stream = inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint)
         name = endpoint.__name__
         if is_stream and self.writes and self.is_transaction:
@@ -155,14 +161,15 @@ class Operation(APIRoute):
         return handler
 
     async def _receive(self, request: StrictRequest, *, is_form: bool) -> None:
-        has_body = request.has_body
+        request.check_size()
         if self.writes:
-            reads = has_body and self.body_field is not None
-            check_media_type(request, self.verb, self.media_types, body=reads)
-        if has_body:
+            check_media_type(request, self.verb, self.media_types)
+        if request.has_body:
             await request.receive_all(is_form=is_form)
             if self.body_field is None:
                 await check_unread(request)
+            elif is_form or await request.body():
+                require_media_type(request, self.verb, self.media_types)
 
     def _documented_parameters(self, request: Request) -> dict[str, bool]:
         """Read from the OpenAPI document what is accepted, and whether it may be repeated.
@@ -225,6 +232,7 @@ class Operation(APIRoute):
     def _run(self, request: StrictRequest, injected: Response, work: Callable[[], Any]) -> Response:
         """Do the work of a handler, make its answer, and commit."""
         transaction: Transaction = request.state.transaction
+        transaction.is_running = True
         answers = functools.partial(self._answers.respond, request=request, injected=injected)
         is_over = True
         try:
@@ -237,6 +245,7 @@ class Operation(APIRoute):
                 is_over = type(response) is Response
             return response
         finally:
+            transaction.is_running = False
             if is_over:
                 transaction.end()
 
@@ -269,7 +278,8 @@ class Operation(APIRoute):
                     if not transaction.may_succeed_again(error, attempt):
                         raise
                 finally:
-                    if transaction.is_open:
+                    # A thread that goes on after its request was cancelled ends it by itself.
+                    if transaction.is_open and not transaction.is_running:
                         await run_in_threadpool(transaction.end)
                 await asyncio.sleep(pause_before(attempt))
                 await request.state.request.rewind()

@@ -31,7 +31,7 @@ class Input(BaseModel):
 class Output(BaseModel):
     """What a client receives; reads its fields from the attributes of a row."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, validate_by_name=True)
 
     @classmethod
     @cache

@@ -60,6 +60,8 @@ class Transaction:
         guard(self.session, Preconditions.of(request))
         self.is_over = False
         """Whether the work is done, and the connection given back."""
+        self.is_running = False
+        """Whether a thread is at work on it."""
         self._is_committing = False
 
     def answer(
@@ -69,9 +71,8 @@ class Transaction:
 
         ``respond`` makes the response of what the work returns.
         """
-        repeatable = request.method == "POST" and not self.is_dry_run
-        key = idempotency.key_of(request) if repeatable else None
-        if key is None:
+        key = idempotency.key_of(request) if request.method == "POST" else None
+        if key is None or self.is_dry_run:
             return self._work(work, respond)
         fingerprint = idempotency.fingerprint_of(request)
         stored = idempotency.replay(self.session, key, fingerprint)

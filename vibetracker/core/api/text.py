@@ -9,6 +9,12 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
+WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""The characters with the Unicode property White_Space."""
+_SPACE = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -36,10 +42,11 @@ class Line:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         excluded = re.escape(self.without)
-        ink = rf"[^\s\u0000-\u001f\u007f-\u009f{excluded}]"
+        ink = rf"[^{_SPACE}\u0000-\u001f\u007f-\u009f{excluded}]"
         rest = rf"[^\u0000-\u001f\u007f-\u009f\u2028\u2029{excluded}]*"
         # White space at both ends is trimmed, whatever it is.
-        pattern = rf"^\s*{rest}{ink}{rest}\s*$" if self.min_length else rf"^\s*{rest}\s*$"
+        text = f"{rest}{ink}{rest}" if self.min_length else rest
+        pattern = f"^[{_SPACE}]*{text}[{_SPACE}]*$"
         return _restricted(handler(schema), pattern, self.max_length, self.min_length)
 
     def _clean(self, value: str) -> str:
@@ -82,7 +89,9 @@ class Prose:
 
 
 def _trimmed(value: Any) -> Any:
-    return unicodedata.normalize("NFC", value.strip()) if isinstance(value, str) else value
+    return (
+        unicodedata.normalize("NFC", value.strip(WHITE_SPACE)) if isinstance(value, str) else value
+    )
 
 
 def _restricted(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, QueuePool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -31,5 +31,11 @@ def sqlite_engine(settings: Settings, **options: Any) -> Engine:
         # at the first INSERT or UPDATE, and fails where two transactions get there together.
         if "isolation_level" in connection.get_execution_options():
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "handle_error")
+    def end_what_could_not_be_committed(context: ExceptionContext) -> None:
+        # SQLite keeps a transaction whose COMMIT fails.
+        if context.statement is None and context.connection is not None:
+            context.connection.connection.rollback()
 
     return engine

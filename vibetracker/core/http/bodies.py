@@ -75,11 +75,14 @@ class StrictRequest(Request):
         length = self.headers.get("content-length")
         return "transfer-encoding" in self.headers if length is None else length != "0"
 
-    async def receive_all(self, *, is_form: bool) -> None:
-        """Receive the body, and keep it for whoever reads it later, any number of times."""
+    def check_size(self) -> None:
+        """Refuse a body that is announced as too large, before it is received."""
         declared = self.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._max_size:
             raise self._too_large()
+
+    async def receive_all(self, *, is_form: bool) -> None:
+        """Receive the body, and keep it for whoever reads it later, any number of times."""
         uploads: Uploads = self.app.state.uploads
         async with uploads.arriving():
             self._is_form = is_form

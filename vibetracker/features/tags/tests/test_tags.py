@@ -59,7 +59,7 @@ def test_timestamps_are_in_utc(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("a", "x" * 60, f"  {'x' * 60}  ", "e\u0301" * 60, "😀" * 60, "中"),
+        *("a", "x" * 60, f"  {'x' * 60}  ", f"\t{'x' * 60}\n", "e\u0301" * 60, "😀" * 60, "中"),
         *("a;b", "a/b", "#1", "<b>", "'"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_name_is_a_line_of_up_to_60_characters(client: TestClient, name: str) 
 @pytest.mark.parametrize(
     "name",
     [
-        *("", " ", "\u3000", "x" * 61, "a,b", ",", "a\nb", "a\n", "\ta", "a\0", "\u2028", "\x85"),
+        *("", " ", "\u3000", "x" * 61, "a,b", ",", "a\nb", "a\tb", "a\0", "\u2028", "\x85"),
         *(None, 1, True, ["a"], {"a": 1}),
     ],
 )

@@ -11,7 +11,13 @@ from starlette.testclient import TestClient
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
-from vibetracker.features.tasks.calendar import SPELLED_OUT, Clock, EndOfDay, end_of_day
+from vibetracker.features.tasks.calendar import (
+    SPELLED_OUT,
+    Clock,
+    LastInstant,
+    last_instant,
+    start_of_day,
+)
 from vibetracker.features.tasks.model import Task
 from vibetracker.testing import empty
 
@@ -59,26 +65,26 @@ def first_instant_after(day: date, zone: str) -> datetime:
 
 
 @pytest.mark.parametrize(("zone", "odd"), ODD_DAYS)
-def test_a_day_is_over_at_the_first_instant_of_a_later_day(zone: str, odd: date) -> None:
+def test_a_day_ends_before_the_first_instant_of_a_later_day(zone: str, odd: date) -> None:
     for offset in range(-3, 4):
         day = odd + offset * DAY
         expected = first_instant_after(day, zone)
         if zone == "America/St_Johns":
             # It changes its clocks a minute after midnight, which the steps miss.
-            assert expected - end_of_day(day, ZoneInfo(zone)) < timedelta(minutes=15)
+            assert TICK < expected - last_instant(day, ZoneInfo(zone)) < timedelta(minutes=15)
         else:
-            assert end_of_day(day, ZoneInfo(zone)) == expected
+            assert last_instant(day, ZoneInfo(zone)) == expected - TICK
 
 
 @pytest.mark.parametrize(("zone", "odd"), ODD_DAYS)
-def test_the_last_day_over_is_the_last_that_ended_before(zone: str, odd: date) -> None:
-    clock = Clock.at(datetime.now(UTC), ZoneInfo(zone))
+def test_the_last_day_due_is_the_last_that_ended_before(zone: str, odd: date) -> None:
+    clock = Clock(ZoneInfo(zone))
     days = [odd + offset * DAY for offset in range(-5, 6)]
-    ends = {day: end_of_day(day, clock.zone) for day in days}
+    ends = {day: last_instant(day, clock.zone) for day in days}
     for end in [ends[day] for day in days[2:]]:
         for instant in (end - TICK, end, end + TICK, end + timedelta(minutes=45)):
             over = [day for day in days if ends[day] < instant]
-            assert clock.last_day_over_before(instant) == over[-1]
+            assert clock.last_day_due_before(instant) == over[-1]
 
 
 def test_sql_ends_a_day_when_python_does(database: Database) -> None:
@@ -87,15 +93,15 @@ def test_sql_ends_a_day_when_python_does(database: Database) -> None:
     columns = {"title": "x", "title_key": "x", "search_text": "x", "position": "8", "version": 1}
     with database.session(write=True) as session:
         rows = [
-            {**columns, "due_on": day, "due": end_of_day(day, ZoneInfo("UTC"))} for day in years
+            {**columns, "due_on": day, "due": last_instant(day, ZoneInfo("UTC"))} for day in years
         ]
         session.execute(insert(Task), rows)
         for zone in (*ZONES, *SPELLED_OUT):
-            ends = session.execute(select(Task.due_on, EndOfDay(Task.due_on, zone))).all()
+            ends = session.execute(select(Task.due_on, LastInstant(Task.due_on, zone))).all()
             wrong = [
                 (zone, day, end)
                 for day, end in ends
-                if day is not None and end != end_of_day(day, ZoneInfo(zone))
+                if day is not None and end != last_instant(day, ZoneInfo(zone))
             ]
             assert wrong == []
             assert len(ends) == len(years)
@@ -109,7 +115,7 @@ def test_lists_know_when_a_day_ends_in_the_zone_that_is_asked_for(
         dues: dict[int, datetime] = {}
         for offset in (2, -1, 0, 1, -2):
             day = odd + offset * DAY
-            end = end_of_day(day, ZoneInfo(zone))
+            end = last_instant(day, ZoneInfo(zone))
             dues[TaskFactory.create(due_on=day).id] = end
             for moment in (end, end - TICK, end + TICK):
                 if abs(offset) < 2:
@@ -123,7 +129,7 @@ def test_lists_know_when_a_day_ends_in_the_zone_that_is_asked_for(
             assert ids(client, sort="-due", tz=zone) == [*backwards, undated]
             for bound in (odd, odd + DAY):
                 # As a bound, a date is the start of that day.
-                instant = end_of_day(bound - DAY, ZoneInfo(zone))
+                instant = start_of_day(bound, ZoneInfo(zone))
                 before = [task_id for task_id in expected if dues[task_id] < instant]
                 for value in (bound.isoformat(), instant.isoformat()):
                     found = ids(client, sort="due", tz=zone, due_before=value)
@@ -135,12 +141,22 @@ def test_lists_know_when_a_day_ends_in_the_zone_that_is_asked_for(
 def test_ranges_of_days_tile_in_every_zone(client: TestClient, subtests: pytest.Subtests) -> None:
     days = [date(2023, 10, 25) + n * DAY for n in range(8)]
     made = [TaskFactory.create(due_on=day).id for day in days]
-    for zone in ("Africa/Cairo", "Atlantic/Azores", "Pacific/Kiritimati"):
+    for zone in ("UTC", "Africa/Cairo", "Atlantic/Azores", "Pacific/Kiritimati"):
         with subtests.test(zone):
-            for number, (day, following) in enumerate(pairwise(days[1:])):
+            for number, (day, following) in enumerate(pairwise(days)):
                 within = {"due_after": f"{day}", "due_before": f"{following}", "tz": zone}
-                # What is due at the end of a day is due at the start of the next one.
                 assert ids(client, **within) == [made[number]]
+
+
+def test_what_is_due_on_a_day_is_the_last_of_that_day(client: TestClient) -> None:
+    on_day = make(client, due_on="2031-03-05")["id"]
+    late = make(client, due_at="2031-03-05T23:59:59Z")["id"]
+    next_day = make(client, due_at="2031-03-06T00:00:00Z")["id"]
+    for zone in ({}, {"tz": "UTC"}, {"tz": "Etc/UTC"}):
+        assert ids(client, sort="due", **zone) == [late, on_day, next_day]
+        assert ids(client, sort="-due", limit=1, **zone) == [next_day, on_day, late]
+        within = {"due_after": "2031-03-05", "due_before": "2031-03-06"}
+        assert ids(client, sort="due", **within, **zone) == [late, on_day]
 
 
 @pytest.mark.parametrize(
@@ -159,11 +175,20 @@ def test_a_request_can_name_one_zone(client: TestClient) -> None:
 def test_without_a_zone_the_server_has_its_own() -> None:
     """In it, a day of 2030 ends at 18:15 in UTC."""
     settings = Settings(database_url="sqlite://", time_zone="Asia/Kathmandu", _env_file=None)
-    end, later = "2030-05-01T18:15:00Z", "2030-05-01T18:15:00.000001Z"
+    end, last = "2030-05-01T18:15:00Z", "2030-05-01T18:14:59.999999Z"
     with TestClient(create_app(settings)) as client:
-        task = make(client, due_on="2030-05-01", start_at=end)
-        body = {"title": "x", "due_on": "2030-05-01", "start_at": later}
+        task = make(client, due_on="2030-05-01")
+        assert ids(client, due_before=end) == [task["id"]] == ids(client, due_after=last)
+        assert ids(client, due_before=last) == ids(client, due_after=end) == []
+        assert ids(client, due_before=end, tz="UTC") == []
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_a_start_is_refused_only_when_the_day_is_over_everywhere(zone: str) -> None:
+    """Whatever the zone of the server is; the last place is twelve hours behind UTC."""
+    settings = Settings(database_url="sqlite://", time_zone=zone, _env_file=None)
+    with TestClient(create_app(settings)) as client:
+        make(client, due_on="2026-04-01", start_at="2026-04-01T22:00:00-07:00")
+        make(client, due_on="2026-04-01", start_at="2026-04-02T11:59:59.999999Z")
+        body = {"title": "x", "due_on": "2026-04-01", "start_at": "2026-04-02T12:00:00Z"}
         assert faults(client.post("/tasks", json=body)) == [("/start_at", "start_after_due")]
-        assert ids(client, due_before=later) == [task["id"]] == ids(client, due_after=end)
-        assert ids(client, due_before=end) == ids(client, due_after=later) == []
-        assert ids(client, due_after=end, due_before="2030-05-02T00:00:00Z", tz="UTC") == []
