@@ -21,6 +21,7 @@ from vibetracker.core.api.answers import Answers
 from vibetracker.core.api.errors import problem_of
 from vibetracker.core.api.openapi import document
 from vibetracker.core.api.parameters import (
+    check_encoding,
     check_media_type,
     check_query,
     check_unread,
@@ -141,32 +142,31 @@ class Operation(APIRoute):
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         original = super().get_route_handler()
-        is_form = self.body_field is not None and isinstance(
-            self.body_field.field_info, params.Form
-        )
 
         async def handler(request: Request) -> Response:
-            if request.scope["query_string"]:
-                check_query(request, self._documented_parameters(request))
-            strict: StrictRequest | None = request.scope["state"].get("request")
-            if strict is None:
-                limit = self.limit or request.app.state.settings.max_body_size
-                strict = request.scope["state"]["request"] = StrictRequest(request, limit)
-                await self._receive(strict, is_form=is_form)
-            response = await original(strict)
+            response = await original(request.state.request)
             if self.is_transaction and request.state.transaction.is_over:
                 request.state.release()
             return response
 
         return handler
 
-    async def _receive(self, request: StrictRequest, *, is_form: bool) -> None:
+    async def _receive(self, scope: Scope, receive: Receive) -> None:
+        """Check the query, and receive the body, before anything else is held for the request."""
+        plain = Request(scope, receive)
+        if scope["query_string"]:
+            check_query(plain, self._documented_parameters(plain))
+        request = StrictRequest(plain, self.limit or plain.app.state.settings.max_body_size)
+        plain.state.request = request
         request.check_size()
+        check_encoding(request)
         if self.writes:
             check_media_type(request, self.verb, self.media_types)
         if request.has_body:
+            field = self.body_field
+            is_form = field is not None and isinstance(field.field_info, params.Form)
             await request.receive_all(is_form=is_form)
-            if self.body_field is None:
+            if field is None:
                 await check_unread(request)
             elif is_form or await request.body():
                 require_media_type(request, self.verb, self.media_types)
@@ -255,6 +255,7 @@ class Operation(APIRoute):
         if scope["method"] != self.verb:
             await super().handle(scope, receive, send)
             return
+        await self._receive(scope, receive)
         try:
             if self.is_transaction:
                 await self._handle_transaction(scope, receive, send)

@@ -102,7 +102,7 @@ QUERIES = [
     ("status=done,todo", "status", "enum"),
     ("priority=none&priority=NONE", "priority", "enum"),
     ("is_open=1", "is_open", "bool_text"),
-    ("is_open=True", "is_open", "bool_text"),
+    ("is_open=yes", "is_open", "bool_text"),
     ("is_open=", "is_open", "bool_text"),
     ("is_open=true&is_open=true", "is_open", "repeated"),
     ("has_due=yes", "has_due", "bool_text"),

@@ -71,7 +71,7 @@ def test_a_day_ends_before_the_first_instant_of_a_later_day(zone: str, odd: date
         expected = first_instant_after(day, zone)
         if zone == "America/St_Johns":
             # It changes its clocks a minute after midnight, which the steps miss.
-            assert TICK < expected - last_instant(day, ZoneInfo(zone)) < timedelta(minutes=15)
+            assert expected - last_instant(day, ZoneInfo(zone)) <= timedelta(minutes=15)
         else:
             assert last_instant(day, ZoneInfo(zone)) == expected - TICK
 

@@ -18,8 +18,8 @@ STATUSES = ("todo", "in_progress", "done", "cancelled")
 PRIORITIES = ("none", "low", "medium", "high", "urgent")
 TITLES = ("b", "A", "B", "straße", "STRASSE", "ä", "z", "\uffee", "\U0001f600", "_", "Z", "ǅ")
 DAY = "2030-01-0"
-DUE = {f"{DAY}{n}": f"{DAY}{n + 1}T00:00:00Z" for n in range(1, 9)}
-"""When a day is over in UTC."""
+DUE = {f"{DAY}{n}": f"{DAY}{n}T23:59:59.999999Z" for n in range(1, 9)}
+"""The last instant of a day in UTC."""
 
 ORDERS: dict[str, Callable[[Json], Any]] = {
     "id": lambda task: task["id"],
