@@ -228,16 +228,15 @@ def test_a_place_is_waited_for_and_given_back_once(file: Settings) -> None:
     database.prepare()
 
     async def take() -> None:
-        async with database.place() as release:
-            with pytest.raises(PoolTimeoutError):
-                async with database.place():
-                    pass
-            release()
-            async with database.place():
-                release()
-                with pytest.raises(PoolTimeoutError):
-                    async with database.place():
-                        pass
+        release = await database.take_place()
+        with pytest.raises(PoolTimeoutError):
+            await database.take_place()
+        release()
+        again = await database.take_place()
+        release()
+        with pytest.raises(PoolTimeoutError):
+            await database.take_place()
+        again()
 
     asyncio.run(take())
     database.dispose()

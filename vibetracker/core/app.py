@@ -57,7 +57,6 @@ def create_app(
         redirect_slashes=False,
         telemetry=telemetry.configuration(),
     )
-    StandaloneDocs(app)
     app.state.settings = settings
     app.state.database = Database(settings)
     app.state.uploads = Uploads(settings)
@@ -65,10 +64,11 @@ def create_app(
     any_host = [router.prefix for router in routers if router.any_host]
     app.add_middleware(Boundary, settings=settings, any_host=any_host)
     handle_errors(app)
-    app.add_route("/", _to_docs, include_in_schema=False)
     # Matched in this order, and every route of one before the next: first what has the most of them.
     for router in sorted(routers, key=lambda router: -len(router.routes)):
         app.include_router(router)
+    StandaloneDocs(app)
+    app.add_route("/", _to_docs, include_in_schema=False)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to customise it
     return app
 

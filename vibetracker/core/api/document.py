@@ -8,13 +8,16 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from vibetracker.core.api.examples import Examples
 from vibetracker.core.api.openapi import HEADERS, OPAQUE, REF, problems_of
+from vibetracker.core.api.parameters import query_models
 from vibetracker.core.api.schema import LAST_YEAR
 from vibetracker.core.http.faults import FaultRead
-from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, ProblemRead
+from vibetracker.core.http.problems import PROBLEMS_PATH, ProblemRead
 
 FIELDS = {
     "id": "The resource's id.",
@@ -45,6 +48,12 @@ def build(app: FastAPI) -> dict[str, Any]:
     )
     schemas |= shared["$defs"]
     document["security"] = []
+    for context in iter_route_contexts(app.routes):
+        dependant = getattr(context.original_route, "dependant", None)
+        for model in query_models(dependant) if dependant else ():
+            verb = next(iter(context.methods or ()))
+            operation = document["paths"][context.path_format][verb.lower()]
+            operation["parameters"] = [*_parameters(model, schemas), *operation["parameters"]]
     document = _called_by_title(document)
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
@@ -140,6 +149,22 @@ def _link(paths: dict[str, Any]) -> None:
             if (found := below.fullmatch(other))
             for follower in followers.values()
         }
+
+
+def _parameters(model: type[BaseModel], schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the fields of a model as query parameters."""
+    schema = model.model_json_schema(ref_template=REF)
+    schemas.update(schema.get("$defs", {}))
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "description": field.get("description"),
+            "schema": field,
+        }
+        for name, field in schema["properties"].items()
+    ]
 
 
 def _called_by_title(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from vibetracker.core.api.parameters import collected
 from vibetracker.core.api.preconditions import NotModified
 from vibetracker.core.db.failures import NotPreparedError, code_of, is_outage, reason
 from vibetracker.core.db.model import Base
@@ -50,7 +51,7 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
-    found = faults(error.errors(), error.body)
+    found = faults([*error.errors(), *collected(request)], error.body)
     count = f"{len(found)} rules" if len(found) > 1 else "a rule"
     problem = ValidationFailed(f"The request breaks {count}; see errors", errors=found)
     return render(problem, request.scope)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, override
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Request
 from pydantic import MISSING, BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.cursors import Binding
+from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import FROM_DIGITS, Output, UrlBool
 from vibetracker.core.api.sorting import Key, SortExpression, Sorting, Term
 
@@ -64,7 +65,9 @@ class PageRequest:
     binding: Binding
 
 
-async def _page_request(request: Request, query: Annotated[PageQuery, Query()]) -> PageRequest:
+async def _page_request(
+    request: Request, query: Annotated[PageQuery, Depends(FromQuery(PageQuery))]
+) -> PageRequest:
     return PageRequest(query, Binding.of(request))
 
 

@@ -1,10 +1,14 @@
 """Strict input: what an operation does not document is refused, and named."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any, get_origin
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request, params
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from vibetracker.core.api.schema import boolean
@@ -16,6 +20,60 @@ from vibetracker.core.http.problems import (
     ValidationFailed,
     invalid,
 )
+
+
+class FromQuery[M: BaseModel]:
+    """A dependency that reads a model of query parameters: ``Depends(FromQuery(Model))``.
+
+    It means the same as FastAPI's ``Annotated[Model, Query()]``, which looks for every field on
+    every request: for thirty filters that takes longer than their rows. What is wrong is collected,
+    and refused together with what FastAPI finds.
+    """
+
+    def __init__(self, model: type[M]) -> None:
+        self.model = model
+        self._repeatable = {
+            field.alias or name: get_origin(field.annotation) is list
+            for name, field in model.model_fields.items()
+        }
+
+    async def __call__(self, request: Request) -> M | None:
+        """Read the model; None where it breaks a rule, which ``refuse_collected`` tells."""
+        query = request.query_params
+        sent = {
+            name: query.getlist(name) if self._repeatable[name] else query[name]
+            for name in query
+            if name in self._repeatable
+        }
+        try:
+            return self.model.model_validate(sent)
+        except ValidationError as error:
+            request.state.collected = [
+                *collected(request),
+                *({**fault, "loc": ("query", *fault["loc"])} for fault in error.errors()),
+            ]
+            return None
+
+
+def collected(request: Request) -> list[Any]:
+    """Return what is wrong with the models that were read so far."""
+    found: list[Any] = getattr(request.state, "collected", [])
+    return found
+
+
+def refuse_collected(request: Request) -> None:
+    """Raise ``RequestValidationError`` where a model broke a rule."""
+    if found := collected(request):
+        request.state.collected = []
+        raise RequestValidationError(found)
+
+
+def query_models(dependant: Dependant) -> Iterator[type[BaseModel]]:
+    """Iterate over the models that a route reads by ``FromQuery``."""
+    for dependency in dependant.dependencies:
+        if isinstance(dependency.call, FromQuery):
+            yield dependency.call.model
+        yield from query_models(dependency)
 
 
 def flag(request: Request, name: str) -> bool:

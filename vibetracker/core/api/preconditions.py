@@ -123,7 +123,8 @@ def read_any(
     session: Session, output: type[Output], model: type[Resource], resource_id: int
 ) -> dict[str, Any]:
     """Return an answer as ``read`` does, whatever the preconditions say."""
-    row = session.execute(_by_id(output, model), {"id": resource_id}).first()
+    session.flush()
+    row = session.connection().execute(_by_id(output, model), {"id": resource_id}).first()
     if row is None:
         raise _not_found(model, resource_id)
     return dict(zip(output.sources(), row, strict=True))

@@ -26,6 +26,8 @@ from vibetracker.core.api.parameters import (
     check_query,
     check_unread,
     media_types_of,
+    query_models,
+    refuse_collected,
     require_media_type,
 )
 from vibetracker.core.api.schema import Input
@@ -90,6 +92,10 @@ class Operation(APIRoute):
             )
         is_stream = inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint)
         name = endpoint.__name__
+        if is_stream and any(query_models(self.dependant)):
+            raise UnsupportedError(
+                f"{name}: FromQuery cannot refuse before what it yields; use Annotated[..., Query()]"
+            )
         if is_stream and self.writes and self.is_transaction:
             raise UnsupportedError(
                 f"{name}: what it yields is made after the commit; return a StreamingResponse "
@@ -205,6 +211,7 @@ class Operation(APIRoute):
 
         def split(arguments: dict[str, Any]) -> tuple[StrictRequest, Response]:
             request, response = arguments[request_name], arguments[response_name]
+            refuse_collected(request)
             for parameter in added:
                 del arguments[parameter.name]
             return request, response
@@ -267,8 +274,9 @@ class Operation(APIRoute):
     async def _handle_transaction(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         database = database_of(request)
-        async with database.place() as release:
-            request.state.release = release
+        release = await database.take_place()
+        request.state.release = release
+        try:
             for attempt in itertools.count(1):
                 transaction = Transaction(database, request, writes=self.writes)
                 request.state.transaction = transaction
@@ -284,6 +292,8 @@ class Operation(APIRoute):
                         await run_in_threadpool(transaction.end)
                 await asyncio.sleep(pause_before(attempt))
                 await request.state.request.rewind()
+        finally:
+            release()
 
     def _committing(self, transaction: Transaction, send: Send) -> Send:
         """Commit before the answer begins, where a dependency has done more after the handler."""

@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from hashlib import blake2b
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
@@ -59,9 +58,8 @@ class Database:
         """Open a session; one that only reads runs each statement by itself, without BEGIN."""
         return Session(self._writers if write else self.engine, expire_on_commit=False)
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[Callable[[], None]]:
-        """Take one of the places in the pool, and yield the function that gives it back early.
+    async def take_place(self) -> Callable[[], None]:
+        """Take one of the places in the pool, and return the function that gives it back.
 
         Those that wait in line hold no thread. Raises ``NotPreparedError`` before the tables are
         there, and SQLAlchemy's ``TimeoutError`` where no place gets free in time.
@@ -79,13 +77,11 @@ class Database:
         held = [self._places]
 
         def release() -> None:
+            """Give the place back; once, however often it is called."""
             if held:
                 held.pop().release()
 
-        try:
-            yield release
-        finally:
-            release()
+        return release
 
     def prepare(self) -> None:
         """Create the tables that are missing; safe when several processes do it at once.

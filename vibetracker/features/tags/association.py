@@ -264,7 +264,7 @@ _IDS = select(_tags.c["id", "key"]).where(_tags.c.key.in_(bindparam("keys", expa
 
 
 def _by_key(session: Session, keys: Iterable[str]) -> dict[str, NamedTag]:
-    rows = session.execute(_BY_KEY, {"keys": list(keys)})
+    rows = session.connection().execute(_BY_KEY, {"keys": list(keys)})
     return {row.key: NamedTag(*row) for row in rows}
 
 
@@ -286,7 +286,7 @@ def put_on(
     found: dict[str, str] = {}
     statement = _putting_on(association)
     while missing:
-        rows = session.execute(statement, {"owner": owner_id, "keys": list(missing)})
+        rows = session.connection().execute(statement, {"owner": owner_id, "keys": list(missing)})
         found |= {key_of(name): name for (name,) in rows}
         missing -= found.keys()
         if missing:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
 
+from fastapi import Depends
 from pydantic import Field
 from sqlalchemy import ColumnElement, and_, func, or_, true
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.filters import Filters, Where
+from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.api.text import Line
@@ -208,6 +210,8 @@ class TaskFilters(Filters):
         Field(description="What to do with the trash."),
     ] = "exclude"
 
+
+TaskFiltersDep = Annotated[TaskFilters, Depends(FromQuery(TaskFilters))]
 
 KEYS = {
     "id": Key(tasks.c.id),

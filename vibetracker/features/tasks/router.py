@@ -18,7 +18,7 @@ from vibetracker.core.http.problems import Gone, NotFound, PreconditionFailed
 from .batch import Batch, BatchResult, TaskBatch
 from .calendar import Clock, ClockDep, ServerClockDep
 from .changes import TaskChanges
-from .filters import SORTING, SUBTASK_SORTING, Asked, TaskFilters
+from .filters import SORTING, SUBTASK_SORTING, Asked, TaskFilters, TaskFiltersDep
 from .model import OPEN, Status, Task, Values, live, tasks
 from .problems import ParentInTrash, TaskCycle
 from .rows import TaskRow, lock_task, read_task, refuse_trashed
@@ -46,7 +46,7 @@ def list_tasks(
     session: SessionDep,
     page: PageDep,
     clock: ClockDep,
-    filters: Annotated[TaskFilters, Query()],
+    filters: TaskFiltersDep,
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
     include: Include = [],  # noqa: B006 - FastAPI copies it for each request
 ) -> Rows:
@@ -167,7 +167,7 @@ def list_subtasks(
     page: PageDep,
     clock: ClockDep,
     task_id: TaskId,
-    filters: Annotated[TaskFilters, Query()],
+    filters: TaskFiltersDep,
     sort: Annotated[
         str, SUBTASK_SORTING, Query(description=SUBTASK_SORTING.description)
     ] = SUBTASK_SORTING.default,

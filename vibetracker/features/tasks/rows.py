@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -54,6 +54,9 @@ _UPDATE = update(tasks).where(
 )
 
 
+_PUT_ON = insert(task_tags)
+
+
 @dataclass(slots=True, eq=False)
 class TaskRow:
     """A task as it is to be, and as it is stored."""
@@ -80,7 +83,7 @@ class TaskRow:
 
 def read_task(session: Session, task_id: int) -> Values:
     """Return the answer for a live task; raises ``NotFound`` or ``Gone``."""
-    row = session.execute(_ONE, {"id": task_id}).first()
+    row = session.connection().execute(_ONE, {"id": task_id}).first()
     if row is None:
         raise _not_found(task_id)
     answer = dict(zip(MEMBERS, row[:-1], strict=True))
@@ -106,7 +109,7 @@ def lock_tasks(session: Session, ids: Iterable[int]) -> dict[int, TaskRow]:
 def read_again(session: Session, rows: Iterable[TaskRow]) -> None:
     """Take over what statements have made of the stored rows."""
     by_id = {row["id"]: row for row in rows}
-    for found in session.execute(_SOME, {"ids": list(by_id)}):
+    for found in session.connection().execute(_SOME, {"ids": list(by_id)}):
         row = by_id[found[0]]
         row.values, row.stored = _row(found).values, _row(found).stored
 
@@ -117,12 +120,12 @@ def _read(
     plain: Select[*tuple[Any, ...]],
     parameters: Values,
 ) -> Sequence[Any]:
-    rows = session.execute(locking, parameters).all()
+    rows = session.connection().execute(locking, parameters).all()
     if all(row.is_as_seen for row in rows):
         return rows
     # What others have changed while this waited is in the columns, but not in the names of tags:
     # PostgreSQL looks at other tables as they were before.
-    return session.execute(plain, parameters).all()
+    return session.connection().execute(plain, parameters).all()
 
 
 def _row(row: Sequence[Any]) -> TaskRow:
@@ -136,32 +139,35 @@ def insert_last(session: Session, row: TaskRow) -> None:
     The database looks the last position up while it writes.
     """
     columns = _columns(row.values)
-    row.values["id"], row.values["position"] = session.execute(_INSERT_LAST, columns).one()
+    row.values["id"], row.values["position"] = (
+        session.connection().execute(_INSERT_LAST, columns).one()
+    )
     row.stored = row.values.copy()
 
 
 def write(session: Session, rows: Iterable[TaskRow]) -> None:
     """Write what is new and what has changed, and put new tags on."""
     rows = list(rows)
+    connection = session.connection()
     new = [row for row in rows if not row.stored]
     if len(new) == 1:
-        new[0].values["id"] = session.scalar(_INSERT, _columns(new[0].values))
+        new[0].values["id"] = connection.scalar(_INSERT, _columns(new[0].values))
     elif new:
-        ids = session.scalars(_INSERT_MANY, _alike([_columns(row.values) for row in new]))
+        ids = connection.scalars(_INSERT_MANY, _alike([_columns(row.values) for row in new]))
         for row, row_id in zip(new, ids, strict=True):
             row.values["id"] = row_id
     for row in rows:
         if row.stored:
-            _update(session, row)
+            _update(connection, row)
     worn = [{"owner_id": row["id"], "tag_id": tag.id} for row in rows for tag in row.new_tags]
     if worn:
-        session.execute(insert(task_tags), worn)
+        connection.execute(_PUT_ON, worn)
     for row in rows:
         row.new_tags = ()
         row.stored = row.values.copy()
 
 
-def _update(session: Session, row: TaskRow) -> None:
+def _update(connection: Connection, row: TaskRow) -> None:
     changes = row.changes()
     if not changes and row["tags"] == row.stored["tags"]:
         return
@@ -171,7 +177,7 @@ def _update(session: Session, row: TaskRow) -> None:
     row.values["updated_at"] = utcnow()
     changes |= {"version": row["version"], "updated_at": row["updated_at"]}
     where = {"row_id": row["id"], "row_version": row.stored["version"]}
-    result: Any = session.execute(_UPDATE, changes | where)
+    result: Any = connection.execute(_UPDATE, changes | where)
     if result.rowcount != 1:
         raise StaleDataError(f"task {row['id']} was changed by another transaction")
 
