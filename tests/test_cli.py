@@ -299,7 +299,9 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("__init__.py", "model.py", "router.py"):
         (folder / name).touch()
     monkeypatch.chdir(tmp_path)
+    # Set here, they are not left behind in the environment by what a command sets itself.
     monkeypatch.setenv("DATABASE_URL", "sqlite://")
+    monkeypatch.setenv("ALLOWED_HOSTS", "localhost")
     monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
     monkeypatch.setitem(sys.modules, "vibetracker.main", ModuleType("replaced"))
     del sys.modules["vibetracker.main"]

@@ -58,14 +58,15 @@ def test_demo_data_is_added_to_what_is_there(
     app: FastAPI, database: Database, client: TestClient
 ) -> None:
     made = client.post("/tags", json={"name": "HOME"})
+    assert made.status_code == 201
     first, again = fill(database, app, 7), fill(database, app, 7)
-    tags, tasks_line = again
+    tags, tasks = again
     assert (tags, first[0].partition(" in ")[0]) == ("tags: 12 there already", "tags: 11")
-    assert tasks_line.startswith(f"tasks: {COUNT} in ")
+    assert tasks.startswith(f"tasks: {COUNT} in ")
     assert client.get("/tags/1").json() == made.json()
     assert client.get("/tags", params={"q": "home", "include_total": True}).json()["total"] == 1
-    tasks = client.get("/tasks", params={"deleted": "include", "include_total": True})
-    assert tasks.json()["total"] == 2 * COUNT
+    listed = client.get("/tasks", params={"deleted": "include", "include_total": True})
+    assert listed.json()["total"] == 2 * COUNT
 
 
 class Terminal(StringIO):
