@@ -130,6 +130,15 @@ PLANTED: dict[str, dict[str, str | None]] = {
                 return Answer()
         """)
     },
+    "hiding": {
+        "router.py": ROUTER.format(name="hiding")
+        + dedent("""
+            @router.get("", include_in_schema=False)  #! get_hiding: what is not documented
+            def get_hiding() -> Answer:
+                "Get it."
+                return Answer()
+        """)
+    },
     "cyclic": {"schema.py": "from vibetracker.features.mutual import schema  #! it needs itself"},
     "mutual": {"schema.py": "from vibetracker.features.cyclic import schema"},
     "doubled": {
@@ -316,12 +325,6 @@ PLANTED: dict[str, dict[str, str | None]] = {
             @router.get("/any")  #! the answer of get_any has no schema
             def get_any() -> Any:
                 """Get it."""
-
-
-            @router.get("/hidden", include_in_schema=False)  #! it is not in the document
-            def get_hidden() -> Answer:
-                """Get it."""
-                return Answer()
 
 
             @router.get("/lonely")  #! no test of the feature calls GET /operating/lonely

@@ -102,12 +102,10 @@ def breaches_of_operations(document: Schema, feature: Feature, source: Source) -
         path, mend = source.folder / "router.py", "say what the feature is for"
         yield FeatureError(source.name, "the router has no description", mend, path=path)
     for operation in feature.operations:
-        rules = [("it is not in the document", "leave out include_in_schema")]
-        if spec := document["paths"].get(operation.path_format, {}).get(operation.verb.lower()):
-            rules = [*_tested(operation, source), *_described(operation, spec, document)]
-            rules += _answered(operation, spec)
+        spec = document["paths"][operation.path_format][operation.verb.lower()]
+        rules = [*_described(operation, spec, document), *_answered(operation, spec)]
         path, line = discovery.place_of(operation.endpoint)
-        for problem, mend in rules:
+        for problem, mend in [*_tested(operation, source), *rules]:
             yield FeatureError(source.name, problem, mend, path=path, line=line)
 
 
