@@ -1,13 +1,16 @@
 """The command ``vibetracker`` as people and orchestrators run it."""
 
+import importlib
 import json
+import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +20,13 @@ import psycopg2
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import make_url
+from starlette.testclient import TestClient
+from starlette.types import Scope
 
 import vibetracker.features
 from vibetracker import __version__, cli
+from vibetracker.cli.fallback import fallback
+from vibetracker.core.http.problems import Unavailable, render
 
 from .processes import COMMAND, copy_project, environment, running
 
@@ -27,7 +34,7 @@ from .processes import COMMAND, copy_project, environment, running
 def run(
     *arguments: str, folder: Path, command: Sequence[str | Path] = (COMMAND,), **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command, or another one, to its end."""
+    """Run the command, or another one, and return what became of it."""
     return subprocess.run(  # noqa: S603 - our own arguments
         [*command, *arguments],
         cwd=folder,
@@ -53,9 +60,12 @@ def test_help_shows_examples_without_loading_the_application(tmp_path: Path) -> 
     assert not loaded & {"fastapi", "pydantic", "sqlalchemy", "uvicorn"}
 
 
-def test_new_says_that_it_needs_the_dev_extra(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "missing", ["factory", pytest.param("ruff", marks=pytest.mark.slow, id="ruff")]
+)
+def test_new_says_that_it_needs_the_dev_extra(missing: str, tmp_path: Path) -> None:
     program = (
-        "import sys; sys.modules['factory'] = None\n"
+        f"import sys; sys.modules['{missing}'] = None\n"
         "from vibetracker.cli import main; sys.exit(main(['new', 'notes']))"
     )
     result = run(program, command=(sys.executable, "-c"), folder=tmp_path)
@@ -143,18 +153,61 @@ def test_dev_keeps_tags_over_a_restart_and_says_where(tmp_path: Path) -> None:
 def test_dev_restarts_when_code_or_env_file_changes(tmp_path: Path) -> None:
     copied = copy_project(tmp_path)
     broken = tmp_path / "vibetracker" / "features" / "broken"
-    with running("dev", folder=tmp_path, **copied) as server:
+    with running("dev", folder=tmp_path, **copied) as server, httpx2.Client() as client:
         broken.mkdir()
         (broken / "__init__.py").touch()
         server.wait_for("vibetracker: feature 'broken': there is no router.py")
         server.wait_for("the next change starts it again")
+        answer = client.post(f"{server.origin}/tags", json={"name": "home"})
+        assert answer.status_code == 503
+        assert "feature 'broken': there is no router.py" in answer.json()["detail"]
         (tmp_path / ".env").write_text("DISABLED_FEATURES=broken\nALLOWED_HOSTS=api.example.org")
         server.wait_for("serving on")
         request = httpx2.Request("GET", f"{server.origin}/tags", headers={"Host": "localhost"})
-        with httpx2.Client() as client:
-            assert client.send(request).status_code == 400
-            request.headers["Host"] = "api.example.org"
-            assert client.send(request).status_code == 200
+        assert client.send(request).status_code == 400
+        request.headers["Host"] = "api.example.org"
+        assert client.send(request).status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "text", "reason"),
+    [
+        ("features/broken/router.py", "1 / 0\n", "feature 'broken': .*: ZeroDivisionError"),
+        # Nothing of the core loads then, what tells the reasons included.
+        ("core/config.py", "class Settings(\n", "SyntaxError"),
+    ],
+)
+def test_dev_answers_with_the_reason_from_its_start_until_it_is_mended(
+    file: str, text: str, reason: str, tmp_path: Path
+) -> None:
+    copied = copy_project(tmp_path)
+    broken = tmp_path / "vibetracker" / file
+    sound = broken.read_text() if broken.is_file() else None
+    broken.parent.mkdir(exist_ok=True)
+    (broken.parent / "__init__.py").touch()
+    broken.write_text(text)
+    with running("dev", folder=tmp_path, **copied) as server:
+        answer = httpx2.get(f"{server.origin}/health/live")
+        assert answer.status_code == 503
+        assert re.search(reason, answer.json()["detail"])
+        if sound is None:
+            shutil.rmtree(broken.parent)
+        else:
+            broken.write_text(sound)
+        server.wait_for("serving on")
+        assert httpx2.get(f"{server.origin}/tags").status_code == 200
+    assert server.process.returncode == 0
+
+
+def test_what_answers_in_place_of_the_application_looks_like_the_service() -> None:
+    answer = TestClient(fallback("it is broken: \xfc")).get("/tags/\xfc?q=1")
+    scope: Scope = {"path": "/tags/\xfc", "state": {"request_id": answer.headers["x-request-id"]}}
+    wanted = render(Unavailable("The service does not start: it is broken: \xfc"), scope)
+    assert answer.status_code == wanted.status_code
+    assert answer.json() == json.loads(bytes(wanted.body))
+    assert set(wanted.headers.items()) <= set(answer.headers.items())
+    assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("path", ["api", "//", "/a b", "https://example.org/"])
@@ -206,6 +259,88 @@ def test_what_an_operator_can_mend_is_told_in_one_line(
     assert re.fullmatch(f"vibetracker: .*{line}.*\n", said.err), said.err
     assert "secret" not in said.err
     assert said.out == ""
+
+
+ROUTER = """\
+from pydantic import BaseModel
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.session import SessionDep
+
+router = Router("/broken", description="Broken.")
+
+
+"""
+BROKEN = {
+    "body": (
+        ROUTER + '@router.post("")\ndef create_it(data: BaseModel) -> None:\n    "Create it."\n',
+        r"router\.py:8: create_it: the body must be one subclass of core\.api\.schema\.Input",
+    ),
+    "async": (
+        ROUTER + '@router.get("")\nasync def get_it(session: SessionDep) -> None:\n    "Get it."\n',
+        r"router\.py:8: get_it: an async handler with a session",
+    ),
+    "syntax": ("\nrouter = (\n", r"router\.py:2: SyntaxError: '\(' was never closed"),
+    "import": ("from .schema import It\n", r"router\.py:1: ModuleNotFoundError: No module named "),
+    "name": ("from .model import It\n", r"router\.py:1: ImportError: cannot import name 'It'"),
+    "error": ("limit = 10\nlimit / 0\n", r"router\.py:2: ZeroDivisionError: division by zero"),
+    "lines": (
+        "def fail():\n    raise ValueError('one\\ntwo')\n\nclass Late:\n    value = fail()\n",
+        r"router\.py:5: ValueError: one two",
+    ),
+    "router": ("", r"router\.py has no `router`"),
+}
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make a feature the only one, whose router is still empty."""
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for name in ("__init__.py", "model.py", "router.py"):
+        (folder / name).touch()
+    monkeypatch.chdir(tmp_path)
+    # Set here, they are not left behind in the environment by what a command sets itself.
+    monkeypatch.setenv("DATABASE_URL", "sqlite://")
+    monkeypatch.setenv("ALLOWED_HOSTS", "localhost")
+    monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "vibetracker.main", ModuleType("replaced"))
+    del sys.modules["vibetracker.main"]
+    yield folder
+    for module in [name for name in sys.modules if "features.broken" in name]:
+        del sys.modules[module]
+    if hasattr(vibetracker.features, "broken"):
+        del vibetracker.features.broken
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("command", ["serve", "openapi", "seed", "features", "new notes", "check"])
+def test_a_feature_that_does_not_load_is_told_in_one_line(
+    command: str, name: str, broken: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, line = BROKEN[name]
+    (broken / "router.py").write_text(code)
+    importlib.invalidate_caches()
+    status = cli.main(command.split())
+    said = capfd.readouterr()
+    if command == "check":
+        # It goes on, to report what else there is.
+        assert status == 1
+        assert re.search(f"^broken/{line}" if ":" in line else line, said.out, re.MULTILINE)
+        return
+    assert re.fullmatch(f"vibetracker: feature 'broken': (broken/)?{line}.*\n", said.err), said.err
+    assert (status, said.out) == (2, "")
+
+
+def test_an_error_that_is_no_feature_s_is_not_taken_for_one(
+    broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("vibetracker.core.app.create_app", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["openapi"])
+    assert broken.is_dir()
 
 
 @pytest.mark.slow
@@ -272,3 +407,32 @@ def test_serve_answers_what_it_has_begun_before_it_ends(
         _, rest = server.process.communicate()
     assert "Application shutdown complete" in rest
     assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("serve", id="serve"),
+        pytest.param("serve --workers 2", id="workers", marks=pytest.mark.slow),
+        pytest.param("dev", id="dev", marks=pytest.mark.slow),
+    ],
+)
+def test_interrupted_twice_it_ends_at_once_and_in_silence(command: str, tmp_path: Path) -> None:
+    url = "sqlite:///tracker.db"
+    with running(*command.split(), folder=tmp_path, DATABASE_URL=url) as server:
+        host, port = server.origin.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=120) as connection:
+            connection.sendall(
+                b"POST /tags HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 15\r\nExpect: 100-continue\r\n\r\n"
+            )
+            assert connection.recv(21) == b"HTTP/1.1 100 Continue"
+            # As a terminal does it: to the process and its children alike.
+            os.killpg(server.process.pid, signal.SIGINT)
+            server.wait_for("Waiting for connections to close")
+            os.killpg(server.process.pid, signal.SIGINT)
+            _, rest = server.process.communicate()
+    assert server.process.returncode == 130
+    said = "".join(server.lines) + rest
+    assert "Traceback" not in said
+    assert "ERROR" not in said

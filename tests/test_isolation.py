@@ -17,7 +17,7 @@ NEEDED = {need for feature in FEATURES.values() for need in feature.needs(FEATUR
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Give a copy of the whole project."""
+    """Return a copy of the whole project."""
     left_out = (".git", ".venv", "venv", ".*_cache", "__pycache__", "*.db*", "*.egg-info")
     shutil.copytree(
         ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(*left_out), symlinks=True

@@ -14,7 +14,7 @@ OUTSIDE = ROOT / "tests" / "outside"
 
 
 def built(project: Path, folder: Path) -> Path:
-    """Build the wheel of a project."""
+    """Build the wheel of a project, and return its path."""
     pytest.importorskip("hatchling", reason="the dev extra brings it")
     call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, folder=project)
     (wheel,) = folder.glob("*.whl")
@@ -23,7 +23,7 @@ def built(project: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Install the distribution beside the project, and give the environment that has both."""
+    """Install the distribution beside the project, and return the environment that has both."""
     folder = tmp_path_factory.mktemp("outside")
     with ZipFile(built(OUTSIDE, folder)) as wheel:
         wheel.extractall(folder / "site")
@@ -84,14 +84,37 @@ def test_a_name_that_a_folder_has_is_refused(installed: dict[str, str], tmp_path
         call(COMMAND, "features", folder=tmp_path, PYTHONPATH=path)
 
 
-def test_the_wheel_of_the_project_has_what_new_features_are_made_of(tmp_path: Path) -> None:
-    with ZipFile(built(ROOT, tmp_path)) as wheel:
-        names = set(wheel.namelist())
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel of the project."""
+    return built(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_wheel_of_the_project_has_what_new_features_are_made_of(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
     made_of = {
         str(path.relative_to(ROOT))
-        for pattern in ("scaffold/templates/**/*.py-tpl", "features/*/field.toml")
+        for pattern in ("cli/new/**/*.py-tpl", "cli/new/*.toml", "features/*/field.toml")
         for path in (ROOT / "vibetracker").glob(pattern)
     }
     assert made_of
     assert made_of <= names
     assert not [name for name in names if "/tests/test_" in name and "templates" not in name]
+
+
+@pytest.mark.slow
+def test_tests_are_not_missed_where_a_wheel_has_left_them_out(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    with ZipFile(wheel) as archive:
+        archive.extractall(site)
+    assert call(COMMAND, "check", folder=tmp_path, PYTHONPATH=str(site)) == ""
+    added = site / "vibetracker" / "features" / "added"
+    added.mkdir()
+    (added / "__init__.py").write_text('"""Added later."""\n')
+    (added / "router.py").write_text(
+        "from vibetracker.core.api.routing import Router\n"
+        'router = Router("/added", description="Added later.")\n'
+    )
+    with pytest.raises(AssertionError, match=r"test_added\.py:1: the feature has no tests"):
+        call(COMMAND, "check", folder=tmp_path, PYTHONPATH=str(site))

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from vibetracker import seed
+from vibetracker.cli import demo
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.model import Base
 from vibetracker.testing import empty
@@ -31,8 +31,8 @@ def rows(database: Database) -> dict[str, list[dict[str, Any]]]:
 
 
 def fill(database: Database, app: FastAPI, number: int) -> list[str]:
-    demos = seed.demos(app.state.features)
-    return list(seed.seed(database, demos, count=COUNT, seed=number, now=NOW))
+    demos = demo.demos(app.state.features)
+    return list(demo.fill(database, demos, count=COUNT, seed=number, now=NOW))
 
 
 def test_the_same_seed_makes_the_same_rows(app: FastAPI, database: Database) -> None:
@@ -46,24 +46,27 @@ def test_the_same_seed_makes_the_same_rows(app: FastAPI, database: Database) -> 
     assert rows(database) != first
 
 
-def test_tables_that_have_rows_are_told(app: FastAPI, database: Database) -> None:
-    demos = seed.demos(app.state.features)
-    assert seed.filled(database, demos) == []
+def test_tables_that_have_rows_are_named(app: FastAPI, database: Database) -> None:
+    demos = demo.demos(app.state.features)
+    assert demo.tables_with_rows(database, demos) == []
     fill(database, app, 7)
-    with_demo = {name for demo in demos for name in demo.feature.tables}
-    assert set(seed.filled(database, demos)) == with_demo
+    with_demo = {name for it in demos for name in it.feature.tables}
+    assert set(demo.tables_with_rows(database, demos)) == with_demo
 
 
 def test_demo_data_is_added_to_what_is_there(
     app: FastAPI, database: Database, client: TestClient
 ) -> None:
     made = client.post("/tags", json={"name": "HOME"})
-    fill(database, app, 7)
-    fill(database, app, 7)
+    assert made.status_code == 201
+    first, again = fill(database, app, 7), fill(database, app, 7)
+    tags, tasks = again
+    assert (tags, first[0].partition(" in ")[0]) == ("tags: 12 there already", "tags: 11")
+    assert tasks.startswith(f"tasks: {COUNT} in ")
     assert client.get("/tags/1").json() == made.json()
     assert client.get("/tags", params={"q": "home", "include_total": True}).json()["total"] == 1
-    tasks = client.get("/tasks", params={"deleted": "include", "include_total": True})
-    assert tasks.json()["total"] == 2 * COUNT
+    listed = client.get("/tasks", params={"deleted": "include", "include_total": True})
+    assert listed.json()["total"] == 2 * COUNT
 
 
 class Terminal(StringIO):
@@ -76,7 +79,7 @@ class Terminal(StringIO):
 
 @pytest.mark.parametrize("stream", [Terminal(), StringIO()])
 def test_progress_is_drawn_on_terminals_alone(stream: StringIO) -> None:
-    progress = seed.Progress("notes", 4, stream)
+    progress = demo.Progress("notes", 4, stream)
     progress.advance(1)
     progress.advance(2)
     drawn = stream.getvalue()

@@ -1,16 +1,16 @@
 """The commands for work on features: ``new``, ``check`` and ``features``."""
 
 from argparse import Namespace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .application import load_application
+from .arguments import add_command
+from .refusals import UnusableError, from_here
 
 if TYPE_CHECKING:
-    from argparse import HelpFormatter, _SubParsersAction
-    from collections.abc import Callable, Iterable
-
-    from fastapi import FastAPI
-
     from vibetracker.core.discovery import Feature
+
+    from .arguments import Commands
 
 NEW = """\
 Write a feature: model, schema, router with list, create, get, update and
@@ -45,18 +45,15 @@ examples:
 """
 
 
-def add_commands(
-    commands: "_SubParsersAction[Any]",
-    load: "Callable[[], FastAPI]",
-    layout: "type[HelpFormatter]",
-) -> None:
-    """Add the commands to those of ``vibetracker``; ``load`` gives the application."""
-    new = commands.add_parser(
+def add_to(commands: "Commands") -> None:
+    """Add the commands."""
+    new = add_command(
+        commands,
         "new",
-        help="write a new feature, with tests",
+        _new,
+        summary="write a new feature, with tests",
         description=NEW,
-        epilog=NEW_EXAMPLES,
-        formatter_class=layout,
+        examples=NEW_EXAMPLES,
     )
     new.add_argument("name", help="the plural of what it keeps; its folder and its path")
     new.add_argument(
@@ -64,45 +61,37 @@ def add_commands(
     )
     new.add_argument("--singular", help="what one row is called, where English is irregular")
     new.add_argument("--about", help="what the feature is for, in a few words")
-    new.set_defaults(command=_new)
-
-    check = commands.add_parser(
+    add_command(
+        commands,
         "check",
-        help="check every feature against the house rules",
+        _check,
+        summary="check every feature against the house rules",
         description="Check every feature against the house rules, and print each breach with its "
         "place and its mend. The exit status is 1 when there is one.",
-        epilog="example:\n  vibetracker check\n",
-        formatter_class=layout,
+        examples="example:\n  vibetracker check\n",
     )
-    check.set_defaults(command=_check)
-
-    features = commands.add_parser(
+    add_command(
+        commands,
         "features",
-        help="list the features",
+        _features,
+        summary="list the features",
         description="List the features with where they come from, their routes and tables, "
         "and the features that they need.",
-        epilog="examples:\n"
+        examples="examples:\n"
         "  vibetracker features\n"
         "  DISABLED_FEATURES=notes vibetracker features    as they are without notes\n",
-        formatter_class=layout,
     )
-    features.set_defaults(command=lambda _: _list(load().state.features))
 
 
 def _new(options: Namespace) -> int:
-    from vibetracker.cli import UnusableError
-    from vibetracker.core.discovery import FeatureError
-
     try:
-        from vibetracker.scaffold import RefusedError, write
+        from .new import write
     except ModuleNotFoundError as error:
         # The tests that it writes are run with what the extra brings.
         raise UnusableError(f"new needs the extra `dev` ({error.name} is missing)") from None
-    try:
-        folder = write(options.name, options.fields, singular=options.singular, about=options.about)
-    except (RefusedError, FeatureError) as error:
-        raise UnusableError(error) from None
-    place = _from_here(folder)
+    place = from_here(
+        write(options.name, options.fields, singular=options.singular, about=options.about)
+    )
     print(f"wrote {place}")
     print(f"next: `pytest {place}`, then `vibetracker dev` serves it at")
     print(f"      http://127.0.0.1:8000/{options.name}")
@@ -110,15 +99,17 @@ def _new(options: Namespace) -> int:
 
 
 def _check(_: Namespace) -> int:
-    from vibetracker.check import breaches
+    from .check import breaches
 
     found = breaches()
     for breach in found:
-        print(f"{_from_here(breach.path)}:{breach.line}: {breach.problem}; {breach.mend}")
+        place = from_here(breach.path)
+        print(f"{place}:{breach.line}: {breach.problem}; {breach.mend}")
     return 1 if found else 0
 
 
-def _list(features: "Iterable[Feature]") -> int:
+def _features(_: Namespace) -> int:
+    features: list[Feature] = load_application().state.features
     for feature in features:
         routes = [f"{operation.verb} {operation.path_format}" for operation in feature.operations]
         print(feature.name)
@@ -130,9 +121,3 @@ def _list(features: "Iterable[Feature]") -> int:
         ):
             print(f"  {title} ", ", ".join(values) or "-")
     return 0
-
-
-def _from_here(path: Path) -> Path:
-    """Write a path as short as it can be from the current folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

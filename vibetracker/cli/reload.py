@@ -1,18 +1,23 @@
 """Restarts the server of ``vibetracker dev`` when the code or ``.env`` changes."""
 
 import logging
+import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from socket import socket
+from types import FrameType
 from typing import override
 
 from uvicorn import Config
 from uvicorn.supervisors.basereload import BaseReload
 
+import vibetracker
+
 logger = logging.getLogger(__name__)
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(vibetracker.__file__).parent
 
 
 class Reloader(BaseReload):
@@ -25,22 +30,30 @@ class Reloader(BaseReload):
     def __init__(
         self,
         config: Config,
-        target: Callable[[list[socket] | None], None],
+        target: Callable[..., None],
         sockets: list[socket],
     ) -> None:
         super().__init__(config, target, sockets)
         self.reloader_name = "vibetracker"
-        self.failure = 0
+        self.status = 0
+        """The exit status to end with."""
+        self._restarted = partial(target, is_restart=True)
         self._is_first = True
         self._waits = False
         self._seen = _stamps()
+
+    @override
+    def signal_handler(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT:
+            self.status = 128 + signal.SIGINT
+        super().signal_handler(sig, frame)
 
     @override
     def should_restart(self) -> list[Path] | None:
         self.pause()
         if self.process.exitcode is not None and not self._waits:
             if self._is_first:
-                self.failure = self.process.exitcode
+                self.status = self.process.exitcode
                 raise StopIteration
             logger.warning("The server has ended; the next change starts it again")
             self._waits = True
@@ -50,11 +63,12 @@ class Reloader(BaseReload):
     @override
     def restart(self) -> None:
         self._is_first = self._waits = False
+        self.target = self._restarted
         super().restart()
 
 
 def _stamps() -> dict[Path, int]:
-    """Tell when each watched file was last changed."""
+    """Return when each watched file was last changed."""
     stamps = {}
     for path in (*PACKAGE.rglob("*.py"), Path(".env").absolute()):
         with suppress(OSError):  # .env need not exist, and an editor may be replacing a file

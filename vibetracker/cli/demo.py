@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from random import Random
 from typing import Protocol, TextIO
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.database import Database
@@ -65,8 +65,8 @@ def demos(features: Sequence[Feature]) -> list[Demo]:
     return found
 
 
-def filled(database: Database, demos: Sequence[Demo]) -> list[str]:
-    """Name the tables that have rows already, of the features that have demo data."""
+def tables_with_rows(database: Database, demos: Sequence[Demo]) -> list[str]:
+    """Return the tables that have rows already, of the features that have demo data."""
     with database.session(write=False) as session:
         return [
             name
@@ -76,7 +76,7 @@ def filled(database: Database, demos: Sequence[Demo]) -> list[str]:
         ]
 
 
-def seed(
+def fill(
     database: Database,
     demos: Sequence[Demo],
     *,
@@ -84,7 +84,7 @@ def seed(
     seed: int,
     now: datetime | None = None,
 ) -> Iterator[str]:
-    """Write the demo data of the features, and tell of each what has been written.
+    """Write the demo data of the features, and yield for each a line on what was written.
 
     The same ``seed`` and ``count`` make the same rows on the same day, the one of ``now`` in UTC.
     """
@@ -100,7 +100,16 @@ def seed(
                 session.expunge_all()
                 gc.collect()
                 progress.advance(rows)
-        yield progress.end()
+        yield progress.end(there=0 if progress.done else _rows(database, demo.feature))
+
+
+def _rows(database: Database, feature: Feature) -> int:
+    """Return how many rows the first table of a feature has."""
+    if not feature.tables:
+        return 0
+    table = Base.metadata.tables[feature.tables[0]]
+    with database.session(write=False) as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
 
 
 @contextmanager
@@ -133,9 +142,14 @@ class Progress:
             line = f"{self.name} [{bar:.<{BAR}}] {self.done}/{self.total}"
             print(f"\r{line}", end="", file=self.stream, flush=True)
 
-    def end(self) -> str:
-        """Clear the bar, and say in a line what was done."""
+    def end(self, there: int = 0) -> str:
+        """Clear the bar, and return a line on what was done.
+
+        ``there`` is how many rows were there already, where none was missing.
+        """
         seconds = time.perf_counter() - self.started
         if self.stream.isatty():
             print("\r\x1b[K", end="", file=self.stream, flush=True)
+        if there:
+            return f"{self.name}: {there} there already"
         return f"{self.name}: {self.done} in {seconds:.1f} s, {self.done / seconds:.0f} per second"

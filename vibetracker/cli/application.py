@@ -1,0 +1,74 @@
+"""The application that a command works on, made of the settings of the environment."""
+
+import os
+from typing import TYPE_CHECKING
+
+from .refusals import UnusableError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from vibetracker.core.config import Settings
+
+DEV_DEFAULTS = {
+    "database_url": "sqlite:///vibetracker.db",
+    "allowed_hosts": "localhost,127.0.0.1,[::1]",
+}
+"""The settings of ``dev`` and ``seed`` where the environment and ``.env`` say nothing else."""
+
+
+def load_settings() -> "Settings":
+    """Return the settings; ``UnusableError`` where they are no settings."""
+    from pydantic import ValidationError
+
+    from vibetracker.core.config import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [
+            f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise UnusableError("; ".join(faults)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableError(f".env cannot be read: {error}") from None
+
+
+def set_dev_defaults() -> "Settings":
+    """Set what ``dev`` uses where nothing is set, and return the settings as they were."""
+    settings = load_settings()
+    for name in DEV_DEFAULTS.keys() - settings.model_fields_set:
+        os.environ[name.upper()] = DEV_DEFAULTS[name]
+    return settings
+
+
+def load_application() -> "FastAPI":
+    """Load the application that ``uvicorn vibetracker.main:app`` would serve."""
+    settings = load_settings()
+    from vibetracker.core.logging import configure
+
+    configure(settings)
+    from vibetracker.main import app
+
+    return app
+
+
+def check_database(app: "FastAPI") -> None:
+    """Refuse a database that waiting would not mend; a server may still be starting."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from vibetracker.core.db.database import Database, OutdatedSchemaError
+    from vibetracker.core.db.failures import is_outage, reason
+
+    database: Database = app.state.database
+    try:
+        database.prepare()
+    except OutdatedSchemaError as error:
+        raise UnusableError(error) from None
+    except SQLAlchemyError as error:
+        url = database.engine.url
+        if url.get_backend_name() == "sqlite" or not is_outage(error):
+            raise UnusableError(f"the database {url.database}: {reason(error)}") from None
+    finally:
+        database.dispose()

@@ -1,0 +1,59 @@
+"""Checks every feature against the house rules: what ``vibetracker check`` does."""
+
+from collections.abc import Mapping
+
+from vibetracker.cli.refusals import fault_in
+from vibetracker.core import discovery
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+from vibetracker.core.discovery import Feature, FeatureError, Source
+
+from . import rules
+from .rules import Faults
+
+
+def breaches() -> list[FeatureError]:
+    """Return what breaks a rule, each once and sorted by its place."""
+    found = discovery.sources()
+    readable: dict[str, Source] = {}
+    breaches: list[FeatureError] = []
+    for name, source in found.items():
+        try:
+            breaches += rules.breaches_of_code(source, found)
+        except SyntaxError as error:
+            breaches.append(fault_in(error, found.values()))
+        else:
+            if not any(discovery.folder_faults(source)):
+                readable[name] = source
+    breaches += _breaches_when_loaded(readable, found)
+    places = {(str(it.path), it.line, it.problem): it for it in breaches}
+    return [breach for _, breach in sorted(places.items())]
+
+
+def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, Source]) -> Faults:
+    try:
+        order = discovery.loading_order(readable)
+    except FeatureError as error:
+        yield error
+        order = list(readable)
+    tables: dict[str, tuple[str, ...]] = {}
+    features: list[Feature] = []
+    for name in order:
+        source = found[name]
+        try:
+            tables[name] = discovery.load_model(source, known=[*tables.values()])
+            router = discovery.load_router(source)
+        except Exception as error:
+            yield fault_in(error, found.values())
+            continue
+        faults = list(discovery.router_faults(source, router))
+        yield from faults
+        if not faults:
+            needs = tuple(source.needs(found))
+            features.append(Feature(name, source.package, router, tables[name], needs))
+    yield from discovery.operation_id_faults(features)
+    owners = {table: name for name, names in tables.items() for table in names}
+    app = create_app(Settings(database_url="sqlite://", _env_file=None), features)
+    for feature in features:
+        yield from rules.breaches_of_operations(app.openapi(), feature, found[feature.name])
+        yield from rules.breaches_of_tables(feature, found[feature.name], owners)
