@@ -109,7 +109,7 @@ def test_only_a_feature_and_those_that_need_it_name_it() -> None:
         and path.suffix in {".py", ".py-tpl", ".toml", ".yml", ""}
         and not any(path.is_relative_to(left_out) for left_out in as_shipped())
     }
-    assert PROJECT / "vibetracker" / "cli.py" in files
+    assert PROJECT / "vibetracker" / "cli" / "serve.py" in files
     features = sources()
     for name, feature in features.items():
         named = re.compile(rf"(?<![\w.])/{name}\b|features[./]{name}\b")

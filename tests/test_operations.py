@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vibetracker import cli
+from vibetracker.cli import serve
 from vibetracker.core import telemetry
 
 from .processes import ROOT, environment, running
@@ -49,7 +49,7 @@ def test_the_image_serves_with_the_command(capsys: pytest.CaptureFixture[str]) -
     program, *arguments = exec_form("CMD")
     assert program == "vibetracker"
     with pytest.raises(SystemExit) as ended:
-        cli.main([*arguments, "--help"])
+        serve.main([*arguments, "--help"])
     assert ended.value.code == 0
     assert "usage: vibetracker serve" in capsys.readouterr().out
 
@@ -57,9 +57,9 @@ def test_the_image_serves_with_the_command(capsys: pytest.CaptureFixture[str]) -
 def test_the_container_is_given_the_time_to_end_that_the_service_takes() -> None:
     (grace,) = re.findall(r"^ +stop_grace_period: (\d+)s$", COMPOSE, re.MULTILINE)
     signals = 3
-    assert int(grace) > cli.DRAIN_TIME + signals * telemetry.EXPORT_TIMEOUT
+    assert int(grace) > serve.DRAIN_TIME + signals * telemetry.EXPORT_TIMEOUT
     readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"at most {cli.DRAIN_TIME} seconds" in readme
+    assert f"at most {serve.DRAIN_TIME} seconds" in readme
     assert f"within {signals * telemetry.EXPORT_TIMEOUT} seconds" in readme
     assert f"compose.yml waits {grace} seconds" in readme
 

@@ -43,7 +43,7 @@ def fault_in(error: Exception, found: "Iterable[Source]") -> "FeatureError":
     who calls a function of another feature wrongly is at fault, and who imports a broken module is
     not. Raises the error where no feature had such a statement.
     """
-    from vibetracker.core.api.routing import UnsupportedError
+    from vibetracker.core.api.support import UnsupportedError
     from vibetracker.core.discovery import FeatureError
 
     if isinstance(error, FeatureError):

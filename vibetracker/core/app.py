@@ -64,7 +64,7 @@ def create_app(
     any_host = [router.prefix for router in routers if router.any_host]
     app.add_middleware(Boundary, settings=settings, any_host=any_host)
     handle_errors(app)
-    # Matched in this order, and every route of one before the next: first what has the most of them.
+    # Routers are matched in this order, route by route: first those that have the most.
     for router in sorted(routers, key=lambda router: -len(router.routes)):
         app.include_router(router)
     StandaloneDocs(app)

@@ -139,7 +139,7 @@ def paginate(
 def _order(
     terms: Sequence[Term], keys: Sequence[Key], columns: Sequence[SortExpression]
 ) -> list[ColumnElement[Any]]:
-    order = []
+    order: list[ColumnElement[Any]] = []
     for term, key, column in zip(terms, keys, columns, strict=True):
         direction = column.desc() if term.descending else column.asc()
         order.append(direction.nulls_last() if key.nullable else direction)

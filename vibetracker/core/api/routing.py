@@ -4,12 +4,11 @@ import asyncio
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, override
 
 from fastapi import APIRouter, Request, params
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -26,24 +25,24 @@ from vibetracker.core.api.parameters import (
     check_query,
     check_unread,
     media_types_of,
-    query_models,
     refuse_collected,
     require_media_type,
 )
-from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import (
     Transaction,
     database_of,
-    get_session,
     pause_before,
+)
+from vibetracker.core.api.support import (
+    UnsupportedError,
+    dependencies,
+    is_async,
+    refuse_unsupported,
+    takes_session,
 )
 from vibetracker.core.http.bodies import StrictRequest
 from vibetracker.core.http.boundary import SAFE_METHODS
 from vibetracker.core.http.problems import Problem
-
-
-class UnsupportedError(TypeError):
-    """A route is declared in a way that the shared rules cannot hold for; the text says how to."""
 
 
 class Operation(APIRoute):
@@ -68,7 +67,7 @@ class Operation(APIRoute):
         self.limit = max_body_size
         """Bytes of a body; None is the setting ``MAX_BODY_SIZE``."""
         super().__init__(path, self._in_transaction(endpoint), **options)
-        self._check_support(endpoint)
+        refuse_unsupported(self, endpoint, writes=self.writes)
         self._answers = Answers(self)
         self._beginning = self.path_format.partition("{")[0]
         document(self, verb=self.verb, transaction=self.is_transaction, raises=raised)
@@ -76,58 +75,12 @@ class Operation(APIRoute):
     @functools.cached_property
     def is_transaction(self) -> bool:
         """Whether the handler or a dependency takes the session."""
-        return _takes_session(self.dependant)
+        return takes_session(self.dependant)
 
     @functools.cached_property
     def media_types(self) -> tuple[str, ...]:
         """The media types that a body can have; none where no body is taken."""
         return media_types_of(self, self.verb)
-
-    def _check_support(self, endpoint: Callable[..., Any]) -> None:
-        """Refuse what would be silently wrong."""
-        if not self.include_in_schema:
-            raise UnsupportedError(
-                f"{endpoint.__name__}: what is not documented is refused, so that nobody could "
-                "send its parameters; leave include_in_schema out"
-            )
-        is_stream = inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint)
-        name = endpoint.__name__
-        if is_stream and any(query_models(self.dependant)):
-            raise UnsupportedError(
-                f"{name}: FromQuery cannot refuse before what it yields; use Annotated[..., Query()]"
-            )
-        if is_stream and self.writes and self.is_transaction:
-            raise UnsupportedError(
-                f"{name}: what it yields is made after the commit; return a StreamingResponse "
-                "whose content only reads"
-            )
-        direct = any(it.call is get_session for it in self.dependant.dependencies)
-        if direct and _is_async(endpoint):
-            raise UnsupportedError(
-                f"{name}: an async handler with a session holds up every other request; write def"
-            )
-        for dependency in _dependencies(self.dependant):
-            if not any(it.call is get_session for it in dependency.dependencies):
-                continue
-            called = inspect.unwrap(dependency.call)  # type: ignore[arg-type] # a dependency has one
-            if _is_async(called):
-                raise UnsupportedError(
-                    f"{name}: the dependency {called.__name__} is async and takes a session, and "
-                    "holds up every other request; write def"
-                )
-            if inspect.isgeneratorfunction(called) and dependency.scope != "function":
-                raise UnsupportedError(
-                    f"{name}: what the dependency {called.__name__} does after its yield comes "
-                    'after the commit; declare it with Depends(..., scope="function")'
-                )
-        body = self.body_field
-        if body is not None and not isinstance(body.field_info, params.Form):
-            model = body.field_info.annotation
-            is_json = body.field_info.media_type == "application/json"
-            if is_json and not (isinstance(model, type) and issubclass(model, Input)):
-                raise UnsupportedError(
-                    f"{name}: the body must be one subclass of core.api.schema.Input, is {model!r}"
-                )
 
     @override
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -230,11 +183,12 @@ class Operation(APIRoute):
                 return result
             return await run_in_threadpool(self._run, request, injected, lambda: result)
 
-        wrapper = run_async if _is_async(endpoint) else run
-        wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined] # as inspect documents
+        wrapper: Any = run_async if is_async(endpoint) else run
+        wrapper.__signature__ = signature.replace(
             parameters=[*(it.replace(kind=it.KEYWORD_ONLY) for it in own.values()), *added]
         )
-        return wrapper
+        taken: Callable[..., Any] = wrapper
+        return taken
 
     def _run(self, request: StrictRequest, injected: Response, work: Callable[[], Any]) -> Response:
         """Do the work of a handler, make its answer, and commit."""
@@ -282,10 +236,11 @@ class Operation(APIRoute):
                 request.state.transaction = transaction
                 try:
                     await super().handle(scope, receive, self._committing(transaction, send))
-                    return
                 except SQLAlchemyError as error:
                     if not transaction.may_succeed_again(error, attempt):
                         raise
+                else:
+                    return
                 finally:
                     # A thread that goes on after its request was cancelled ends it by itself.
                     if transaction.is_open and not transaction.is_running:
@@ -313,8 +268,8 @@ class Operation(APIRoute):
     @functools.cached_property
     def _has_late_work(self) -> bool:
         return self.writes and any(
-            inspect.isgeneratorfunction(inspect.unwrap(it.call)) and _takes_session(it)  # type: ignore[arg-type] # a dependency has one
-            for it in _dependencies(self.dependant)
+            inspect.isgeneratorfunction(inspect.unwrap(it.call)) and takes_session(it)  # type: ignore[arg-type] # a dependency has one
+            for it in dependencies(self.dependant)
         )
 
 
@@ -328,21 +283,6 @@ def _taking(signature: inspect.Signature, kind: type, otherwise: str) -> str:
         ),
         otherwise,
     )
-
-
-def _dependencies(dependant: Dependant) -> Iterator[Dependant]:
-    """Iterate over everything that a dependant depends on, at any depth."""
-    for dependency in dependant.dependencies:
-        yield dependency
-        yield from _dependencies(dependency)
-
-
-def _takes_session(dependant: Dependant) -> bool:
-    return any(dependency.call is get_session for dependency in _dependencies(dependant))
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def raising(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:

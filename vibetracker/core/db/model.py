@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, MetaData, Table, event, inspect, text, true
 from sqlalchemy.orm import (
@@ -11,13 +11,15 @@ from sqlalchemy.orm import (
     MapperProperty,
     RelationshipDirection,
     RelationshipProperty,
-    SessionTransaction,
     declared_attr,
     mapped_column,
     object_session,
 )
 
 from vibetracker.core.db.types import BigInt, UTCDateTime, utcnow
+
+COUNTED = "_counted"
+"""In a row's ``__dict__``: the transaction that has given it its version, and that version."""
 
 
 class Base(DeclarativeBase):
@@ -49,12 +51,9 @@ class Resource(Base):
     updated_at: Mapped[datetime] = mapped_column(UTCDateTime, default=utcnow, sort_order=2)
     version: Mapped[int] = mapped_column(BigInt, default=1, sort_order=3)
 
-    _counted: ClassVar[tuple[SessionTransaction | None, int] | None] = None
-    """The transaction that has given the row its version, and that version."""
-
     @classmethod
     def live(cls) -> ColumnElement[bool]:
-        """Return the condition of a row that others may refer to; any, unless a model has a trash."""
+        """Return the condition of a row that others may refer to; that of a trash is its own."""
         return true()
 
     @declared_attr.directive
@@ -85,7 +84,7 @@ def _count_version(_: Any, __: Connection, row: Resource) -> None:
     session = object_session(row)
     if session is None or not _has_changed(row):
         return
-    if row._counted != (session.get_transaction(), row.version):
+    if vars(row).get(COUNTED) != (session.get_transaction(), row.version):
         row.version += 1
         if not inspect(row).attrs.updated_at.history.has_changes():
             row.updated_at = utcnow()
@@ -95,7 +94,7 @@ def _count_version(_: Any, __: Connection, row: Resource) -> None:
 def _count(row: Resource) -> None:
     session = object_session(row)
     transaction = None if session is None else session.get_transaction()
-    row._counted = (transaction, row.version)  # type: ignore[misc] # each row's own shadows the class's
+    vars(row)[COUNTED] = (transaction, row.version)
 
 
 def _has_changed(row: Resource) -> bool:

@@ -1,4 +1,4 @@
-"""The engine for PostgreSQL: psycopg2 connections that give up on a server which does not answer."""
+"""The engine for PostgreSQL: connections that give up on a server which does not answer."""
 
 import select
 import time

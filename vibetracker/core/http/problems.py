@@ -268,7 +268,8 @@ def render(error: HTTPException, scope: Scope) -> Response:
 
     An ``HTTPException`` without a type of its own has ``about:blank`` (RFC 9457 section 4.2.1).
     """
-    status, detail = error.status_code, error.detail
+    status = error.status_code
+    detail: object = error.detail
     if status in BODILESS:
         return Response(status_code=status, headers=error.headers)
     content: dict[str, object] = {

@@ -256,11 +256,11 @@ def change_tags(
 
 # Held in place, so that nobody renames or deletes a tag before the rows that get it are committed.
 _BY_KEY = (
-    select(_tags.c["id", "name", "key"])
+    select(_tags.c.id, _tags.c.name, _tags.c.key)
     .where(_tags.c.key.in_(bindparam("keys", expanding=True)))
     .with_for_update(read=True, key_share=True)
 )
-_IDS = select(_tags.c["id", "key"]).where(_tags.c.key.in_(bindparam("keys", expanding=True)))
+_IDS = select(_tags.c.id, _tags.c.key).where(_tags.c.key.in_(bindparam("keys", expanding=True)))
 
 
 def _by_key(session: Session, keys: Iterable[str]) -> dict[str, NamedTag]:

@@ -1,0 +1,93 @@
+"""What the shared rules cannot hold for is refused when a route is declared, with the reason."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastapi import params
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from vibetracker.core.api.parameters import query_models
+from vibetracker.core.api.schema import Input
+from vibetracker.core.api.session import get_session
+
+
+class UnsupportedError(TypeError):
+    """A route is declared in a way that the shared rules cannot hold for; the text says how to."""
+
+
+def dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    """Iterate over everything that a dependant depends on, at any depth."""
+    for dependency in dependant.dependencies:
+        yield dependency
+        yield from dependencies(dependency)
+
+
+def takes_session(dependant: Dependant) -> bool:
+    """Return whether something takes the session of the request."""
+    return any(dependency.call is get_session for dependency in dependencies(dependant))
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Return whether a function runs on the event loop."""
+    is_object = not inspect.isroutine(function) and not inspect.isclass(function)
+    called: Any = type(function).__call__ if is_object else function
+    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+
+
+def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> None:
+    """Raise ``UnsupportedError`` for what would be silently wrong."""
+    for reason in (
+        *_of_route(route),
+        *_of_handler(route, endpoint, writes=writes),
+        *(reason for it in dependencies(route.dependant) for reason in _of_dependency(it)),
+        *_of_body(route),
+    ):
+        raise UnsupportedError(f"{endpoint.__name__}: {reason}")
+
+
+def _of_route(route: APIRoute) -> Iterator[str]:
+    if not route.include_in_schema:
+        yield (
+            "what is not documented is refused, so that nobody could send its parameters; leave "
+            "include_in_schema out"
+        )
+
+
+def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> Iterator[str]:
+    is_stream = inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint)
+    if is_stream and any(query_models(route.dependant)):
+        yield "FromQuery cannot refuse before what it yields; use Annotated[..., Query()]"
+    if is_stream and writes and takes_session(route.dependant):
+        yield (
+            "what it yields is made after the commit; return a StreamingResponse whose content "
+            "only reads"
+        )
+    if is_async(endpoint) and any(it.call is get_session for it in route.dependant.dependencies):
+        yield "an async handler with a session holds up every other request; write def"
+
+
+def _of_dependency(dependency: Dependant) -> Iterator[str]:
+    if not any(it.call is get_session for it in dependency.dependencies):
+        return
+    called: Any = inspect.unwrap(dependency.call)  # type: ignore[arg-type] # a dependency has one
+    name = getattr(called, "__name__", type(called).__name__)
+    if is_async(called):
+        yield (
+            f"the dependency {name} is async and takes a session, and holds up every other "
+            "request; write def"
+        )
+    if inspect.isgeneratorfunction(called) and dependency.scope != "function":
+        yield (
+            f"what the dependency {name} does after its yield comes after the commit; declare it "
+            'with Depends(..., scope="function")'
+        )
+
+
+def _of_body(route: APIRoute) -> Iterator[str]:
+    field = None if route.body_field is None else route.body_field.field_info
+    if isinstance(field, params.Body) and field.media_type == "application/json":
+        model = field.annotation
+        if not (isinstance(model, type) and issubclass(model, Input)):
+            yield f"the body must be one subclass of core.api.schema.Input, is {model!r}"
