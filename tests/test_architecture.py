@@ -40,6 +40,12 @@ BREACHES = {
         "core/one.py": "import vibetracker.core.two",
         "core/two.py": "import vibetracker.core.one",
     },
+    "The core is built in layers": {
+        "core/db/four.py": "import vibetracker.core.http.problems",
+    },
+    "Nothing imports the command line": {
+        "features/beta/commands.py": "import vibetracker.cli.serve",
+    },
     "Only tests import what tests are built from": {
         "core/three.py": "import vibetracker.testing",
     },

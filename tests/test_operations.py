@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vibetracker.cli import serve
+from vibetracker.cli import main, serve
 from vibetracker.core import telemetry
 
 from .processes import ROOT, environment, running
@@ -49,7 +49,7 @@ def test_the_image_serves_with_the_command(capsys: pytest.CaptureFixture[str]) -
     program, *arguments = exec_form("CMD")
     assert program == "vibetracker"
     with pytest.raises(SystemExit) as ended:
-        serve.main([*arguments, "--help"])
+        main([*arguments, "--help"])
     assert ended.value.code == 0
     assert "usage: vibetracker serve" in capsys.readouterr().out
 

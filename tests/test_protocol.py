@@ -13,7 +13,7 @@ from uvicorn import Server
 
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.http import protocol
+from vibetracker.cli import protocol
 
 from .processes import serving
 from .specimens import FEATURE

@@ -160,7 +160,7 @@ def server_config(
         workers=workers,
         root_path=root_path,
         # By name: the process that watches over others loads nothing of it.
-        http="vibetracker.core.http.protocol:BoundedProtocol",
+        http="vibetracker.cli.protocol:BoundedProtocol",
         # A connection that became a websocket would be in no bounds, and nothing here serves one.
         ws="none",
         # The application configures the log, that of access as well.
