@@ -36,6 +36,7 @@ from vibetracker.core.api.session import (
     database_of,
     get_session,
     pause_before,
+    without_background,
 )
 from vibetracker.core.http.bodies import StrictRequest
 from vibetracker.core.http.boundary import SAFE_METHODS
@@ -250,6 +251,8 @@ class Operation(APIRoute):
                 transaction.commit()
                 # What a handler has made itself may read from the session while it is sent.
                 is_over = type(response) is Response
+            else:
+                without_background(response)
             return response
         finally:
             transaction.is_running = False
