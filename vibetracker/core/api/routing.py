@@ -22,6 +22,7 @@ from vibetracker.core.api.errors import problem_of
 from vibetracker.core.api.openapi import document
 from vibetracker.core.api.parameters import (
     check_encoding,
+    check_form,
     check_media_type,
     check_query,
     check_unread,
@@ -91,7 +92,7 @@ class Operation(APIRoute):
                 f"{endpoint.__name__}: what is not documented is refused, so that nobody could "
                 "send its parameters; leave include_in_schema out"
             )
-        is_stream = inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint)
+        is_stream = _is_generator(endpoint)
         name = endpoint.__name__
         if is_stream and any(query_models(self.dependant)):
             raise UnsupportedError(
@@ -108,17 +109,16 @@ class Operation(APIRoute):
                 f"{name}: an async handler with a session holds up every other request; write def"
             )
         for dependency in _dependencies(self.dependant):
-            if not any(it.call is get_session for it in dependency.dependencies):
-                continue
-            called = inspect.unwrap(dependency.call)  # type: ignore[arg-type] # a dependency has one
-            if _is_async(called):
+            called = _called(dependency)
+            direct = any(it.call is get_session for it in dependency.dependencies)
+            if direct and _is_async(called):
                 raise UnsupportedError(
-                    f"{name}: the dependency {called.__name__} is async and takes a session, and "
+                    f"{name}: the dependency {called.__qualname__} is async and takes a session, and "
                     "holds up every other request; write def"
                 )
-            if inspect.isgeneratorfunction(called) and dependency.scope != "function":
+            if _has_late_work(dependency) and dependency.scope != "function":
                 raise UnsupportedError(
-                    f"{name}: what the dependency {called.__name__} does after its yield comes "
+                    f"{name}: what the dependency {called.__qualname__} does after its yield comes "
                     'after the commit; declare it with Depends(..., scope="function")'
                 )
         body = self.body_field
@@ -177,6 +177,8 @@ class Operation(APIRoute):
                 await check_unread(request)
             elif is_form or await request.body():
                 require_media_type(request, self.verb, self.media_types)
+                if is_form and field is not None:
+                    check_form(await request.form(), field.field_info.annotation)
 
     def _documented_parameters(self, request: Request) -> dict[str, bool]:
         """Read from the OpenAPI document what is accepted, and whether it may be repeated.
@@ -198,7 +200,7 @@ class Operation(APIRoute):
         It has the handler's parameters, and takes the request and the injected response too. Where
         there is a transaction it makes the whole answer and commits; FastAPI passes that on.
         """
-        if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
+        if _is_generator(endpoint):
             return endpoint
         signature = inspect.signature(endpoint, eval_str=True)
         own = signature.parameters
@@ -265,14 +267,18 @@ class Operation(APIRoute):
         if scope["method"] != self.verb:
             await super().handle(scope, receive, send)
             return
-        await self._receive(scope, receive)
         try:
+            await self._receive(scope, receive)
             if self.is_transaction:
                 await self._handle_transaction(scope, receive, send)
             else:
                 await super().handle(scope, receive, send)
         except SQLAlchemyError as error:
             raise problem_of(error) from error
+        finally:
+            # FastAPI closes a form that it has read; another one is refused before.
+            if self.body_field is not None and "request" in scope["state"]:
+                await scope["state"]["request"].close()
 
     async def _handle_transaction(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -315,10 +321,7 @@ class Operation(APIRoute):
 
     @functools.cached_property
     def _has_late_work(self) -> bool:
-        return self.writes and any(
-            inspect.isgeneratorfunction(inspect.unwrap(it.call)) and _takes_session(it)  # type: ignore[arg-type] # a dependency has one
-            for it in _dependencies(self.dependant)
-        )
+        return self.writes and any(map(_has_late_work, _dependencies(self.dependant)))
 
 
 def _taking(signature: inspect.Signature, kind: type, otherwise: str) -> str:
@@ -340,8 +343,25 @@ def _dependencies(dependant: Dependant) -> Iterator[Dependant]:
         yield from _dependencies(dependency)
 
 
+def _called(dependency: Dependant) -> Callable[..., Any]:
+    """Return the function that a dependency calls, also where it is an object or a partial."""
+    call: Any = inspect.unwrap(dependency.call)  # type: ignore[arg-type] # a dependency has one
+    while isinstance(call, functools.partial):
+        call = call.func
+    return call if inspect.isroutine(call) or inspect.isclass(call) else call.__call__
+
+
 def _takes_session(dependant: Dependant) -> bool:
     return any(dependency.call is get_session for dependency in _dependencies(dependant))
+
+
+def _has_late_work(dependency: Dependant) -> bool:
+    """Whether a dependency can write after its yield."""
+    return _is_generator(_called(dependency)) and _takes_session(dependency)
+
+
+def _is_generator(function: Callable[..., Any]) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
