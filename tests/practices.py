@@ -308,7 +308,12 @@ def choose_theme(theme: Annotated[str, Path(pattern="^[a-z]+$")], response: Resp
     response.headers["Vary"] = "Cookie"
 
 
-@router.get("/coffee")
+@router.get(
+    "/coffee",
+    responses={
+        418: {"description": "A teapot", "headers": {"X-Pot": {"schema": {"type": "string"}}}}
+    },
+)
 def get_coffee() -> None:
     """Refuse to brew coffee."""
     raise HTTPException(418, {"pot": "tea"}, headers={"X-Pot": "tea"})

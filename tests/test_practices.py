@@ -25,6 +25,7 @@ from vibetracker.core.db.database import Database
 from vibetracker.core.db.model import Base
 from vibetracker.core.discovery import Feature
 from vibetracker.core.http.problems import MEDIA_TYPE
+from vibetracker.testing import documented
 
 from . import practices
 from .practices import Album, AlbumId, LogEntry, Photo, find_album
@@ -168,6 +169,16 @@ def test_what_is_documented_as_security_is_enforced(
             assert ("401" in operation["responses"]) == bool(operation.get("security"))
     assert secured == [401] * 3
     assert 401 not in open_to_all
+
+
+def test_an_answer_that_is_not_documented_is_noticed_by_the_tests(
+    practices_app: FastAPI, albums: TestClient
+) -> None:
+    check = documented(practices_app)
+    for answer in (albums.get("/albums/coffee"), albums.delete("/albums/1"), albums.get("/vault")):
+        check(answer)
+    with pytest.raises(AssertionError, match="list_vault does not document this answer: 403"):
+        check(albums.get("/vault", headers=TOKEN))
 
 
 def test_the_document_of_all_that_is_valid(practices_app: FastAPI) -> None:
