@@ -10,7 +10,7 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['p
     # By hash, and never checked: some builders round the times of files, and bytecode that goes by them is then stale.
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
 
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY vibetracker ./vibetracker
 RUN pip --python /opt/venv install --no-cache-dir --no-compile --no-deps . \
     && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib/python3.12/site-packages/vibetracker

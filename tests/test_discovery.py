@@ -214,6 +214,32 @@ OPERATIONS = {
         """,
         "create_note: the dependency find_note is async and takes a session",
     ),
+    "an async object that waits for the database": (
+        """
+        from typing import Annotated
+        from fastapi import Depends
+        from vibetracker.core.api.session import SessionDep
+        class Finder:
+            async def __call__(self, session: SessionDep) -> int: ...
+        @router.post("")
+        def create_note(note: Annotated[int, Depends(Finder())]) -> None: ...
+        """,
+        "create_note: the dependency Finder.__call__ is async and takes a session",
+    ),
+    "work of an object after the commit": (
+        """
+        from collections.abc import Iterator
+        from fastapi import Depends
+        from functools import partial
+        from vibetracker.core.api.session import SessionDep
+        class Audit:
+            def __call__(self, session: SessionDep) -> Iterator[None]:
+                yield
+        @router.post("", dependencies=[Depends(partial(Audit()))])
+        def create_note() -> None: ...
+        """,
+        "create_note: what the dependency Audit.__call__ does after its yield comes after the",
+    ),
     "work after the commit": (
         """
         from collections.abc import Iterator
@@ -226,6 +252,21 @@ OPERATIONS = {
         def create_note() -> None: ...
         """,
         "create_note: what the dependency audit does after its yield comes after the commit",
+    ),
+    "work after the commit on what another dependency has read": (
+        """
+        from collections.abc import AsyncIterator
+        from typing import Annotated
+        from fastapi import Depends
+        from vibetracker.core.api.session import SessionDep
+        def find_note(session: SessionDep) -> dict[str, int]: ...
+        async def count(note: Annotated[dict[str, int], Depends(find_note)]) -> AsyncIterator[None]:
+            yield
+            note["count"] += 1
+        @router.post("", dependencies=[Depends(count)])
+        def create_note() -> None: ...
+        """,
+        "create_note: what the dependency count does after its yield comes after the commit",
     ),
     "a stream of what is written": (
         """

@@ -12,6 +12,10 @@ from .documents import blocks, follow, turns
 from .processes import COMMAND, PLAIN_PYTEST, ROOT, call, copy_project, running
 
 GUIDE = (ROOT / "docs" / "add-a-feature.md").read_text()
+BEFORE, KNOWN, AFTER = re.split(
+    r"^## What you know works$|^## Need another", GUIDE, flags=re.MULTILINE
+)
+PRACTICES = (ROOT / "tests" / "practices.py").read_text()
 
 
 def machine_time() -> float:
@@ -51,10 +55,17 @@ def test_a_feature_is_made_tested_and_served_in_twenty_seconds(tmp_path: Path) -
     assert machine_time() - begun < 20
     folder = project / "vibetracker" / "features" / "notes"
     written = [path.read_text() for path in folder.rglob("*.py")]
-    for block in blocks("python", GUIDE):
+    for block in blocks("python", BEFORE + AFTER):
         assert sum(block in text for text in written) == 1, block
-    whole = [text for text in written if text in blocks("python", GUIDE)]
+    whole = [text for text in written if text in blocks("python", BEFORE)]
     assert len(written) - len(whole) == 1
+
+
+def test_what_it_says_works_is_what_is_tested() -> None:
+    shown = blocks("python", KNOWN)
+    assert len(shown) > 20
+    for block in shown:
+        assert block in PRACTICES, block
 
 
 def test_its_distribution_is_the_one_that_is_tested() -> None:
@@ -64,7 +75,10 @@ def test_its_distribution_is_the_one_that_is_tested() -> None:
 
 def test_what_it_refers_to_is_there() -> None:
     core = ROOT / "vibetracker" / "core"
-    for module, name in re.findall(r"`core\.(\w+)\.(\w+)`", GUIDE):
-        assert re.search(rf"^class {name}\b", (core / f"{module}.py").read_text(), re.MULTILINE)
+    for module, name in re.findall(r"`core\.([a-z.]+)\.([A-Z]\w+)`", GUIDE):
+        text = (core / f"{module.replace('.', '/')}.py").read_text()
+        assert re.search(rf"^class {name}\b", text, re.MULTILINE)
+    for module in re.findall(r"`core\.([a-z.]+)`", GUIDE):
+        assert (core / f"{module.replace('.', '/')}.py").is_file()
     for path in re.findall(r"`features\.([\w.]+)`", GUIDE):
         assert (ROOT / "vibetracker/features" / f"{path.replace('.', '/')}.py").is_file()

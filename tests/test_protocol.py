@@ -11,9 +11,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn import Server
 
+from vibetracker.cli import protocol
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.cli import protocol
 
 from .processes import serving
 from .specimens import FEATURE

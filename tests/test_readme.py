@@ -16,10 +16,30 @@ import pytest
 
 from vibetracker.cli import main
 from vibetracker.core.config import Settings
+from vibetracker.testing import free_port
 
-from .documents import follow, turns
+from .documents import blocks, follow, turns
 from .processes import ROOT, Server, copy_project, running
 
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+NGINX_CONF = """\
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/tmp;
+    proxy_temp_path {folder}/tmp;
+    fastcgi_temp_path {folder}/tmp;
+    uwsgi_temp_path {folder}/tmp;
+    scgi_temp_path {folder}/tmp;
+    server {{
+        listen 127.0.0.1:{port};
+        {location}
+    }}
+}}
+"""
 README = (ROOT / "README.md").read_text()
 
 
@@ -31,6 +51,32 @@ def test_the_conversation_goes_as_it_is_shown(tmp_path: Path) -> None:
     with running("dev", folder=tmp_path, **changes) as server:
         for turn in shown:
             follow(turn, tmp_path, server.origin.removeprefix("http://"))
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+def test_a_proxy_serves_it_under_a_path_of_its_own(tmp_path: Path) -> None:
+    assert NGINX is not None
+    (location,) = blocks("nginx", README)
+    changes = copy_project(tmp_path / "project") | {"DATABASE_URL": "sqlite:///proxied.db"}
+    (tmp_path / "tmp").mkdir()
+    with running("serve", "--root-path", "/api", folder=tmp_path, **changes) as server:
+        location = location.replace("http://127.0.0.1:8000", server.origin)
+        port = free_port()
+        file = tmp_path / "nginx.conf"
+        file.write_text(NGINX_CONF.format(folder=tmp_path, port=port, location=location))
+        process = subprocess.Popen([NGINX, "-e", "stderr", "-c", file])  # noqa: S603 - our own file
+        try:
+            headers = {"Origin": f"http://127.0.0.1:{port}"}
+            transport = httpx2.HTTPTransport(retries=5)
+            base = f"http://127.0.0.1:{port}/api"
+            with httpx2.Client(transport=transport, base_url=base, headers=headers) as client:
+                made = client.post("/tags", json={"name": "home"})
+                assert (made.status_code, made.headers["Location"]) == (201, "/api/tags/1")
+                assert client.get("/tags/1").json() == made.json()
+                assert client.get("/openapi.json").json()["servers"][0]["url"] == "/api"
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def test_the_table_has_every_setting() -> None:
@@ -105,4 +151,4 @@ def test_a_new_user_has_a_task_within_a_minute(tmp_path: Path) -> None:
 def test_the_commands_for_a_fresh_machine_stand_where_ci_finds_them() -> None:
     for mark in ("run", "test"):
         block = README.split(f"<!-- {mark} -->\n", 1)[1]
-        assert block.startswith("```sh\npython3.12 -m venv .venv && ")
+        assert block.startswith("```sh\npython3 -m venv .venv && ")

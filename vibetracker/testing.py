@@ -178,13 +178,14 @@ def _lists(operation: dict[str, Any], response: Response) -> bool:
     if listed is None:
         return False
     names = {name.lower() for name in listed["headers"]}
-    always = {name.lower() for name in listed["headers"] if HEADERS[name].get("required")}
+    always = {name.lower() for name in listed["headers"] if HEADERS.get(name, {}).get("required")}
     if not always <= response.headers.keys() <= names | TRANSPORT:
         return False
     if response.headers.get("content-type") != MEDIA_TYPE or response.request.method == "HEAD":
         return True
     slug: str = response.json()["type"].rpartition("/")[2]
-    return slug in problems_of(operation)
+    # An HTTPException has no type of its own, and its status is listed.
+    return slug in {"about:blank", *problems_of(operation)}
 
 
 TRANSPORT = {"content-length", "content-type", "connection", *map(str.lower, middleware.HEADERS)}

@@ -78,8 +78,8 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 
 
 @pytest.fixture(scope="session")
-def _server() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
+def _server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]:
+    with embedded_postgres() as server:
         yield server
 
 

@@ -331,6 +331,7 @@ def small_disk(server: PostgresServer) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("embedded_postgres")
 def test_a_full_disk_refuses_writes_and_loses_nothing(figures: Figures) -> None:
     with (
         PostgresServer() as server,

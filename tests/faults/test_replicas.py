@@ -189,6 +189,7 @@ def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("embedded_postgres")
 @pytest.mark.parametrize("end", ["killed", "silent"])
 def test_a_standby_takes_over_and_nothing_acknowledged_is_lost(end: str, figures: Figures) -> None:
     with PostgresServer() as primary, standby_of(primary) as standby:

@@ -85,10 +85,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     database: Database = app.state.database
     # Whoever has a place in the pool has a thread at once, whatever else is going on.
     current_default_thread_limiter().total_tokens = OTHER_THREADS + database.size
-    with telemetry.exporting(database.engine):
-        async with _prepared(app, database):
-            yield
-    database.dispose()
+    try:
+        with telemetry.exporting(database.engine):
+            async with _prepared(app, database):
+                yield
+    finally:
+        database.dispose()
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from vibetracker.core.api.examples import Examples
-from vibetracker.core.api.openapi import HEADERS, OPAQUE, REF, problems_of
+from vibetracker.core.api.openapi import HEADERS, OPAQUE, REF, problems_of, unauthorized
 from vibetracker.core.api.parameters import query_models
 from vibetracker.core.api.schema import LAST_YEAR
 from vibetracker.core.http.faults import FaultRead
@@ -62,6 +62,8 @@ def build(app: FastAPI) -> dict[str, Any]:
     for verb, operation in operations:
         for parameter in operation["parameters"]:
             _tidy_parameter(parameter)
+        if operation.get("security"):
+            operation["responses"].setdefault("401", unauthorized())
         if verb == "patch":
             _take_merge_patch(operation)
         if "requestBody" in operation:
@@ -77,7 +79,9 @@ def build(app: FastAPI) -> dict[str, Any]:
         for response in operation["responses"].values()
         for name in response.get("headers", ())
     }
-    document["components"]["headers"] = {name: HEADERS[name] for name in sorted(used)}
+    document["components"]["headers"] = {
+        name: HEADERS[name] for name in sorted(used & HEADERS.keys())
+    }
     _link(document["paths"])
     return document
 

@@ -88,8 +88,10 @@ def replay(session: Session, key: str, fingerprint: bytes) -> Response | None:
         return None
     if stored.fingerprint != fingerprint:
         raise KeyReused("Use a new key for a new request")
-    headers = {**json.loads(stored.headers), REPLAYED: "true"}
-    return Response(stored.body, stored.status, headers)
+    response = Response(stored.body, stored.status, {REPLAYED: "true"})
+    for name, value in json.loads(stored.headers):
+        response.headers.append(name, value)
+    return response
 
 
 def store(session: Session, key: str, fingerprint: bytes, response: Response) -> None:
@@ -108,12 +110,9 @@ def store(session: Session, key: str, fingerprint: bytes, response: Response) ->
             key=key,
             fingerprint=fingerprint,
             status=response.status_code,
+            # Pairs, since a name may be repeated, as that of a cookie is.
             headers=json.dumps(
-                {
-                    name: value
-                    for name, value in response.headers.items()
-                    if name != "content-length"
-                }
+                [field for field in response.headers.items() if field[0] != "content-length"]
             ),
             body=bytes(response.body),
         )

@@ -73,6 +73,10 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "Seconds to wait before trying again.",
         "schema": {"type": "integer", "minimum": 1, "examples": [1]},
     },
+    "WWW-Authenticate": {
+        "description": "How to authenticate (RFC 9110 11.6.1).",
+        "schema": {"type": "string", "examples": ["Bearer"]},
+    },
     "X-Request-ID": {
         "description": "The request's id: yours, or a new one.",
         "required": True,
@@ -216,6 +220,8 @@ def document(
         **route.responses.get(success, {}),
     }
     _describe_problems(route, verb, problems)
+    for status, own in route.responses.items():
+        route.responses[status] = {**own, "headers": {**_headers(), **own.get("headers", {})}}
     parameters.append(SENT_REQUEST_ID)
     extra = route.openapi_extra or {}
     route.openapi_extra = {**extra, "parameters": [*extra.get("parameters", []), *parameters]}
@@ -263,6 +269,15 @@ def _document_write(
 
 def _headers(*names: str) -> dict[str, dict[str, str]]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in (*names, *EVERYWHERE)}
+
+
+def unauthorized() -> dict[str, Any]:
+    """Return the response of an operation that is secured, without what it asks for."""
+    return {
+        "description": "Not authenticated",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}},
+        "headers": _headers("WWW-Authenticate"),
+    }
 
 
 def _answer_schema(route: APIRoute) -> dict[str, str]:

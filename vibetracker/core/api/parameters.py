@@ -1,6 +1,6 @@
 """Strict input: what an operation does not document is refused, and named."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -9,11 +9,13 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
+from starlette.datastructures import FormData
 
 from vibetracker.core.api.schema import boolean
 from vibetracker.core.http.bodies import StrictRequest
-from vibetracker.core.http.faults import Fault
+from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import (
     MalformedRequest,
     UnsupportedMediaType,
@@ -96,20 +98,45 @@ def check_query(request: Request, documented: dict[str, bool]) -> None:
         unquote_to_bytes(query).decode()
     except UnicodeDecodeError:
         raise MalformedRequest("The query is not percent-encoded UTF-8") from None
-    faults: list[Fault] = []
     names = [name for name, _ in request.query_params.multi_items()]
-    for name in dict.fromkeys(names):
-        repeatable = documented.get(name)
-        if repeatable is None:
-            detail = "Unknown parameter; nothing that is sent is ignored"
-            faults.append(Fault(parameter=name, code="extra_forbidden", detail=detail))
-        elif not repeatable and names.count(name) > 1:
-            detail = "This parameter can be given once"
-            faults.append(Fault(parameter=name, code="repeated", detail=detail))
+    faults = [
+        Fault(parameter=name, code=code, detail=f"{what} parameter{rule}")
+        for name, code, what, rule in _refused(names, documented)
+    ]
     if faults:
         raise ValidationFailed(
             "The query has parameters that this operation does not take", errors=faults
         )
+
+
+def check_form(form: FormData, model: Any) -> None:
+    """Refuse fields that the model of a form does not have, or that are repeated likewise."""
+    fields: dict[str, FieldInfo] | None = getattr(model, "model_fields", None)
+    if fields is None or model.model_config.get("extra") == "allow":
+        return
+    known = {
+        field.alias or name: get_origin(field.annotation) is list for name, field in fields.items()
+    }
+    names = [name for name, _ in form.multi_items()]
+    faults = [
+        Fault(pointer=pointer_to(name), code=code, detail=f"{what} field{rule}")
+        for name, code, what, rule in _refused(names, known)
+    ]
+    if faults:
+        raise ValidationFailed(
+            "The form has fields that this operation does not take", errors=faults
+        )
+
+
+def _refused(
+    names: Sequence[str], repeatable: Mapping[str, bool]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Iterate over the names that are unknown or repeated, each with its code and the words."""
+    for name in dict.fromkeys(names):
+        if name not in repeatable:
+            yield name, "extra_forbidden", "Unknown", "; nothing that is sent is ignored"
+        elif not repeatable[name] and names.count(name) > 1:
+            yield name, "repeated", "This", " can be given once"
 
 
 def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:

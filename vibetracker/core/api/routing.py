@@ -21,6 +21,7 @@ from vibetracker.core.api.errors import problem_of
 from vibetracker.core.api.openapi import document
 from vibetracker.core.api.parameters import (
     check_encoding,
+    check_form,
     check_media_type,
     check_query,
     check_unread,
@@ -32,11 +33,14 @@ from vibetracker.core.api.session import (
     Transaction,
     database_of,
     pause_before,
+    without_background,
 )
 from vibetracker.core.api.support import (
     UnsupportedError,
     dependencies,
+    has_late_work,
     is_async,
+    is_generator,
     refuse_unsupported,
     takes_session,
 )
@@ -129,6 +133,8 @@ class Operation(APIRoute):
                 await check_unread(request)
             elif is_form or await request.body():
                 require_media_type(request, self.verb, self.media_types)
+                if is_form and field is not None:
+                    check_form(await request.form(), field.field_info.annotation)
 
     def _documented_parameters(self, request: Request) -> dict[str, bool]:
         """Read from the OpenAPI document what is accepted, and whether it may be repeated.
@@ -150,7 +156,7 @@ class Operation(APIRoute):
         It has the handler's parameters, and takes the request and the injected response too. Where
         there is a transaction it makes the whole answer and commits; FastAPI passes that on.
         """
-        if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
+        if is_generator(endpoint):
             return endpoint
         signature = inspect.signature(endpoint, eval_str=True)
         own = signature.parameters
@@ -204,6 +210,8 @@ class Operation(APIRoute):
                 transaction.commit()
                 # What a handler has made itself may read from the session while it is sent.
                 is_over = type(response) is Response
+            else:
+                without_background(response)
             return response
         finally:
             transaction.is_running = False
@@ -216,14 +224,18 @@ class Operation(APIRoute):
         if scope["method"] != self.verb:
             await super().handle(scope, receive, send)
             return
-        await self._receive(scope, receive)
         try:
+            await self._receive(scope, receive)
             if self.is_transaction:
                 await self._handle_transaction(scope, receive, send)
             else:
                 await super().handle(scope, receive, send)
         except SQLAlchemyError as error:
             raise problem_of(error) from error
+        finally:
+            # FastAPI closes a form that it has read; another one is refused before.
+            if self.body_field is not None and "request" in scope["state"]:
+                await scope["state"]["request"].close()
 
     async def _handle_transaction(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
@@ -267,10 +279,7 @@ class Operation(APIRoute):
 
     @functools.cached_property
     def _has_late_work(self) -> bool:
-        return self.writes and any(
-            inspect.isgeneratorfunction(inspect.unwrap(it.call)) and takes_session(it)  # type: ignore[arg-type] # a dependency has one
-            for it in dependencies(self.dependant)
-        )
+        return self.writes and any(map(has_late_work, dependencies(self.dependant)))
 
 
 def _taking(signature: inspect.Signature, kind: type, otherwise: str) -> str:

@@ -1,8 +1,9 @@
 """What the shared rules cannot hold for is refused when a route is declared, with the reason."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
@@ -29,11 +30,28 @@ def takes_session(dependant: Dependant) -> bool:
     return any(dependency.call is get_session for dependency in dependencies(dependant))
 
 
+def called_by(dependency: Dependant) -> Callable[..., Any]:
+    """Return the function that a dependency calls, also where it is an object or a partial."""
+    call: Any = inspect.unwrap(dependency.call)  # type: ignore[arg-type] # a dependency has one
+    while isinstance(call, functools.partial):
+        call = call.func
+    called: Any = call if inspect.isroutine(call) or inspect.isclass(call) else call.__call__
+    return cast("Callable[..., Any]", called)
+
+
+def has_late_work(dependency: Dependant) -> bool:
+    """Return whether a dependency can write after its yield."""
+    return is_generator(called_by(dependency)) and takes_session(dependency)
+
+
+def is_generator(function: Callable[..., Any]) -> bool:
+    """Return whether a function yields."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Return whether a function runs on the event loop."""
-    is_object = not inspect.isroutine(function) and not inspect.isclass(function)
-    called: Any = type(function).__call__ if is_object else function
-    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> None:
@@ -56,7 +74,7 @@ def _of_route(route: APIRoute) -> Iterator[str]:
 
 
 def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> Iterator[str]:
-    is_stream = inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint)
+    is_stream = is_generator(endpoint)
     if is_stream and any(query_models(route.dependant)):
         yield "FromQuery cannot refuse before what it yields; use Annotated[..., Query()]"
     if is_stream and writes and takes_session(route.dependant):
@@ -69,19 +87,17 @@ def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) 
 
 
 def _of_dependency(dependency: Dependant) -> Iterator[str]:
-    if not any(it.call is get_session for it in dependency.dependencies):
-        return
-    called: Any = inspect.unwrap(dependency.call)  # type: ignore[arg-type] # a dependency has one
-    name = getattr(called, "__name__", type(called).__name__)
-    if is_async(called):
+    called = called_by(dependency)
+    is_direct = any(it.call is get_session for it in dependency.dependencies)
+    if is_direct and is_async(called):
         yield (
-            f"the dependency {name} is async and takes a session, and holds up every other "
-            "request; write def"
+            f"the dependency {called.__qualname__} is async and takes a session, and holds up "
+            "every other request; write def"
         )
-    if inspect.isgeneratorfunction(called) and dependency.scope != "function":
+    if has_late_work(dependency) and dependency.scope != "function":
         yield (
-            f"what the dependency {name} does after its yield comes after the commit; declare it "
-            'with Depends(..., scope="function")'
+            f"what the dependency {called.__qualname__} does after its yield comes after the "
+            'commit; declare it with Depends(..., scope="function")'
         )
 
 

@@ -70,7 +70,7 @@ def _path(steps: Sequence[int | str], body: object) -> list[int | str]:
     path: list[int | str] = []
     here = body
     for index, step in enumerate(steps):
-        if isinstance(here, dict) and isinstance(step, str):
+        if isinstance(here, Mapping) and isinstance(step, str):
             if step not in here and index < len(steps) - 1:
                 continue
             here = here.get(step)

