@@ -31,6 +31,10 @@ COPY --from=build /opt/venv /opt/venv
 # The image of Python comes without bytecode of its standard library, and the process may write none.
 RUN env -u PYTHONDONTWRITEBYTECODE python -c "import vibetracker.main"
 
+# Where a volume for SQLite belongs: a new one takes over its owner.
+RUN mkdir /data && chown 10001:10001 /data
+VOLUME /data
+
 WORKDIR /app
 # As a number, so that an orchestrator can tell that it is not root.
 USER 10001:10001

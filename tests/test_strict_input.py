@@ -157,6 +157,12 @@ def test_a_body_that_nobody_asked_for_is_refused(
                 assert broken.status_code == 400
 
 
+def test_a_byte_order_mark_before_a_body_is_ignored(specimens: TestClient) -> None:
+    sent = b"\xef\xbb\xbf" + b'{"label": "a"}'
+    response = specimens.post("/specimens", content=sent, headers=JSON)
+    assert (response.status_code, response.json()["label"]) == (201, "a")
+
+
 def test_an_empty_object_counts_as_no_body(specimens: TestClient) -> None:
     specimens.post("/specimens", json={"label": "a"})
     assert specimens.request("DELETE", "/specimens/1", json={}).status_code == 204

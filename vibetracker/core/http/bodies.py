@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -128,8 +129,11 @@ class StrictRequest(Request):
             return result
 
         try:
+            # A byte order mark before it may be ignored (RFC 8259 section 8.1).
             value = json.loads(
-                body.decode(), parse_constant=_refuse_constant, object_pairs_hook=members
+                body.removeprefix(BOM_UTF8).decode(),
+                parse_constant=_refuse_constant,
+                object_pairs_hook=members,
             )
             faults = list(_doubled(value)) if ambiguous else []
         except (ValueError, RecursionError):

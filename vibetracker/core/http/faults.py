@@ -48,14 +48,17 @@ def faults(errors: Iterable[Mapping[str, Any]], body: object = None) -> list[Fau
     result: list[Fault] = []
     for error in errors:
         place, *steps = error["loc"]
-        detail = str(error["msg"]).removeprefix("Value error, ")
+        code, detail = error["type"], str(error["msg"]).removeprefix("Value error, ")
         if error["type"] == "extra_forbidden":
             detail = "Unknown or read-only; nothing that is sent is ignored"
         elif error["type"] == "union_tag_invalid":
             # The only message of Pydantic's that quotes what was sent.
             detail = f"Expected one of {error['ctx']['expected_tags']}"
             steps.append(error["ctx"]["discriminator"].strip("'"))
-        fault = Fault(code=error["type"], detail=detail)
+        elif error["type"] == "union_tag_not_found":
+            code, detail = "missing", "Field required"
+            steps.append(error["ctx"]["discriminator"].strip("'"))
+        fault = Fault(code=code, detail=detail)
         if place == "body":
             fault["pointer"] = pointer_to(*_path(steps, body))
         elif place == "header":

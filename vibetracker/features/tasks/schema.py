@@ -4,10 +4,10 @@ from datetime import date, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import MISSING, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from vibetracker.core.api.schema import CalendarDate, Id, Input, Output, Patch, Timestamp
 from vibetracker.core.api.text import Line, Prose
-from vibetracker.core.http.problems import invalid
 from vibetracker.features.tags.schema import TagList
 
 from .model import Priority as PriorityEnum
@@ -104,9 +104,7 @@ class TaskMove(Input):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if len(self.model_fields_set.intersection(PLACES)) != 1:
-            raise invalid(
-                "Give exactly one of before_id, after_id and to", code="one_place", pointer=""
-            )
+            raise PydanticCustomError("one_place", "Give exactly one of before_id, after_id and to")
         return self
 
 

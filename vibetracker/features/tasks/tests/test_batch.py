@@ -375,7 +375,9 @@ MALFORMED: dict[str, tuple[Any, list[tuple[str, str]]]] = {
     "too many": ([create()] * 101, [("", "too_long")]),
     "no list": ({}, [("", "list_type")]),
     "no object": ([3], [("/0", "model_attributes_type")]),
-    "no op": ([{"id": 1}], [("/0", "union_tag_not_found")]),
+    "no op": ([{"id": 1}], [("/0/op", "missing")]),
+    "nothing": ([{}], [("/0/op", "missing")]),
+    "move to no place": ([{"op": "move", "id": 1, "data": {}}], [("/0/data", "one_place")]),
     "unknown op": ([{"op": "purge", "id": 1}], [("/0/op", "union_tag_invalid")]),
     "create without data": ([{"op": "create"}], [("/0/data", "missing")]),
     "create with id": ([create() | {"id": 1}], [("/0/id", "extra_forbidden")]),
@@ -706,3 +708,38 @@ def test_a_batch_fails_as_its_operations_do_one_by_one(
     ((status, what),) = together(client, [*done, failing], seeds)
     assert harvest(client) == state
     assert (status, what) == failure
+
+
+def test_many_tasks_move_in_one_request(client: TestClient) -> None:
+    for _ in range(4):
+        make(client)
+    moves: list[Json] = [
+        {"op": "move", "id": 4, "data": {"to": "first"}},
+        {"op": "move", "id": 1, "data": {"after_id": 3}, "if_match": '"1"'},
+        {"op": "move", "id": 2, "data": {"to": "first", "parent_id": 3}},
+    ]
+    response = client.post("/tasks/batch", json={"operations": moves})
+    assert response.status_code == 200, response.text
+    results = response.json()["results"]
+    assert [(it["status"], it["id"], it["task"]["version"]) for it in results] == [
+        (200, 4, 2),
+        (200, 1, 2),
+        (200, 2, 2),
+    ]
+    assert ids(client, sort="position", is_subtask=False) == [4, 3, 1]
+    assert ids(client, "/tasks/3/subtasks") == [2]
+
+
+def test_a_move_in_a_batch_fails_as_it_would_alone(client: TestClient) -> None:
+    for _ in range(2):
+        make(client)
+    moves: list[Json] = [
+        {"op": "move", "id": 2, "data": {"to": "first"}},
+        {"op": "move", "id": 1, "data": {"before_id": 4711}},
+    ]
+    response = client.post("/tasks/batch", json={"operations": moves})
+    assert response.status_code == 422
+    problem = response.json()
+    assert problem["pointer"] == "/operations/1"
+    assert problem["errors"][0]["pointer"] == "/operations/1/data/before_id"
+    assert ids(client, sort="position") == [1, 2]
