@@ -81,6 +81,23 @@ def test_a_feature_passes_its_tests_with_nothing_but_its_needs(project: Path, na
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_feature_passes_its_tests_beside_a_foreign_one(project: Path, name: str) -> None:
+    foreign = """
+        from sqlalchemy.orm import Mapped
+
+        from vibetracker.core.db.model import Resource
+
+
+        class Foreign(Resource):
+            __tablename__ = "foreign"
+            label: Mapped[str]
+    """
+    write(project, "foreign", model=foreign)
+    passes(project, f"vibetracker/features/{name}")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FEATURES.keys() - NEEDED))
 def test_everything_else_passes_without_a_feature_that_nobody_needs(
     project: Path, name: str

@@ -57,7 +57,7 @@ class Factory[R: Base](FactoryBase[R]):
 
 def empty(database: Database) -> None:
     """Remove all rows and begin to count ids anew."""
-    tables = Base.metadata.sorted_tables
+    tables = database.tables
     with database.engine.begin() as connection:
         for table in reversed(tables):
             connection.execute(delete(table))

@@ -53,6 +53,8 @@ class Database:
         self._places = asyncio.Semaphore(self.size)
         self._patience = settings.pool_timeout
         self._prepared = False
+        self.tables: list[Table] = []
+        """Those that it has since it was prepared."""
 
     def session(self, *, write: bool) -> Session:
         """Open a session; one that only reads runs each statement by itself, without BEGIN."""
@@ -95,7 +97,8 @@ class Database:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
             lock(connection, "vibetracker schema")
-            Base.metadata.create_all(connection)
+            self.tables = Base.metadata.sorted_tables
+            Base.metadata.create_all(connection, self.tables)
             if missing := _missing_columns(connection):
                 raise OutdatedSchemaError(
                     f"the database lacks {', '.join(missing)}; it was made by an older version, "
