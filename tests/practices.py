@@ -41,7 +41,7 @@ KEYS = {"k-1": "Ada"}
 PRINTED: list[int] = []
 """The ids of the albums that have been printed."""
 COMMITTED: list[str] = []
-"""The titles of new albums, told after the commit."""
+"""The titles of new albums, announced after the commit."""
 
 
 class Album(Resource):
@@ -101,8 +101,8 @@ def log_new_albums(session: Session, *_: object) -> None:
 
 
 @event.listens_for(Session, "after_commit")
-def tell_of_new_albums(session: Session) -> None:
-    """Tell which albums have been created."""
+def announce_new_albums(session: Session) -> None:
+    """Announce the albums that have been created."""
     COMMITTED.extend(session.info.pop("new albums", ()))
 
 
@@ -171,7 +171,7 @@ class Imported(Output):
 
 
 class Caller(Output):
-    """What a request has told of its caller."""
+    """What a request has of its caller."""
 
     address: str
     agent: str
@@ -296,7 +296,7 @@ def get_caller(
     user_agent: Annotated[str, Header()],
     theme: Annotated[str | None, Cookie()] = None,
 ) -> Caller:
-    """Return what the request tells of its caller."""
+    """Return what the request has of its caller."""
     host = request.client.host if request.client else ""
     return Caller(address=host, agent=user_agent, theme=theme)
 

@@ -51,7 +51,7 @@ def _albums_client(practices_app: FastAPI) -> Iterator[TestClient]:
 def albums(
     practices_app: FastAPI, _albums_client: TestClient, database: Database
 ) -> Iterator[TestClient]:
-    """Give a client of that application on an empty database."""
+    """Yield a client of that application on an empty database."""
     practices_app.dependency_overrides[get_database] = lambda: database
     practices.COMMITTED.clear()
     practices.PRINTED.clear()
@@ -62,7 +62,7 @@ def albums(
 
 @pytest.fixture
 def mount(database: Database) -> Iterator[Callable[[Router], TestClient]]:
-    """Give a function that mounts a router, and makes a client of it."""
+    """Yield a function that mounts a router, and makes a client of it."""
     clients: list[TestClient] = []
 
     def mounted(router: Router) -> TestClient:
