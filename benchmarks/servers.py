@@ -30,7 +30,9 @@ IDIOMATIC = (*UVICORN, "benchmarks.idiomatic:app")
 
 SCRIPT = """
 local values = {%s}
-local n = 0
+-- Another place to begin at for each measure, and another value of a row each time round: what a
+-- PATCH sends is a change then.
+local n = os.time() * 97 %% 90000
 wrk.method = "%s"
 wrk.headers["Content-Type"] = "application/json"
 request = function()
@@ -38,7 +40,7 @@ request = function()
   local path, body = "%s", %s
   if path:find("%%%%d") then
     path = path:format(1 + (n * 7919) %% 900)
-    body = '{"%s":"' .. values[1 + n %% #values] .. '"}'
+    body = '{"%s":"' .. values[1 + (n + math.floor(n / 900)) %% #values] .. '"}'
   end
   return wrk.format(nil, path, nil, body)
 end
