@@ -230,13 +230,13 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """Give the process id of the running server."""
+        """The process id of the running server."""
         if self._process is None:
             raise RuntimeError("the server is not running")
         return self._process.pid
 
     def url(self, database: str = "vibetracker") -> str:
-        """Give the URL of a database on this server."""
+        """Return the URL of a database on this server."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def __enter__(self) -> Self:
@@ -274,7 +274,7 @@ class PostgresServer:
             time.sleep(0.02)
 
     def is_ready(self) -> bool:
-        """Tell whether the server accepts connections."""
+        """Return whether the server accepts connections."""
         try:
             self.run("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres")
         except subprocess.CalledProcessError:
@@ -354,7 +354,7 @@ def free_port() -> int:
 
 
 def _runs(pid: int) -> bool:
-    """Tell whether a process is there and not merely waiting for its parent to notice its end."""
+    """Return whether a process is there and not merely waiting for its parent to notice its end."""
     state = subprocess.run(  # noqa: S603 - our own arguments
         ["/usr/bin/env", "ps", "-o", "stat=", "-p", str(pid)],
         check=False,

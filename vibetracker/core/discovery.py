@@ -66,7 +66,7 @@ class Source:
         return [(file, found) for file in self.modules for found in imports_of(file, self.package)]
 
     def needs(self, found: Mapping[str, "Source"]) -> set[str]:
-        """Tell which of the features its code imports."""
+        """Return which of the features its code imports."""
         return {
             name
             for name, other in found.items()
@@ -88,7 +88,7 @@ class Feature:
 
     @property
     def operations(self) -> list[Operation]:
-        """Give the feature's operations in the order of their definition."""
+        """The feature's operations in the order of their definition."""
         return operations(self.router)
 
 
@@ -163,7 +163,7 @@ def discover(disabled: Iterable[str] = (), only: Collection[str] | None = None) 
 
 
 def with_needs(names: Collection[str], found: Mapping[str, Source]) -> dict[str, Source]:
-    """Give the features of these names and those that they need, and what those need."""
+    """Return the features of these names and those that they need, and what those need."""
     chosen: set[str] = set()
     added = set(names)
     while added:
@@ -229,7 +229,7 @@ def loading_order(found: Mapping[str, Source]) -> list[str]:
 
 
 def folder_faults(source: Source) -> Iterator[FeatureError]:
-    """Tell what is wrong with a feature before any of its code is read."""
+    """Iterate over what is wrong with a feature before any of its code is read."""
     name, package = source.name, source.folder / "__init__.py"
     rename = "rename the folder" if source.origin == "folder" else "rename its entry point"
     if not name.isidentifier() or not name.isascii() or name != name.lower() or iskeyword(name):
@@ -247,7 +247,7 @@ def folder_faults(source: Source) -> Iterator[FeatureError]:
 
 
 def import_faults(source: Source, found: Mapping[str, Source]) -> Iterator[FeatureError]:
-    """Tell which imports are of features that are not there."""
+    """Iterate over the imports of features that are not there."""
     for path, imported in source.imports:
         package, _, rest = imported.module.partition(f"{vibetracker.features.__name__}.")
         missing = rest.partition(".")[0]
@@ -306,7 +306,7 @@ def load_router(source: Source) -> Router:
 
 
 def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:
-    """Tell what is wrong with a feature's router."""
+    """Iterate over what is wrong with a feature's router."""
     path = source.folder / "router.py"
     if router.prefix != f"/{source.name}":
         yield FeatureError(
@@ -327,7 +327,7 @@ def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:
 
 
 def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
-    """Tell which operation ids are taken already."""
+    """Iterate over the operation ids that are taken already."""
     owners = {
         operation.unique_id: "the application" for operation in operations(problem_types.router)
     }
@@ -346,6 +346,6 @@ def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
 
 
 def place_of(handler: Callable[..., Any]) -> tuple[Path, int]:
-    """Tell the file and the line where a handler is defined."""
+    """Return the file and the line where a handler is defined."""
     code = unwrap(handler).__code__
     return Path(code.co_filename), code.co_firstlineno

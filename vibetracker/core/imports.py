@@ -17,13 +17,13 @@ class Import:
     relative: bool = False
 
     def reaches(self, package: str) -> bool:
-        """Tell whether the import is of this package or of something in it."""
+        """Return whether the import is of this package or of something in it."""
         targets = (self.module, *(f"{self.module}.{name}" for name in self.names))
         return any(f"{target}.".startswith(f"{package}.") for target in targets)
 
 
 def imports_of(path: Path, package: str) -> Iterator[Import]:
-    """Give the imports of a file in ``package``, those of type checking and of functions too."""
+    """Iterate over the imports of a file, those of type checking and of functions too."""
     for node in ast.walk(ast.parse(path.read_bytes(), path)):
         if isinstance(node, ast.Import):
             for alias in node.names:

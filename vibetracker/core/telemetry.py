@@ -31,7 +31,7 @@ a collector that does not answer must not hold up the end of the service."""
 
 
 def is_wanted() -> bool:
-    """Tell whether the environment names a collector, and does not turn telemetry off."""
+    """Return whether the environment names a collector, and does not turn telemetry off."""
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return not disabled and any(os.environ.get(name) for name in ENDPOINTS)
 
@@ -41,7 +41,7 @@ def _is_installed() -> bool:
 
 
 def configuration() -> TelemetryConfig:
-    """Give FastAPI's configuration: everything, or nothing, which costs requests no time."""
+    """Return FastAPI's configuration: everything, or nothing, which costs requests no time."""
     if not is_wanted() or not _is_installed():
         return {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
     if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):

@@ -89,7 +89,7 @@ def build(app: FastAPI) -> dict[str, Any]:
 def _give_examples(
     operations: Iterable[tuple[str, dict[str, Any]]], schemas: dict[str, Any]
 ) -> None:
-    """Give each body and each parameter an example, alike within a feature."""
+    """Add an example to each body and each parameter, alike within a feature."""
     makers: defaultdict[str, Examples] = defaultdict(lambda: Examples(schemas))
     bodies = [
         (makers[operation["tags"][0]], content)
@@ -129,7 +129,7 @@ def _take_merge_patch(operation: dict[str, Any]) -> None:
 
 
 def _describe_body(body: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Say of a body what its schema says of itself."""
+    """Describe a body as its schema is described."""
     shown = next(iter(body["content"].values()))["schema"]
     name = shown.get("$ref", "").removeprefix(REF.format(model=""))
     if said := schemas.get(name, {}).get("description"):
@@ -221,7 +221,7 @@ def _tidy(schema: dict[str, Any]) -> None:
 
 
 def _tidy_parameter(parameter: dict[str, Any]) -> None:
-    """Say the limits in words too, and leave out what a parameter says outside its schema.
+    """Describe the limits in words too, and leave out what stands outside the schema.
 
     The null that means absence goes with it: a parameter in a URL cannot be null.
     """

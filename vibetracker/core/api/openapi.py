@@ -230,7 +230,7 @@ def document(
 def _rules_in_words(
     verb: str, parameters: Sequence[Mapping[str, Any]], headers: Collection[str]
 ) -> Iterator[str]:
-    """Say in a paragraph what the shared rules make of an operation."""
+    """Describe in a paragraph what the shared rules make of an operation."""
     said = [
         text
         for applies, text in (

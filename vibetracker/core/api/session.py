@@ -100,7 +100,7 @@ class Transaction:
             self.session.commit()
 
     def end(self) -> None:
-        """Give the connection back; what is not committed is rolled back."""
+        """Return the connection to the pool; what is not committed is rolled back."""
         self.is_over = True
         self.session.close()
 

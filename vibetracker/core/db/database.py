@@ -79,7 +79,7 @@ class Database:
         held = [self._places]
 
         def release() -> None:
-            """Give the place back; once, however often it is called."""
+            """Release the place; once, however often it is called."""
             if held:
                 held.pop().release()
 

@@ -143,7 +143,7 @@ OLD.{column} IS NOT NULL AND NEW.{column} IS NULL AND NEW.version = OLD.version\
 
 @event.listens_for(Table, "after_create")
 def _count_lost_references(table: Table, connection: Connection, **_: Any) -> None:
-    """Give a resource a new version when the row that it refers to is deleted.
+    """Add one to the version of a resource when the row that it refers to is deleted.
 
     The database itself then clears the column (``ondelete="SET NULL"``), whoever deletes.
     """

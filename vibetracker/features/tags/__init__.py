@@ -1,1 +1,1 @@
-"""Labels that other features' rows can wear."""
+"""Labels that other features' rows can have."""

@@ -122,7 +122,7 @@ def _associations() -> list[tuple[Table, Table]]:
 
 
 def touch_tagged(session: Session, tag_ids: Sequence[int]) -> None:
-    """Give every row that has one of the tags a new version, since it now reads differently."""
+    """Add one to the version of every row that has one of the tags: it reads differently now."""
     for association, owner in _associations():
         tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
         # Locking in one order keeps two such changes from waiting for each other.
@@ -222,7 +222,7 @@ def tags_named(
 
 
 def set_tags(session: Session, association: Table, row: Resource, names: Iterable[str]) -> None:
-    """Give a row the tags of these names and no other ones; missing tags are created.
+    """Set the tags of a row to those of these names; missing tags are created.
 
     Its attribute ``tag_names`` has the names then, and other ones are a new version of it. The
     pointer of what is wrong with them begins with ``/tags``.

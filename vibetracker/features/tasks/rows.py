@@ -195,7 +195,7 @@ def _columns(values: Values) -> Values:
 
 
 def _alike(rows: list[Values]) -> list[Values]:
-    """Give all rows of one statement the same columns."""
+    """Return the rows of one statement with the same columns."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows]
 
