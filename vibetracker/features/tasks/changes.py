@@ -235,7 +235,7 @@ class TaskChanges:
         return None if row is None else (row.position, row.id)
 
     def _spread(self, siblings: Select[str, int], low: Place | None) -> str:
-        """Write new ranks for all siblings, with room between, and return the one behind ``low``."""
+        """Write new ranks for all siblings, with room between; return that behind ``low``."""
         places = [(row.position, row.id) for row in self.session.execute(siblings)]
         index = 0 if low is None else places.index(low) + 1
         ranks = ranking.spread(len(places) + 1)
