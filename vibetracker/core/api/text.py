@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, override
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -15,6 +15,7 @@ WHITE_SPACE = (
 )
 """The characters with the Unicode property White_Space."""
 _SPACE = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_GAPS = re.compile(f"[{WHITE_SPACE}]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -35,19 +36,25 @@ class Line:
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.no_info_before_validator_function(
-            _trimmed, core_schema.no_info_after_validator_function(self._clean, handler(source))
+            self._trimmed,
+            core_schema.no_info_after_validator_function(self._clean, handler(source)),
         )
+
+    def _trimmed(self, value: Any) -> Any:
+        return _normal(value.strip(WHITE_SPACE)) if isinstance(value, str) else value
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
+        return _restricted(handler(schema), self._pattern(), self.max_length, self.min_length)
+
+    def _pattern(self) -> str:
         excluded = re.escape(self.without)
         ink = rf"[^{_SPACE}\u0000-\u001f\u007f-\u009f{excluded}]"
         rest = rf"[^\u0000-\u001f\u007f-\u009f\u2028\u2029{excluded}]*"
         # White space at both ends is trimmed, whatever it is.
         text = f"{rest}{ink}{rest}" if self.min_length else rest
-        pattern = f"^[{_SPACE}]*{text}[{_SPACE}]*$"
-        return _restricted(handler(schema), pattern, self.max_length, self.min_length)
+        return f"^[{_SPACE}]*{text}[{_SPACE}]*$"
 
     def _clean(self, value: str) -> str:
         _refuse(CONTROL, value, "a single line of text has no control characters or line breaks")
@@ -59,6 +66,21 @@ class Line:
                     {"character": character},
                 )
         return _check_length(value, self.min_length, self.max_length)
+
+
+@dataclass(frozen=True)
+class Terms(Line):
+    """Marks a ``str`` as terms to search for, between white space of any kind."""
+
+    min_length: int = 0
+
+    @override
+    def _trimmed(self, value: Any) -> Any:
+        return _normal(" ".join(_GAPS.split(value)).strip()) if isinstance(value, str) else value
+
+    @override
+    def _pattern(self) -> str:
+        return rf"^([{_SPACE}]|[^\u0000-\u001f\u007f-\u009f\u2028\u2029])*$"
 
 
 @dataclass(frozen=True)
@@ -88,10 +110,8 @@ class Prose:
         return _check_length(value, self.min_length, self.max_length)
 
 
-def _trimmed(value: Any) -> Any:
-    return (
-        unicodedata.normalize("NFC", value.strip(WHITE_SPACE)) if isinstance(value, str) else value
-    )
+def _normal(value: str) -> str:
+    return unicodedata.normalize("NFC", value)
 
 
 def _restricted(

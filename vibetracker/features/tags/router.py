@@ -13,7 +13,7 @@ from vibetracker.core.api.routing import Router, raising
 from vibetracker.core.api.schema import UrlId
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.sorting import Key, Sorting
-from vibetracker.core.api.text import Line
+from vibetracker.core.api.text import Terms
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import ValidationFailed
 
@@ -40,7 +40,7 @@ class TagFilters(Filters):
 
     q: Annotated[
         str | None,
-        Line(200, min_length=0),
+        Terms(200),
         Where(lambda text, _: Tag.key.contains(key_of(text), autoescape=True)),
         Query(description="Text that the name contains, ignoring case."),
     ] = None

@@ -14,7 +14,7 @@ from vibetracker.core.api.filters import Filters, Where
 from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.sorting import Key, Sorting
-from vibetracker.core.api.text import Line
+from vibetracker.core.api.text import Terms
 from vibetracker.features.tags.association import has_tag, ids_named
 from vibetracker.features.tags.model import key_of
 from vibetracker.features.tags.schema import TagName
@@ -119,7 +119,7 @@ class TaskFilters(Filters):
         UrlBool | None, _flag(still_open), Field(description="`todo` or `in_progress`, or neither.")
     ] = None
     q: Annotated[
-        Annotated[str, Line(500, min_length=0)] | None,
+        Annotated[str, Terms(500)] | None,
         Where(_occurs),
         Field(
             description="Every word occurs in the title or the description, ignoring case; "

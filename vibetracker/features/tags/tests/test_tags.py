@@ -330,7 +330,7 @@ def test_an_empty_q_finds_everything(client: TestClient) -> None:
     assert client.get("/tags?q=tag&include_total=true&limit=1").json()["total"] == 3
 
 
-@pytest.mark.parametrize("q", ["x" * 201, "%00", "a%0Ab", "a%C2%85b"])
+@pytest.mark.parametrize("q", ["x" * 201, "%00", "a%1Fb", "a%C2%9Fb"])
 def test_another_q_is_refused(client: TestClient, q: str) -> None:
     response = client.get(f"/tags?q={q}")
     assert response.status_code == 422

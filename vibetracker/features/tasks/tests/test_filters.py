@@ -65,6 +65,8 @@ FOUND = [
     ("q=*", ""),
     ("q=waterthe", ""),
     ("q=water%E3%80%80100", "2"),
+    ("q=plants%09water", "12"),
+    ("q=%0Aplants%0D%0Awater%0A", "12"),
     ("tag=home", "148"),
     ("tag=HOME&tag=Garden", "1"),
     ("tag=home&tag=nothing", ""),
