@@ -47,8 +47,8 @@ WORDS = [
 TAGS = 50
 
 FILL_TAGS = """
-INSERT INTO tags (name, key, description, created_at, updated_at, version)
-SELECT 'tag ' || n, 'tag ' || n, '', now(), now(), 1 FROM generate_series(1, :tags) n
+INSERT INTO tags (name, key, search_key, description, created_at, updated_at, version)
+SELECT 'tag ' || n, 'tag ' || n, 'tag ' || n, '', now(), now(), 1 FROM generate_series(1, :tags) n
 """
 FILL_TASKS = """
 INSERT INTO tasks (

@@ -1,6 +1,7 @@
 """Texts in a body or a query: which characters they may have, and how they are trimmed."""
 
 import re
+import sys
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, override
@@ -18,6 +19,25 @@ _SPACE = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _GAPS = re.compile(f"[{WHITE_SPACE}]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+# Marks and soft hyphens are left out; letters that do not decompose have a plain one beside.
+_PLAIN = {
+    **{code: None for code in range(sys.maxunicode) if unicodedata.category(chr(code))[0] == "M"},
+    0xAD: None,
+    **str.maketrans("łøđðħıŧ", "loddhit"),
+}
+
+
+def searchable(text: str) -> str:
+    """Return a text as it is searched in and for: without case and accents.
+
+    Casefolded, decomposed (NFD) and without combining marks, so that ``cafe`` is in ``Café``.
+    """
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
+    return unicodedata.normalize("NFC", decomposed.translate(_PLAIN))
 
 
 @dataclass(frozen=True)

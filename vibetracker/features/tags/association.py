@@ -34,6 +34,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.dml import ReturningInsert
 
+from vibetracker.core.api.text import searchable
 from vibetracker.core.db.database import dialect_of
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import BigInt, utcnow
@@ -209,6 +210,7 @@ def tags_named(
             {
                 "name": wanted[key],
                 "key": key,
+                "search_key": searchable(wanted[key]),
                 "version": 1,
                 "description": "",
                 "created_at": now,

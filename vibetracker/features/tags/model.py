@@ -5,6 +5,7 @@ import unicodedata
 from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, validates
 
+from vibetracker.core.api.text import searchable
 from vibetracker.core.db.model import Resource
 from vibetracker.core.db.types import OrderedText
 
@@ -28,6 +29,8 @@ class Tag(Resource):
     name: Mapped[str] = mapped_column(OrderedText)
     key: Mapped[str] = mapped_column(OrderedText)
     """The name's casefold; lower() of the databases would differ from each other."""
+    search_key: Mapped[str] = mapped_column(OrderedText)
+    """The name as it is searched for."""
     color: Mapped[str | None] = mapped_column(default=None)
     description: Mapped[str] = mapped_column(default="")
 
@@ -40,5 +43,5 @@ class Tag(Resource):
 
     @validates("name")
     def _fold(self, _: str, name: str) -> str:
-        self.key = key_of(name)
+        self.key, self.search_key = key_of(name), searchable(name)
         return name

@@ -7,16 +7,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends
 from pydantic import Field
-from sqlalchemy import ColumnElement, and_, func, or_, true
+from sqlalchemy import ColumnElement, and_, false, func, or_, true
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.filters import Filters, Where
 from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.sorting import Key, Sorting
-from vibetracker.core.api.text import Terms
+from vibetracker.core.api.text import Terms, searchable
 from vibetracker.features.tags.association import has_tag, ids_named
-from vibetracker.features.tags.model import key_of
 from vibetracker.features.tags.schema import TagName
 
 from .calendar import DAY, Clock, LastInstant, Moment
@@ -79,7 +78,10 @@ def _due(asked: Asked) -> Any:
 
 
 def _occurs(text: str, _: Asked) -> Condition:
-    terms = key_of(text).split()
+    terms = searchable(text).split()
+    if text and not terms:
+        # What has nothing to search for but marks is in no task.
+        return false()
     return and_(true(), *(tasks.c.search_text.contains(term, autoescape=True) for term in terms))
 
 
@@ -122,7 +124,8 @@ class TaskFilters(Filters):
         Annotated[str, Terms(500)] | None,
         Where(_occurs),
         Field(
-            description="Every word occurs in the title or the description, ignoring case; "
+            description="Every word occurs in the title or the description, ignoring case and "
+            "accents; "
             "no character has a special meaning."
         ),
     ] = None

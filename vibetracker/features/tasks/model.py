@@ -22,6 +22,7 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
+from vibetracker.core.api.text import searchable
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import BigInt, OrderedText, Ranked, UTCDateTime
 from vibetracker.features.tags.association import names_of_tags, tag_association
@@ -72,7 +73,7 @@ class Task(Resource):
     """The title's casefold, to sort by."""
     description: Mapped[str] = mapped_column(default="")
     search_text: Mapped[str]
-    """Casefold of title and description, since the databases fold case differently."""
+    """Title and description as they are searched in; the databases fold case differently."""
     status: Mapped[Status] = mapped_column(_status, default=Status.TODO)
     priority: Mapped[Priority] = mapped_column(_priority, default=Priority.NONE)
     due_on: Mapped[date | None]
@@ -135,7 +136,7 @@ def derived(title: str, description: str, due_on: date | None, due_at: datetime 
     return {
         "title_key": key_of(title),
         # A search term holds no white space, so that none can match across the line break.
-        "search_text": key_of(f"{title}\n{description}"),
+        "search_text": searchable(f"{title}\n{description}"),
         "due": last_instant(due_on, UTC) if due_on else due_at,
     }
 

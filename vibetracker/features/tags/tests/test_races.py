@@ -65,7 +65,7 @@ def test_a_tag_that_goes_while_it_is_needed_is_made_again(
 
     # The one who needs the tag looks for it, inserts it, and looks again: in between it is made,
     # and is gone again.
-    row = {"name": "home", "key": "home", "version": 1, "description": ""}
+    row = {"name": "home", "key": "home", "search_key": "home", "version": 1, "description": ""}
     changes = iter([insert(Tag).values(row), delete(Tag)])
 
     def in_between(*_: object) -> None:

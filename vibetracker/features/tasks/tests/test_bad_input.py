@@ -111,7 +111,7 @@ QUERIES = [
     ("actionable=t", "actionable", "bool_text"),
     ("is_subtask=on", "is_subtask", "bool_text"),
     ("q=a%00b", "q", "text_control_character"),
-    ("q=a%0Ab", "q", "text_control_character"),
+    ("q=a%1Fb", "q", "text_control_character"),
     (f"q={'x' * 501}", "q", "string_too_long"),
     ("q=a&q=b", "q", "repeated"),
     ("tag=", "tag", "string_too_short"),

@@ -208,6 +208,24 @@ def test_a_search_finds_what_a_patch_has_written(client: TestClient) -> None:
     assert ids(client, q="new other") == [1]
 
 
+def test_a_search_ignores_accents(client: TestClient, subtests: pytest.Subtests) -> None:
+    make(client, title="Café à la plage")
+    make(client, description="CAFE in Łódź, Đà Nẵng, Smørrebrød")
+    make(client, title="other")
+    for q, found in (
+        ("cafe", [1, 2]),
+        ("CAFÉ", [1, 2]),
+        ("cafe\u0301 a la", [1]),
+        ("lodz", [2]),
+        ("da nang", [2]),
+        ("smorrebrod", [2]),
+        ("ca\u00adfe", [1, 2]),
+        ("\u0301", []),
+    ):
+        with subtests.test(q):
+            assert ids(client, q=q, sort="id") == found
+
+
 def test_a_search_ignores_how_a_letter_is_composed(client: TestClient) -> None:
     make(client, description="cafe\N{COMBINING ACUTE ACCENT}")
     assert ids(client, q="CAFÉ") == [1]

@@ -44,8 +44,9 @@ FILTERS = (
 )
 TASKS = 8_000
 FILL = """
-    INSERT INTO tags (name, key, description, created_at, updated_at, version)
-    SELECT 'tag ' || n, 'tag ' || n, '', now(), now(), 1 FROM generate_series(0, 199) n;
+    INSERT INTO tags (name, key, search_key, description, created_at, updated_at, version)
+    SELECT 'tag ' || n, 'tag ' || n, 'tag ' || n, '', now(), now(), 1
+    FROM generate_series(0, 199) n;
 
     INSERT INTO tasks (
         title, title_key, description, search_text, status, priority, due_on, due, start_at,
