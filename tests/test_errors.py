@@ -100,7 +100,6 @@ NO_JSON = {
     "not UTF-8": b'{"label": "\xff"}',
     "UTF-8 of a surrogate": b'{"label": "\xed\xa0\x80"}',
     "UTF-16": '{"label": "a"}'.encode("utf-16"),
-    "byte order mark": b'\xef\xbb\xbf{"label": "a"}',
     "absurd nesting": b"[" * 100_000,
     "absurd nesting of objects": b'{"label":' * 100_000,
     "absurd digits": b'{"label": "a", "weight": ' + b"9" * 5_000 + b"}",
