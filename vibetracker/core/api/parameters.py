@@ -91,11 +91,8 @@ def check_query(request: Request, documented: dict[str, bool]) -> None:
 
     ``documented`` has their names, and whether each may be repeated.
     """
-    query = request.scope["query_string"]
-    if not query:
-        return
     try:
-        unquote_to_bytes(query).decode()
+        unquote_to_bytes(request.scope["query_string"]).decode()
     except UnicodeDecodeError:
         raise MalformedRequest("The query is not percent-encoded UTF-8") from None
     names = [name for name, _ in request.query_params.multi_items()]

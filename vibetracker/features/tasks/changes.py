@@ -15,22 +15,13 @@ from . import ranking, tree
 from .calendar import LAST_ZONE, Clock, last_instant
 from .model import Status, live, task_tags, tasks
 from .problems import ParentInTrash, TaskCycle
-from .rows import TaskRow, insert_last, new_values, read_again, write
+from .rows import LAST_CHILD, LAST_ROOT, TaskRow, insert_last, new_values, read_again, write
 from .schema import TaskCreate, TaskMove, TaskUpdate
 
 SENT = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
 """Members of a new task that are stored as they are sent."""
 SENT_IN_PATCH = ("title", "description", "priority", "due_on", "due_at", "start_at")
 DATES = {"start_at", "due_at", "due_on"}
-
-_LAST = (
-    select(tasks.c.position)
-    # The parent is the same in all; PostgreSQL needs to be told to use its index.
-    .order_by(tasks.c.parent_id.desc(), tasks.c.position.desc())
-    .limit(1)
-)
-_LAST_ROOT = _LAST.where(tasks.c.parent_id.is_(None))
-_LAST_CHILD = _LAST.where(tasks.c.parent_id == bindparam("parent"))
 
 type Place = tuple[str, int]
 """Where a task is among its siblings: its position, and its id where that is shared."""
@@ -199,7 +190,7 @@ class TaskChanges:
     def _last_position(self, parent_id: int | None) -> str:
         if parent_id not in self._last_positions:
             self._last_positions[parent_id] = self.session.scalar(
-                _LAST_ROOT if parent_id is None else _LAST_CHILD, {"parent": parent_id}
+                LAST_ROOT if parent_id is None else LAST_CHILD, {"parent": parent_id}
             )
         last = ranking.between(self._last_positions[parent_id], None)
         self._last_positions[parent_id] = last

@@ -23,7 +23,7 @@ from .schema import TaskRead
 MEMBERS = tuple(TaskRead.sources())
 STORED = tuple(name for name in (*MEMBERS, "deleted_with") if name in tasks.c)
 """What is both a column and a value of a row."""
-DERIVED_FROM = {"title", "description", "due_on", "due_at"}
+DERIVED_FROM = ("title", "description", "due_on", "due_at")
 
 _ROW = TaskRead.select(Task).add_columns(tasks.c.deleted_with)
 _before = tasks.alias("before")
@@ -35,18 +35,20 @@ _ONE = _ROW.where(_one)
 _ONE_LOCKED = _LOCKED.where(_one)
 _SOME = _ROW.where(_ids).order_by(tasks.c.id)
 _SOME_LOCKED = _LOCKED.where(_ids).order_by(tasks.c.id)
-_LAST_ROOT = (
+_LAST = (
     select(tasks.c.position)
-    .where(tasks.c.parent_id.is_(None))
     # The parent is the same in all; PostgreSQL needs to be told to use its index.
     .order_by(tasks.c.parent_id.desc(), tasks.c.position.desc())
     .limit(1)
 )
+LAST_ROOT = _LAST.where(tasks.c.parent_id.is_(None))
+LAST_CHILD = _LAST.where(tasks.c.parent_id == bindparam("parent"))
+"""The last position among the siblings."""
 _INSERT = insert(tasks).returning(tasks.c.id)
 _INSERT_MANY = insert(tasks).returning(tasks.c.id, sort_by_parameter_order=True)
 _INSERT_LAST = (
     insert(tasks)
-    .values(position=ranking.RankBehind(_LAST_ROOT.scalar_subquery()))
+    .values(position=ranking.RankBehind(LAST_ROOT.scalar_subquery()))
     .returning(tasks.c.id, tasks.c.position)
 )
 _UPDATE = update(tasks).where(
@@ -110,8 +112,8 @@ def read_again(session: Session, rows: Iterable[TaskRow]) -> None:
     """Take over what statements have made of the stored rows."""
     by_id = {row["id"]: row for row in rows}
     for found in session.connection().execute(_SOME, {"ids": list(by_id)}):
-        row = by_id[found[0]]
-        row.values, row.stored = _row(found).values, _row(found).stored
+        row, now = by_id[found[0]], _row(found)
+        row.values, row.stored = now.values, now.stored
 
 
 def _read(
@@ -171,8 +173,8 @@ def _update(connection: Connection, row: TaskRow) -> None:
     changes = row.changes()
     if not changes and row["tags"] == row.stored["tags"]:
         return
-    if not DERIVED_FROM.isdisjoint(changes):
-        changes |= derived(*(row[name] for name in ("title", "description", "due_on", "due_at")))
+    if any(name in changes for name in DERIVED_FROM):
+        changes |= _derived(row.values)
     row.values["version"] += 1
     row.values["updated_at"] = utcnow()
     changes |= {"version": row["version"], "updated_at": row["updated_at"]}
@@ -184,14 +186,12 @@ def _update(connection: Connection, row: TaskRow) -> None:
 
 def _columns(values: Values) -> Values:
     """Return the columns of a new row; what is null need not be named."""
-    columns = {name: values[name] for name in STORED if values[name] is not None}
-    return columns | {
-        name: value
-        for name, value in derived(
-            *(values[name] for name in ("title", "description", "due_on", "due_at"))
-        ).items()
-        if value is not None
-    }
+    columns = {name: values[name] for name in STORED} | _derived(values)
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _derived(values: Values) -> Values:
+    return derived(*(values[name] for name in DERIVED_FROM))
 
 
 def _alike(rows: list[Values]) -> list[Values]:
