@@ -204,14 +204,12 @@ class Operation(APIRoute):
         is_over = True
         try:
             response = transaction.answer(request, work, answers)
-            if self._has_late_work:
-                is_over = False
-            elif response.status_code < HTTPStatus.BAD_REQUEST:
-                transaction.commit()
-                # What a handler has made itself may read from the session while it is sent.
-                is_over = type(response) is Response
-            else:
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
                 without_background(response)
+            elif not self._has_late_work:
+                transaction.commit()
+            # What a handler has made itself may read from the session while it is sent.
+            is_over = not self._has_late_work and type(response) is Response
             return response
         finally:
             transaction.is_running = False
