@@ -188,7 +188,10 @@ def _lists(operation: dict[str, Any], response: Response) -> bool:
     return slug in {"about:blank", *problems_of(operation)}
 
 
-TRANSPORT = {"content-length", "content-type", "connection", *map(str.lower, middleware.HEADERS)}
+TRANSPORT = {
+    *("connection", "content-encoding", "content-length", "content-type", "vary"),
+    *map(str.lower, middleware.HEADERS),
+}
 """Header fields that say nothing to the caller of one operation and not to that of another."""
 
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vibetracker.core.config import Settings
+from vibetracker.core.http.compression import Compression
 from vibetracker.core.http.cors import CORS
 from vibetracker.core.http.problems import (
     CrossOrigin,
@@ -36,11 +37,12 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
+VARY = (b"vary", b"Accept-Encoding")
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class Boundary:
-    """Wraps the application: request ids, limits, hosts, origins, CORS, HEAD, one log line each.
+    """Wraps the application: request ids, hosts, origins, CORS, compression, HEAD, log lines.
 
     It also answers what no exception handler has caught, so that no exception reaches the server,
     which would close the connection without a word.
@@ -52,6 +54,7 @@ class Boundary:
         settings: Settings,
         any_host: Collection[str] = (),
     ) -> None:
+        app = Compression(app)
         self.cors = CORS(app, settings) if settings.cors_origins else None
         self.app = self.cors or app
         self.settings = settings
@@ -130,14 +133,17 @@ class _Exchange:
         send: Send = self._send
         if self.boundary.cors is not None:
             send = partial(self.boundary.cors.send, send=send, request_headers=self.headers)
-        await render(error, self.scope)(self.scope, self.receive, send)
+        await Compression(render(error, self.scope))(self.scope, self.receive, send)
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             sent = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_RAW_HEADERS]
-            if not any(name == b"cache-control" for name, _ in message["headers"]):
+            names = {name for name, _ in message["headers"]}
+            if b"cache-control" not in names:
                 sent.append((b"cache-control", b"no-store"))
+            if b"content-encoding" not in names:
+                sent.append(VARY)
             message = {**message, "headers": sent}
         elif self.is_head:
             message = {**message, "body": b""}
