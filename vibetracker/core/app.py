@@ -12,7 +12,8 @@ from fastapi_standalone_docs import (  # type: ignore[import-untyped] # it has n
     StandaloneDocs,
 )
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse
+from starlette.routing import Route
 
 import vibetracker
 from vibetracker.core import logging, telemetry
@@ -69,6 +70,8 @@ def create_app(
         app.include_router(router)
     StandaloneDocs(app)
     app.add_route("/", _to_docs, include_in_schema=False)
+    # In front of FastAPI's own, which lists the path of a proxy and `/` as well.
+    app.router.routes.insert(0, Route("/openapi.json", _show_openapi, include_in_schema=False))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to customise it
     return app
 
@@ -106,6 +109,13 @@ async def _prepared(app: FastAPI, database: Database) -> AsyncIterator[None]:
     preparing.cancel()
     with suppress(asyncio.CancelledError):
         await preparing
+
+
+async def _show_openapi(request: Request) -> JSONResponse:
+    document = request.app.openapi()
+    if path := request.scope.get("root_path"):
+        document = {**document, "servers": [{"url": path, "description": "This service"}]}
+    return JSONResponse(document)
 
 
 async def _to_docs(request: Request) -> RedirectResponse:
