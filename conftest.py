@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import NullPool, create_engine, make_url, text
 from starlette.testclient import TestClient
 
+from vibetracker.cli.needs import with_needs
 from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
@@ -109,7 +110,7 @@ def app(request: pytest.FixtureRequest) -> FastAPI:
         next((name for name in found if path.is_relative_to(found[name].folder)), None)
         for path in {item.path for item in request.session.items}
     }
-    only = None if None in owners else {name for name in owners if name is not None}
+    only = None if None in owners else with_needs({name for name in owners if name}, found)
     return create_app(Settings(database_url=IN_MEMORY, _env_file=None), discover(only=only))
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import vibetracker.features
 from vibetracker.cli import main
+from vibetracker.cli.needs import needs
 from vibetracker.core.discovery import sources
 
 from .processes import as_shipped
@@ -121,7 +122,7 @@ def test_only_a_feature_and_those_that_need_it_name_it() -> None:
         named = re.compile(rf"(?<![\w.])/{name}\b|features[./]{name}\b")
         folders = [
             feature.folder,
-            *(f.folder for f in features.values() if name in f.needs(features)),
+            *(f.folder for f in features.values() if name in needs(f, features)),
         ]
         for path, text in files.items():
             if not any(path.is_relative_to(folder) for folder in folders):

@@ -7,12 +7,13 @@ from textwrap import dedent
 
 import pytest
 
-from vibetracker.core.discovery import sources, with_needs
+from vibetracker.cli.needs import needs, with_needs
+from vibetracker.core.discovery import sources
 
 from .processes import ROOT, as_shipped, call
 
 FEATURES = sources()
-NEEDED = {need for feature in FEATURES.values() for need in feature.needs(FEATURES)}
+NEEDED = {need for feature in FEATURES.values() for need in needs(feature, FEATURES)}
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_run_of_one_feature_loads_it_and_its_needs_alone(project: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FEATURES)
 def test_a_feature_passes_its_tests_with_nothing_but_its_needs(project: Path, name: str) -> None:
-    for other in FEATURES.keys() - with_needs([name], FEATURES).keys():
+    for other in FEATURES.keys() - with_needs([name], FEATURES):
         shutil.rmtree(project / "vibetracker" / "features" / other)
     passes(project, f"vibetracker/features/{name}")
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 import vibetracker.features
 from vibetracker.cli import main
 from vibetracker.cli import new as scaffold
+from vibetracker.cli.needs import owners_of_tables
 from vibetracker.cli.new.fields import KINDS, kinds_of
 from vibetracker.core.discovery import sources
 
@@ -215,10 +216,10 @@ def test_what_cannot_be_written_is_refused_with_the_reason(
 def test_the_names_of_what_is_there_are_taken(
     app: FastAPI, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for feature in app.state.features:
-        for name in {feature.name, *feature.tables}:
-            assert new("--singular", "something", name) == 2
-            assert "of this name" in capsys.readouterr().err
+    features = app.state.features
+    for name in {*(feature.name for feature in features), *owners_of_tables(features)}:
+        assert new("--singular", "something", name) == 2
+        assert "of this name" in capsys.readouterr().err
 
 
 def test_the_help_explains_every_type(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def test_tables_that_have_rows_are_named(app: FastAPI, database: Database) -> No
     demos = demo.demos(app.state.features)
     assert demo.tables_with_rows(database, demos) == []
     fill(database, app, 7)
-    with_demo = {name for it in demos for name in it.feature.tables}
+    with_demo = {name for it in demos for name in it.tables}
     assert set(demo.tables_with_rows(database, demos)) == with_demo
 
 

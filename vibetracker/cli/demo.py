@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
-from importlib.util import find_spec
 from random import Random
 from typing import Protocol, TextIO
 
@@ -20,7 +18,9 @@ from sqlalchemy.orm import Session
 
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.model import Base
-from vibetracker.core.discovery import Feature, FeatureError, in_order
+from vibetracker.core.discovery import Feature, FeatureError, sources
+
+from .needs import in_order, owners_of_tables
 
 BAR = 40
 """Columns of the progress bar."""
@@ -44,25 +44,28 @@ class Fill(Protocol):
 class Demo:
     """The demo data that a feature offers."""
 
-    feature: Feature
+    name: str
     fill: Fill
+    tables: list[str]
 
 
 def demos(features: Sequence[Feature]) -> list[Demo]:
     """Find the demo data of the features, each behind those that it needs."""
     by_name = {feature.name: feature for feature in features}
-    needs = {feature.name: feature.needs for feature in features}
-    found = []
-    for feature in map(by_name.__getitem__, in_order(needs)):
-        module = f"{feature.package}.demo"
-        if find_spec(module) is None:
+    found = {name: source for name, source in sources().items() if name in by_name}
+    order = in_order(found)
+    owners = owners_of_tables(map(by_name.__getitem__, order))
+    demos = []
+    for name in order:
+        module = found[name].load("demo")
+        if module is None:
             continue
-        fill = getattr(import_module(module), "fill", None)
+        fill = getattr(module, "fill", None)
         if not callable(fill):
             mend = "write `def fill(session, random, count, now)`, which yields row counts"
-            raise FeatureError(feature.name, "demo.py has no function `fill`", mend)
-        found.append(Demo(feature, fill))
-    return found
+            raise FeatureError(name, "demo.py has no function `fill`", mend)
+        demos.append(Demo(name, fill, [table for table in owners if owners[table] == name]))
+    return demos
 
 
 def tables_with_rows(database: Database, demos: Sequence[Demo]) -> list[str]:
@@ -71,7 +74,7 @@ def tables_with_rows(database: Database, demos: Sequence[Demo]) -> list[str]:
         return [
             name
             for demo in demos
-            for name in demo.feature.tables
+            for name in demo.tables
             if session.execute(select(Base.metadata.tables[name]).limit(1)).first() is not None
         ]
 
@@ -90,24 +93,23 @@ def fill(
     """
     today = (now or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
     for demo in demos:
-        name = demo.feature.name
         # By the feature's name too, so that the data of one does not depend on the others.
-        random = Random(f"{seed} {name}")  # noqa: S311 - demo data is no secret
-        progress = Progress(name, count, sys.stderr)
+        random = Random(f"{seed} {demo.name}")  # noqa: S311 - demo data is no secret
+        progress = Progress(demo.name, count, sys.stderr)
         with _collecting_by_hand(), database.session(write=True) as session:
             for rows in demo.fill(session, random, count, today):
                 session.commit()
                 session.expunge_all()
                 gc.collect()
                 progress.advance(rows)
-        yield progress.end(there=0 if progress.done else _rows(database, demo.feature))
+        yield progress.end(there=0 if progress.done else _rows(database, demo))
 
 
-def _rows(database: Database, feature: Feature) -> int:
+def _rows(database: Database, demo: Demo) -> int:
     """Return how many rows the first table of a feature has."""
-    if not feature.tables:
+    if not demo.tables:
         return 0
-    table = Base.metadata.tables[feature.tables[0]]
+    table = Base.metadata.tables[demo.tables[0]]
     with database.session(write=False) as session:
         return session.scalar(select(func.count()).select_from(table)) or 0
 

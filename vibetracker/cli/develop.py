@@ -8,8 +8,6 @@ from .arguments import add_command
 from .refusals import UnusableError, from_here
 
 if TYPE_CHECKING:
-    from vibetracker.core.discovery import Feature
-
     from .arguments import Commands
 
 NEW = """\
@@ -109,15 +107,21 @@ def _check(_: Namespace) -> int:
 
 
 def _features(_: Namespace) -> int:
-    features: list[Feature] = load_application().state.features
-    for feature in features:
+    by_name = {feature.name: feature for feature in load_application().state.features}
+    from vibetracker.core.discovery import sources
+
+    from .needs import in_order, needs, owners_of_tables
+
+    found = {name: source for name, source in sources().items() if name in by_name}
+    owners = owners_of_tables(by_name[name] for name in in_order(found))
+    for name, feature in by_name.items():
         routes = [f"{operation.verb} {operation.path_format}" for operation in feature.operations]
-        print(feature.name)
+        print(name)
         print("  origin ", feature.origin)
         for title, values in (
             ("routes", routes),
-            ("tables", feature.tables),
-            ("needs ", feature.needs),
+            ("tables", [table for table, owner in owners.items() if owner == name]),
+            ("needs ", needs(found[name], found)),
         ):
             print(f"  {title} ", ", ".join(values) or "-")
     return 0

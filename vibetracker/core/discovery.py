@@ -1,26 +1,22 @@
 """Finds the features, checks that each is well-formed, and loads their models and routers."""
 
 import importlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from inspect import unwrap
 from keyword import iskeyword
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fastapi.routing import APIRoute
-from sqlalchemy import Table
 from sqlalchemy.exc import InvalidRequestError
 
 import vibetracker.features
 from vibetracker.core.api import problem_types
 from vibetracker.core.api.routing import Operation, Router
-from vibetracker.core.db.model import Base
-from vibetracker.core.imports import Import, imports_of
 
 ENTRY_POINTS = vibetracker.features.__name__
 """The group in which a distribution declares its features: ``name = "package"``."""
@@ -60,19 +56,10 @@ class Source:
         files = self.folder.rglob("*.py")
         return sorted(file for file in files if "tests" not in file.relative_to(self.folder).parts)
 
-    @cached_property
-    def imports(self) -> list[tuple[Path, Import]]:
-        """List what its code imports, and where."""
-        return [(file, found) for file in self.modules for found in imports_of(file, self.package)]
-
-    def needs(self, found: Mapping[str, "Source"]) -> set[str]:
-        """Return which of the features its code imports."""
-        return {
-            name
-            for name, other in found.items()
-            if other is not self
-            and any(imported.reaches(other.package) for _, imported in self.imports)
-        }
+    def load(self, module: str) -> ModuleType | None:
+        """Import one of its modules; None where it has none of this name."""
+        name = f"{self.package}.{module}"
+        return importlib.import_module(name) if find_spec(name) else None
 
 
 @dataclass(frozen=True)
@@ -82,8 +69,6 @@ class Feature:
     name: str
     package: str
     router: Router
-    tables: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
     origin: str = ""
 
     @property
@@ -138,7 +123,7 @@ def sources() -> dict[str, Source]:
 
 
 def discover(disabled: Iterable[str] = (), only: Collection[str] | None = None) -> list[Feature]:
-    """Load every feature that is not disabled, or ``only`` some and those that they need."""
+    """Load every feature that is not disabled, or ``only`` some."""
     found = sources()
     disabled = set(disabled)
     for name in sorted(disabled - found.keys()):
@@ -147,53 +132,24 @@ def discover(disabled: Iterable[str] = (), only: Collection[str] | None = None) 
             "it is disabled, and there is no such feature",
             f"take it out of DISABLED_FEATURES; there are {', '.join(found)}",
         )
-    chosen = {name: source for name, source in found.items() if name not in disabled}
-    if only is not None:
-        chosen = with_needs(only, chosen)
-    for source in chosen.values():
-        _refuse(folder_faults(source))
-        _refuse(import_faults(source, found))
-        for need in sorted(source.needs(found) & disabled):
-            raise FeatureError(
-                source.name,
-                f"it needs {need!r}, which is disabled",
-                "disable it too, or enable that one",
-            )
-    return load(chosen)
+    chosen = found.keys() - disabled if only is None else only
+    return load([source for name, source in found.items() if name in chosen])
 
 
-def with_needs(names: Collection[str], found: Mapping[str, Source]) -> dict[str, Source]:
-    """Return the features of these names and those that they need, and what those need."""
-    chosen: set[str] = set()
-    added = set(names)
-    while added:
-        chosen |= added
-        added = {need for name in added for need in found[name].needs(found)} - chosen
-    return {name: source for name, source in found.items() if name in chosen}
-
-
-def load(found: Mapping[str, Source]) -> list[Feature]:
+def load(found: Sequence[Source]) -> list[Feature]:
     """Load features; ``FeatureError`` where one breaks a rule.
 
-    First the models, since a router may use any of them, each behind those of its needs.
+    First the models, since a router may use any of them.
     """
-    tables: dict[str, tuple[str, ...]] = {}
-    for name in loading_order(found):
-        tables[name] = load_model(found[name], known=[*tables.values()])
+    for source in found:
+        _refuse(folder_faults(source))
+    for source in found:
+        load_model(source)
     features = []
-    for name, source in found.items():
+    for source in found:
         router = load_router(source)
         _refuse(router_faults(source, router))
-        features.append(
-            Feature(
-                name,
-                source.package,
-                router,
-                tables[name],
-                tuple(sorted(source.needs(found))),
-                source.origin,
-            )
-        )
+        features.append(Feature(source.name, source.package, router, source.origin))
     _refuse(operation_id_faults(features))
     return features
 
@@ -201,31 +157,6 @@ def load(found: Mapping[str, Source]) -> list[Feature]:
 def _refuse(faults: Iterable[FeatureError]) -> None:
     for fault in faults:
         raise fault
-
-
-def in_order(needs: Mapping[str, Collection[str]]) -> list[str]:
-    """Sort features behind those that they need; ``CycleError`` where that is no order."""
-    return list(TopologicalSorter({name: sorted(needs[name]) for name in needs}).static_order())
-
-
-def loading_order(found: Mapping[str, Source]) -> list[str]:
-    """Sort features behind those that they need; ``FeatureError`` where there is a cycle."""
-    try:
-        return in_order({name: source.needs(found) for name, source in found.items()})
-    except CycleError as error:
-        cycle: list[str] = error.args[1][::-1]
-        path, line = next(
-            (path, imported.line)
-            for path, imported in found[cycle[0]].imports
-            if imported.reaches(found[cycle[1]].package)
-        )
-        raise FeatureError(
-            cycle[0],
-            f"it needs itself: {' -> '.join(cycle)}",
-            "let one of them announce what the other one has to know",
-            path=path,
-            line=line,
-        ) from None
 
 
 def folder_faults(source: Source) -> Iterator[FeatureError]:
@@ -246,28 +177,10 @@ def folder_faults(source: Source) -> Iterator[FeatureError]:
         yield FeatureError(name, problem, mend, path=source.folder / "router.py")
 
 
-def import_faults(source: Source, found: Mapping[str, Source]) -> Iterator[FeatureError]:
-    """Iterate over the imports of features that are not there."""
-    for path, imported in source.imports:
-        package, _, rest = imported.module.partition(f"{vibetracker.features.__name__}.")
-        missing = rest.partition(".")[0]
-        if not package and missing and missing not in found:
-            yield FeatureError(
-                source.name,
-                f"it imports {imported.module}, and there is no feature {missing!r}",
-                "bring that one back, or remove this one too",
-                path=path,
-                line=imported.line,
-            )
-
-
-def load_model(source: Source, known: Iterable[Collection[str]]) -> tuple[str, ...]:
-    """Load a feature's model, if it has one, and tell its tables but those ``known`` already."""
-    module = f"{source.package}.model"
-    if find_spec(module) is None:
-        return ()
+def load_model(source: Source) -> None:
+    """Load a feature's model, if it has one."""
     try:
-        model = importlib.import_module(module)
+        source.load("model")
     except InvalidRequestError as error:
         raise FeatureError(
             source.name,
@@ -275,26 +188,11 @@ def load_model(source: Source, known: Iterable[Collection[str]]) -> tuple[str, .
             "give its tables names that no other feature has",
             path=source.folder / "model.py",
         ) from error
-    mapped = [
-        getattr(class_, "__table__", None)
-        for class_ in _subclasses(Base)
-        if class_.__module__.startswith(f"{source.package}.")
-    ]
-    others = {name for names in known for name in names}
-    tables = [table for table in (*mapped, *vars(model).values()) if isinstance(table, Table)]
-    return tuple(dict.fromkeys(table.name for table in tables if table.name not in others))
-
-
-def _subclasses(class_: type[Any]) -> Iterator[type[Any]]:
-    for subclass in class_.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
 
 
 def load_router(source: Source) -> Router:
     """Load a feature's router."""
-    module = importlib.import_module(f"{source.package}.router")
-    router = getattr(module, "router", None)
+    router = getattr(source.load("router"), "router", None)
     if not isinstance(router, Router):
         raise FeatureError(
             source.name,

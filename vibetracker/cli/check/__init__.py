@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from vibetracker.cli import needs
 from vibetracker.cli.refusals import fault_in
 from vibetracker.core import discovery
 from vibetracker.core.app import create_app
@@ -32,16 +33,15 @@ def breaches() -> list[FeatureError]:
 
 def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, Source]) -> Faults:
     try:
-        order = discovery.loading_order(readable)
+        order = needs.in_order(readable)
     except FeatureError as error:
         yield error
         order = list(readable)
-    tables: dict[str, tuple[str, ...]] = {}
     features: list[Feature] = []
     for name in order:
         source = found[name]
         try:
-            tables[name] = discovery.load_model(source, known=[*tables.values()])
+            discovery.load_model(source)
             router = discovery.load_router(source)
         except Exception as error:
             yield fault_in(error, found.values())
@@ -49,11 +49,11 @@ def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, So
         faults = list(discovery.router_faults(source, router))
         yield from faults
         if not faults:
-            needs = tuple(source.needs(found))
-            features.append(Feature(name, source.package, router, tables[name], needs))
+            features.append(Feature(name, source.package, router))
     yield from discovery.operation_id_faults(features)
-    owners = {table: name for name, names in tables.items() for table in names}
+    owners = needs.owners_of_tables(features)
     app = create_app(Settings(database_url="sqlite://", _env_file=None), features)
     for feature in features:
-        yield from rules.breaches_of_operations(app.openapi(), feature, found[feature.name])
-        yield from rules.breaches_of_tables(feature, found[feature.name], owners)
+        source = found[feature.name]
+        yield from rules.breaches_of_operations(app.openapi(), feature, source)
+        yield from rules.breaches_of_tables(source, owners, needs.needs(source, found))

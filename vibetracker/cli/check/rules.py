@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
+from vibetracker.cli.needs import Import, imports_of, missing
 from vibetracker.core import discovery
 from vibetracker.core.api.routing import Operation
 from vibetracker.core.db.model import Base
 from vibetracker.core.discovery import Feature, FeatureError, Source
-from vibetracker.core.imports import Import
 
 MISSPELT = {"ge", "gt", "le", "lt", "min_length", "max_length", "multiple_of"}
 """Names of bounds that are Pydantic's and not JSON Schema's."""
@@ -37,10 +37,10 @@ type Rules = Iterator[tuple[str, str]]
 def breaches_of_code(source: Source, found: Mapping[str, Source]) -> Faults:
     """Check the code of one feature, which is read and not run."""
     yield from discovery.folder_faults(source)
-    yield from discovery.import_faults(source, found)
-    for path, imported in source.imports:
-        for problem, mend in _import(source, found, imported):
-            yield FeatureError(source.name, problem, mend, path=path, line=imported.line)
+    yield from missing(source, found)
+    for it in imports_of(source):
+        for problem, mend in _import(source, found, it):
+            yield FeatureError(source.name, problem, mend, path=it.path, line=it.line)
     for path in source.modules:
         for node in ast.walk(ast.parse(path.read_bytes(), path)):
             if isinstance(node, ast.Call):
@@ -188,11 +188,11 @@ def _schemas_in(schema: Any, document: Schema, seen: set[str]) -> Iterator[Schem
         yield from _schemas_in(part, document, seen)
 
 
-def breaches_of_tables(feature: Feature, source: Source, owners: Mapping[str, str]) -> Faults:
+def breaches_of_tables(source: Source, owners: Mapping[str, str], needs: Sequence[str]) -> Faults:
     """Check the tables of one feature; ``owners`` has the feature of each table."""
     path = source.folder / "model.py"
-    for name in feature.tables:
-        known = {name, *(it for it in owners if owners[it] in {feature.name, *feature.needs})}
+    known = {table for table, owner in owners.items() if owner in {source.name, *needs}}
+    for name in (table for table, owner in owners.items() if owner == source.name):
         for place, problem, mend in _table(Base.metadata.tables[name], known):
             found = re.search(rf"\b{place}\b", path.read_text())
             line = found.string.count("\n", 0, found.start()) + 1 if found else 1
