@@ -1,0 +1,196 @@
+"""What the tests of a feature are built from; needs the ``dev`` extra."""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any, ClassVar, override
+
+from anyio import Event
+from factory.base import Factory as FactoryBase
+from fastapi import FastAPI
+from httpx2 import BaseTransport, ByteStream, Request, Response
+from sqlalchemy import delete, text
+from starlette.testclient import TestClient
+from starlette.types import Message
+
+from vibetracker.core.api.openapi import HEADERS, problems_of
+from vibetracker.core.db.database import Database
+from vibetracker.core.db.model import Base
+from vibetracker.core.http import boundary as middleware
+from vibetracker.core.http.problems import MEDIA_TYPE
+
+from .postgres import PostgresServer, free_port
+
+__all__ = [
+    "Client",
+    "Factory",
+    "PostgresServer",
+    "at_once",
+    "documented",
+    "empty",
+    "free_port",
+]
+
+
+class Factory[R: Base](FactoryBase[R]):
+    """Makes rows in the test's database, each committed before the test goes on.
+
+    A row comes detached from its session, so that a test sees what it made and reads what became
+    of it through the API.
+    """
+
+    database: ClassVar[Database]
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    @override
+    def _create(cls, model_class: type[R], *args: Any, **kwargs: Any) -> R:
+        with Factory.database.session(write=True) as session:
+            row = model_class(*args, **kwargs)
+            session.add(row)
+            session.commit()
+            session.expunge_all()
+            return row
+
+
+def empty(database: Database) -> None:
+    """Remove all rows and begin to count ids anew."""
+    tables = database.tables
+    with database.engine.begin() as connection:
+        for table in reversed(tables):
+            connection.execute(delete(table))
+        for table in tables:
+            if connection.dialect.name == "sqlite":
+                # Their table is there as soon as one table numbers its rows so.
+                if table.dialect_options["sqlite"]["autoincrement"]:
+                    connection.execute(text("DELETE FROM sqlite_sequence"))
+            elif "id" in table.columns:
+                sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
+                connection.execute(text(f"SELECT setval({sequence}, 1, false)"))
+
+
+def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:
+    """Let as many threads begin the same work together, and give what each came to."""
+    barrier = Barrier(workers)
+
+    def begin(number: int) -> T:
+        barrier.wait(10)
+        return work(number)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(begin, range(workers)))
+
+
+class Client(TestClient):
+    """A ``TestClient`` whose requests take half the time, for applications that stream nothing."""
+
+    @override
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(app)
+        self._transport = _Hop(self)
+
+
+class _Hop(BaseTransport):
+    """Takes a request to the application and its whole answer back.
+
+    Starlette's own goes over to the application's thread for every step of an answer, and the ways
+    would be most of the time that tests take.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @override
+    def handle_request(self, request: Request) -> Response:
+        if self._client.portal is None:
+            raise RuntimeError("enter the client, so that its application runs")
+        start, *parts = self._client.portal.call(self._answer, request)
+        body = b"" if request.method == "HEAD" else b"".join(part["body"] for part in parts)
+        return Response(
+            start["status"], headers=start["headers"], stream=ByteStream(body), request=request
+        )
+
+    async def _answer(self, request: Request) -> list[Message]:
+        sent: list[Message] = []
+        received = [{"type": "http.request", "body": request.read(), "more_body": False}]
+        answered = Event()
+
+        async def receive() -> Message:
+            if received:
+                return received.pop()
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                answered.set()
+
+        url = request.url
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": request.method,
+            "scheme": url.scheme,
+            "root_path": "",
+            "path": url.path,
+            "raw_path": url.raw_path.partition(b"?")[0],
+            "query_string": url.query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "client": ("testclient", 50000),
+            "server": (url.host, url.port or 80),
+            "state": self._client.app_state.copy(),
+        }
+        await self._client.app(scope, receive, send)
+        return sent
+
+
+def documented(app: FastAPI) -> Callable[[Response], None]:
+    """Make a response hook that fails a test whose answer the OpenAPI document does not list.
+
+    It looks at the status, at the type of the problem, and at the names of the header fields.
+    """
+    # What is spelled out comes before what a parameter stands for.
+    paths = [
+        (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), operations)
+        for path, operations in sorted(app.openapi()["paths"].items())
+    ]
+
+    def check(response: Response) -> None:
+        response.read()
+        method = response.request.method.replace("HEAD", "GET").lower()
+        path = response.request.url.path
+        found: dict[str, Any] = next((ops for match, ops in paths if match.fullmatch(path)), {})
+        if method in found and not _lists(found[method], response):
+            raise AssertionError(
+                f"{found[method]['operationId']} does not document this answer: "
+                f"{response.status_code} {response.headers} {response.text}"
+            )
+
+    return check
+
+
+def _lists(operation: dict[str, Any], response: Response) -> bool:
+    listed = operation["responses"].get(str(response.status_code))
+    if listed is None:
+        return False
+    names = {name.lower() for name in listed["headers"]}
+    always = {name.lower() for name in listed["headers"] if HEADERS.get(name, {}).get("required")}
+    if not always <= response.headers.keys() <= names | TRANSPORT:
+        return False
+    if response.headers.get("content-type") != MEDIA_TYPE or response.request.method == "HEAD":
+        return True
+    slug: str = response.json()["type"].rpartition("/")[2]
+    # An HTTPException has no type of its own, and its status is listed.
+    return slug in {"about:blank", *problems_of(operation)}
+
+
+TRANSPORT = {
+    *("connection", "content-encoding", "content-length", "content-type", "vary"),
+    *map(str.lower, middleware.HEADERS),
+}
+"""Header fields that say nothing to the caller of one operation and not to that of another."""
