@@ -6,7 +6,9 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, and_, false, true
+
+from vibetracker.core.api.text import searchable
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,15 @@ class Where:
     """The SQL of a filter, made of its value and of the context that the handler gives."""
 
     condition: Callable[[Any, Any], ColumnElement[bool]]
+
+
+def occurs(text: str, column: Any) -> ColumnElement[bool]:
+    """Return the condition that each term of a text occurs in a column of searchable text."""
+    terms = searchable(text).split()
+    if text and not terms:
+        # What has nothing to search for but marks is in no text.
+        return false()
+    return and_(true(), *(column.contains(term, autoescape=True) for term in terms))
 
 
 class Filters(BaseModel):

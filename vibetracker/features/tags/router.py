@@ -3,17 +3,17 @@
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from sqlalchemy import ColumnElement, false, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vibetracker.core.api.filters import Filters, Where
+from vibetracker.core.api.filters import Filters, Where, occurs
 from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
 from vibetracker.core.api.preconditions import find, read
 from vibetracker.core.api.routing import Router, raising
 from vibetracker.core.api.schema import UrlId
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.sorting import Key, Sorting
-from vibetracker.core.api.text import Terms, searchable
+from vibetracker.core.api.text import Terms
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import ValidationFailed
 
@@ -35,20 +35,14 @@ SORTING = Sorting(
 )
 
 
-def _contains(text: str) -> ColumnElement[bool]:
-    part = searchable(text)
-    # What has nothing to search for but marks is in no name.
-    return Tag.search_key.contains(part, autoescape=True) if part or not text else false()
-
-
 class TagFilters(Filters):
     """What narrows the list of tags down."""
 
     q: Annotated[
         str | None,
         Terms(200),
-        Where(lambda text, _: _contains(text)),
-        Query(description="Text that the name contains, ignoring case and accents."),
+        Where(lambda text, _: occurs(text, Tag.search_key)),
+        Query(description="Every word occurs in the name, ignoring case and accents."),
     ] = None
 
 

@@ -167,14 +167,16 @@ class TaskBatch:
         """Lock and read at once what the operations need one by one."""
         if any(_touches_tree(operation) for operation in operations):
             lock_tree(self.session)
-        self.changes.know_tags(
-            name
+        data = [
+            operation.data
             for operation in operations
             if isinstance(operation, (CreateOperation, UpdateOperation))
-            and operation.data.tags is not MISSING
-            for name in operation.data.tags
+        ]
+        self.changes.know_projects(
+            it.project_id for it in data if it.project_id not in (MISSING, None)
         )
-        # Behind the tags, in the order in which a change of a tag takes what it needs.
+        self.changes.know_tags(name for it in data if it.tags is not MISSING for name in it.tags)
+        # Behind these, in the order in which a change of a tag or a project takes what it needs.
         ids = {op.id for op in operations if not isinstance(op, CreateOperation)}
         if ids:
             self._tasks = lock_tasks(self.session, ids)
@@ -191,9 +193,16 @@ class TaskBatch:
         if operation.if_match is not MISSING:
             Preconditions(writes=True, if_match=operation.if_match).check(task["version"])
         if isinstance(operation, UpdateOperation):
+            if _touches_tree(operation):
+                # Its subtasks may go along by a statement, past what is pending.
+                self._settle()
+            project_id = task["project_id"]
             with _in_data(operation.data):
                 self.changes.update(task, self._with_parent(operation.data))
             self._results.append((HTTPStatus.OK, task))
+            if task["project_id"] != project_id:
+                self._settle()
+                read_again(self.session, self._tasks.values())
             return
         # The others write by statements, past what is pending, and perhaps other tasks too.
         self._settle()
@@ -254,9 +263,12 @@ class TaskBatch:
 
 
 def _touches_tree(operation: Operation) -> bool:
-    if isinstance(operation, (CreateOperation, UpdateOperation)):
-        return not operation.data.model_fields_set.isdisjoint({"parent_id", "parent_ref"})
-    return True
+    sent = {"parent_id", "parent_ref"}
+    if isinstance(operation, UpdateOperation):
+        sent.add("project_id")
+    elif not isinstance(operation, CreateOperation):
+        return True
+    return not operation.data.model_fields_set.isdisjoint(sent)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from sqlalchemy import Select, bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from vibetracker.core.http.problems import invalid
+from vibetracker.features.projects.model import Project
+from vibetracker.features.projects.problems import ProjectArchived
 from vibetracker.features.tags.association import NamedTag, change_tags, put_on, tags_named
 from vibetracker.features.tags.model import key_of
 
@@ -22,6 +24,13 @@ SENT = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
 """Members of a new task that are stored as they are sent."""
 SENT_IN_PATCH = ("title", "description", "priority", "due_on", "due_at", "start_at")
 DATES = {"start_at", "due_at", "due_on"}
+
+_PROJECTS = (
+    select(Project.id, Project.archived)
+    .where(Project.id.in_(bindparam("ids", expanding=True)))
+    .order_by(Project.id)
+    .with_for_update(read=True, key_share=True)
+)
 
 type Place = tuple[str, int]
 """Where a task is among its siblings: its position, and its id where that is shared."""
@@ -39,7 +48,10 @@ class TaskChanges:
         self._pending: dict[int, TaskRow] = {}
         """What ``flush`` writes, by identity in the order of the changes."""
         self._last_positions: dict[int | None, str | None] = {}
-        self._good_parents: set[int] = set()
+        self._good_parents: dict[int, int | None] = {}
+        """The projects of the tasks that can have subtasks, by their ids."""
+        self._known_projects: dict[int, bool] = {}
+        """Whether they are archived, by their ids; locked, so that they stay so."""
         self._known_tags: dict[str, NamedTag] = {}
 
     def create(self, data: TaskCreate) -> TaskRow:
@@ -80,9 +92,14 @@ class TaskChanges:
             raise invalid("Only with the status done", code="not_done", pointer="/completed_at")
         enter(row, data.status, data.completed_at or now)
         _check_times(row, data.model_fields_set)
-        if data.parent_id is not None and data.parent_id not in self._good_parents:
-            tree.lock_tree(self.session, shared=True)
-            self._check_parent(data.parent_id)
+        if data.parent_id is not None:
+            if data.parent_id not in self._good_parents:
+                tree.lock_tree(self.session, shared=True)
+                self._good_parents[data.parent_id] = self._check_parent(data.parent_id)
+            row.values["project_id"] = self._good_parents[data.parent_id]
+            if data.project_id is not None:
+                _check_same_project(row, data.project_id)
+        self._enter(row["project_id"])
         return row
 
     def update(self, row: TaskRow, data: TaskUpdate) -> TaskRow:
@@ -92,6 +109,10 @@ class TaskChanges:
         if "parent_id" in changes and changes["parent_id"] != row["parent_id"]:
             self._put_under(row, changes["parent_id"])
             row.values["position"] = self._last_position(row["parent_id"])
+        if "project_id" in changes:
+            if row["parent_id"] is not None:
+                _check_same_project(row, changes["project_id"])
+            self._put_in(row, changes["project_id"])
         row.values |= {name: changes[name] for name in SENT_IN_PATCH if name in changes}
         if "status" in changes:
             enter(row, changes["status"], self.clock.now)
@@ -159,19 +180,54 @@ class TaskChanges:
 
     def _put_under(self, row: TaskRow, parent_id: int | None) -> None:
         if parent_id is not None:
-            self._check_parent(parent_id, row)
+            self._put_in(row, self._check_parent(parent_id, row))
         row.values["parent_id"] = parent_id
         self._good_parents.clear()
 
-    def _check_parent(self, parent_id: int, row: TaskRow | None = None) -> None:
+    def _put_in(self, row: TaskRow, project_id: int | None) -> None:
+        """Put a task into a project, and all that is below it by a statement."""
+        if project_id == row["project_id"]:
+            return
+        self._enter(project_id)
+        self.flush()
+        tree.put_below_in(self.session, row["id"], project_id, self.clock.now)
+        row.values["project_id"] = project_id
+        self._good_parents.clear()
+
+    def _enter(self, project_id: int | None) -> None:
+        """Refuse a project that is not there, or takes no tasks."""
+        if project_id is None:
+            return
+        if project_id not in self._known_projects:
+            self.know_projects([project_id])
+        is_archived = self._known_projects.get(project_id)
+        if is_archived is None:
+            raise invalid(
+                "There is no project with this id", code="unknown_project", pointer="/project_id"
+            )
+        if is_archived:
+            raise ProjectArchived(f"Project {project_id} is archived", project_id=project_id)
+
+    def know_projects(self, ids: Iterable[int]) -> None:
+        """Lock at once the projects that several tasks are going to be in.
+
+        So that none is archived or deleted before the tasks are committed.
+        """
+        if ids := set(ids):
+            rows = self.session.execute(_PROJECTS, {"ids": ids})
+            self._known_projects |= {row.id: row.archived for row in rows}
+
+    def _check_parent(self, parent_id: int, row: TaskRow | None = None) -> int | None:
+        """Refuse a parent that a task cannot have; return the project that it is in."""
         self.flush()
         above = tree.ancestry(self.session, parent_id)
         if not above:
             raise invalid(
                 "There is no live task with this id", code="unknown_parent", pointer="/parent_id"
             )
-        if row is not None and row["id"] in above:
-            path = [*above[above.index(row["id"]) :: -1]]
+        ids = [task.id for task in above]
+        if row is not None and row["id"] in ids:
+            path = [*ids[ids.index(row["id"]) :: -1]]
             raise TaskCycle(
                 f"Task {row['id']} would be its own descendant: "
                 f"{' > '.join(map(str, [*path, row['id']]))}",
@@ -184,8 +240,8 @@ class TaskChanges:
                 code="too_deep",
                 pointer="/parent_id",
             )
-        if row is None:
-            self._good_parents.add(parent_id)
+        project_id: int | None = above[0].project_id
+        return project_id
 
     def _last_position(self, parent_id: int | None) -> str:
         if parent_id not in self._last_positions:
@@ -286,6 +342,15 @@ def enter(row: TaskRow, status: Status, at: datetime) -> None:
         values["started_at"] = values["started_at"] or at
     values["completed_at"] = at if status is Status.DONE else None
     values["cancelled_at"] = at if status is Status.CANCELLED else None
+
+
+def _check_same_project(row: TaskRow, project_id: int | None) -> None:
+    if project_id != row["project_id"]:
+        raise invalid(
+            "A subtask is in the project of its parent, or in none where that is in none",
+            code="not_the_parents_project",
+            pointer="/project_id",
+        )
 
 
 def _check_times(row: TaskRow, sent: Collection[str]) -> None:

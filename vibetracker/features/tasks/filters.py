@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends
 from pydantic import Field
-from sqlalchemy import ColumnElement, and_, false, func, or_, true
+from sqlalchemy import ColumnElement, and_, func, or_, true
 from sqlalchemy.orm import Session
 
-from vibetracker.core.api.filters import Filters, Where
+from vibetracker.core.api.filters import Filters, Where, occurs
 from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.sorting import Key, Sorting
-from vibetracker.core.api.text import Terms, searchable
+from vibetracker.core.api.text import Terms
 from vibetracker.features.tags.association import has_tag, ids_named
 from vibetracker.features.tags.schema import TagName
 
@@ -77,14 +77,6 @@ def _due(asked: Asked) -> Any:
     return func.coalesce(tasks.c.due_at, LastInstant(tasks.c.due_on, zone.key))
 
 
-def _occurs(text: str, _: Asked) -> Condition:
-    terms = searchable(text).split()
-    if text and not terms:
-        # What has nothing to search for but marks is in no task.
-        return false()
-    return and_(true(), *(tasks.c.search_text.contains(term, autoescape=True) for term in terms))
-
-
 def _has_all(names: list[str], asked: Asked) -> Condition:
     tags = ids_named(asked.session, names)
     return and_(*(has_tag(task_tags, tasks.c.id, ids) for ids in tags))
@@ -122,7 +114,7 @@ class TaskFilters(Filters):
     ] = None
     q: Annotated[
         Annotated[str, Terms(500)] | None,
-        Where(_occurs),
+        Where(lambda text, _: occurs(text, tasks.c.search_text)),
         Field(
             description="Every word occurs in the title or the description, ignoring case and "
             "accents; "
@@ -198,6 +190,14 @@ class TaskFilters(Filters):
     ] = None
     completed_before: Annotated[
         Moment | None, _until(tasks.c.completed_at), Field(description="Done before this.")
+    ] = None
+    project_id: Annotated[
+        list[UrlId],
+        Where(lambda ids, _: tasks.c.project_id.in_(ids)),
+        Field(max_length=100, description="In one of these projects."),
+    ] = []
+    has_project: Annotated[
+        UrlBool | None, _flag(tasks.c.project_id.is_not(None)), Field(description="In any project.")
     ] = None
     parent_id: Annotated[
         UrlId | None,

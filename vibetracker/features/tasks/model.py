@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Table,
+    and_,
     event,
     text,
 )
@@ -25,6 +26,7 @@ from sqlalchemy.orm import (
 from vibetracker.core.api.text import searchable
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import BigInt, OrderedText, Ranked, UTCDateTime
+from vibetracker.features.projects.model import Project
 from vibetracker.features.tags.association import names_of_tags, tag_association
 from vibetracker.features.tags.model import key_of
 
@@ -84,6 +86,8 @@ class Task(Resource):
     parent_id: Mapped[int | None] = mapped_column(
         BigInt, ForeignKey("tasks.id", ondelete="CASCADE")
     )
+    project_id: Mapped[int | None] = mapped_column(BigInt, ForeignKey(Project.id))
+    """That of the parent, where there is one."""
     position: Mapped[str] = mapped_column(OrderedText)
     started_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
     completed_at: Mapped[datetime | None] = mapped_column(UTCDateTime)
@@ -149,9 +153,9 @@ def _derive(_: object, __: Connection, task: Task) -> None:
         setattr(task, name, value)
 
 
-def _index(name: str, column: Any, where: ColumnElement[bool] = live) -> Index:
+def _index(name: str, *columns: Any, where: ColumnElement[bool] = live) -> Index:
     """Index live tasks, or others, for a list in this order; ``id`` comes last: it breaks ties."""
-    return Index(f"ix_tasks_{name}", column, Task.id, postgresql_where=where, sqlite_where=where)
+    return Index(f"ix_tasks_{name}", *columns, Task.id, postgresql_where=where, sqlite_where=where)
 
 
 for rarely_shared in (Task.created_at, Task.updated_at, Task.title_key, Task.position):
@@ -167,6 +171,9 @@ for nullable in (Task.due, Task.start_at, Task.completed_at):
     _index(descending, nullable.desc()).ddl_if("sqlite")
     _index(descending, nullable.desc().nulls_last()).ddl_if("postgresql")
 Index(None, Task.parent_id, Task.position, Task.id)
+# The list of a project in its default order; all that is in one, and how far it is.
+_index("project", Task.project_id, Task.created_at, where=and_(live, Task.project_id.is_not(None)))
+Index(None, Task.project_id, Task.deleted_at, Task.status)
 _index("trash", Task.created_at, where=Task.deleted_at.is_not(None))
 _index("deleted_with", Task.deleted_with, where=Task.deleted_with.is_not(None))
 

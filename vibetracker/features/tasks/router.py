@@ -14,10 +14,13 @@ from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.sorting import Sorting
 from vibetracker.core.http.problems import Gone, NotFound, PreconditionFailed
+from vibetracker.features.projects.contents import CONTENTS
+from vibetracker.features.projects.problems import ProjectArchived
 
 from .batch import Batch, BatchResult, TaskBatch
 from .calendar import Clock, ClockDep, ServerClockDep
 from .changes import TaskChanges
+from .contents import IN_PROJECTS
 from .filters import SORTING, SUBTASK_SORTING, Asked, TaskFilters, TaskFiltersDep
 from .model import OPEN, Status, Task, Values, live, tasks
 from .problems import ParentInTrash, TaskCycle
@@ -26,6 +29,7 @@ from .schema import SubtaskCounts, TaskCreate, TaskMove, TaskRead, TaskUpdate
 from .tree import lock_tree
 
 router = Router("/tasks", description="What there is to do.")
+CONTENTS.append(IN_PROJECTS)
 
 TaskId = Annotated[UrlId, Path(description="The task's id.")]
 MissingTags = Annotated[
@@ -54,7 +58,7 @@ def list_tasks(
     return _list(session, page, clock, filters, SORTING, sort, include)
 
 
-@router.post("", status_code=201, response_model=TaskRead)
+@router.post("", status_code=201, response_model=TaskRead, responses=raising(ProjectArchived))
 def create_task(
     session: SessionDep,
     clock: ServerClockDep,
@@ -68,7 +72,9 @@ def create_task(
 @router.post(
     "/batch",
     response_model=BatchResult,
-    responses=raising(Gone, NotFound, ParentInTrash, PreconditionFailed, TaskCycle),
+    responses=raising(
+        Gone, NotFound, ParentInTrash, PreconditionFailed, ProjectArchived, TaskCycle
+    ),
 )
 def change_tasks(
     session: SessionDep, clock: ServerClockDep, data: Batch, missing_tags: MissingTags = "create"
@@ -96,7 +102,9 @@ def get_task(
     return task
 
 
-@router.patch("/{task_id}", response_model=TaskRead, responses=raising(Gone, TaskCycle))
+@router.patch(
+    "/{task_id}", response_model=TaskRead, responses=raising(Gone, ProjectArchived, TaskCycle)
+)
 def update_task(
     session: SessionDep,
     clock: ServerClockDep,
@@ -104,12 +112,17 @@ def update_task(
     data: TaskUpdate,
     missing_tags: MissingTags = "create",
 ) -> Values:
-    """Change a task; what is absent stays, and a change of nothing is none."""
-    if "parent_id" in data.model_fields_set:
+    """Change a task; what is absent stays, and a change of nothing is none.
+
+    Its subtasks go along with it to another project, each of which is a new version then.
+    """
+    sent = data.changes()
+    if not sent.keys().isdisjoint({"parent_id", "project_id"}):
         lock_tree(session)
     changes = TaskChanges(session, clock, missing_tags)
-    # Before the task, in the order in which a change of a tag takes what it needs.
-    changes.know_tags(data.changes().get("tags", ()))
+    # Before the task, in the order in which a change of a tag or a project takes what it needs.
+    changes.know_projects([sent["project_id"]] if sent.get("project_id") else ())
+    changes.know_tags(sent.get("tags", ()))
     task = _lock_live(session, task_id)
     changes.update(task, data)
     changes.flush()
@@ -148,11 +161,16 @@ def restore_task(session: SessionDep, clock: ServerClockDep, task_id: TaskId) ->
     return TaskChanges(session, clock).restore(task).answer
 
 
-@router.post("/{task_id}/move", response_model=TaskRead, responses=raising(Gone, TaskCycle))
+@router.post(
+    "/{task_id}/move", response_model=TaskRead, responses=raising(Gone, ProjectArchived, TaskCycle)
+)
 def move_task(
     session: SessionDep, clock: ServerClockDep, task_id: TaskId, data: TaskMove
 ) -> Values:
-    """Put a task in another place among its siblings, or under another parent."""
+    """Put a task in another place among its siblings, or under another parent.
+
+    It goes with its subtasks to the project of that parent, if that is another one.
+    """
     lock_tree(session)
     task = _lock_live(session, task_id)
     changes = TaskChanges(session, clock)

@@ -38,6 +38,10 @@ ParentId = Annotated[
     Id, Field(description="The task that this one is a part of; at most 8 levels deep.")
 ]
 
+ProjectId = Annotated[
+    Id, Field(description="The project that it is in; a subtask is in that of its parent.")
+]
+
 
 class TaskCreate(Input):
     """A new task."""
@@ -50,6 +54,7 @@ class TaskCreate(Input):
     due_at: DueAt | None = None
     start_at: StartAt | None = None
     parent_id: ParentId | None = None
+    project_id: ProjectId | None = None
     tags: TagList = Field(default=[])
     completed_at: (
         Annotated[
@@ -71,6 +76,7 @@ class TaskUpdate(Patch):
     due_at: DueAt | MISSING | None = MISSING
     start_at: StartAt | MISSING | None = MISSING
     parent_id: ParentId | MISSING | None = MISSING
+    project_id: ProjectId | MISSING | None = MISSING
     tags: TagList | MISSING = MISSING
 
 
@@ -129,6 +135,7 @@ class TaskRead(Output):
     due_at: datetime | None = Field(description="The instant at which it is due, in UTC.")
     start_at: datetime | None = Field(description="Not before this instant, in UTC.")
     parent_id: int | None = Field(description="The task that this one is a part of.")
+    project_id: int | None = Field(description="The project that it is in.")
     tags: list[str] = Field(validation_alias="tag_names", description="Sorted, ignoring case.")
     position: str = Field(
         description="Sorts the task among its siblings, by code point; opaque otherwise.",

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import batched
 
-from sqlalchemy import CTE, ColumnElement, Select, bindparam, func, literal, select, update
+from sqlalchemy import CTE, ColumnElement, Row, Select, bindparam, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.database import lock
-from vibetracker.core.db.types import BigInt, UTCDateTime
+from vibetracker.core.db.types import BigInt
 
 from .model import live, tasks
 
@@ -26,12 +26,12 @@ def lock_tree(session: Session, *, shared: bool = False) -> None:
     lock(session, "tasks tree", shared=shared)
 
 
-def ancestry(session: Session, task_id: int) -> list[int]:
-    """Return the id of a live task and those of its ancestors, from the bottom up.
+def ancestry(session: Session, task_id: int) -> Sequence[Row[int, int | None]]:
+    """Return ``id`` and ``project_id`` of a live task and of its ancestors, from the bottom up.
 
     Empty where there is no such task.
     """
-    return list(session.scalars(_ANCESTRY, {"task": task_id}))
+    return session.execute(_ANCESTRY, {"task": task_id}).all()
 
 
 def height(session: Session, task_id: int) -> int:
@@ -42,39 +42,38 @@ def height(session: Session, task_id: int) -> int:
 def trash(session: Session, task_id: int, now: datetime) -> None:
     """Put what is live of a task's subtree into the trash."""
     ids = session.scalars(_LIVE, {"task": task_id}).all()
-    _mark(session, ids, now, deleted_at=now, deleted_with=task_id)
+    _write(session, ids, now, deleted_at=now, deleted_with=task_id)
 
 
 def restore(session: Session, task_id: int, deleted_with: int, now: datetime) -> None:
     """Bring back what is of a task's subtree and went into the trash with the same task."""
     values = {"task": task_id, "with": deleted_with}
     ids = session.scalars(_TRASHED_TOGETHER, values).all()
-    _mark(session, ids, now, deleted_at=None, deleted_with=None)
+    _write(session, ids, now, deleted_at=None, deleted_with=None)
 
 
-def _mark(
-    session: Session,
-    ids: Sequence[int],
-    now: datetime,
-    *,
-    deleted_at: datetime | None,
-    deleted_with: int | None,
-) -> None:
-    values = {"now": now, "at": deleted_at, "with": deleted_with}
+def put_below_in(session: Session, task_id: int, project_id: int | None, now: datetime) -> None:
+    """Put all that is below a task into a project, the trash too; the task itself stays."""
+    ids = session.scalars(_BELOW, {"task": task_id}).all()
+    _write(session, ids, now, project_id=project_id)
+
+
+def _write(session: Session, ids: Sequence[int], now: datetime, **values: object) -> None:
+    statement = update(tasks).values(version=tasks.c.version + 1, updated_at=now, **values)
     # By their ids, since PostgreSQL overrates what a subtree can be and would read all tasks.
     for some in batched(ids, UPDATED_AT_ONCE):
-        session.execute(_MARK, {"ids": some, **values})
+        session.execute(statement.where(tasks.c.id.in_(some)))
 
 
 def _ancestors() -> CTE:
     chain = (
-        select(tasks.c.id, tasks.c.parent_id, literal(1).label("level"))
+        select(tasks.c.id, tasks.c.parent_id, tasks.c.project_id, literal(1).label("level"))
         .where(tasks.c.id == _TASK, live)
         .cte(recursive=True)
     )
     parent = tasks.alias()
     return chain.union_all(
-        select(parent.c.id, parent.c.parent_id, chain.c.level + 1).join(
+        select(parent.c.id, parent.c.parent_id, parent.c.project_id, chain.c.level + 1).join(
             chain, parent.c.id == chain.c.parent_id
         )
     )
@@ -100,17 +99,8 @@ def _locked(condition: ColumnElement[bool]) -> Select[int]:
 
 
 _chain = _ancestors()
-_ANCESTRY = select(_chain.c.id).order_by(_chain.c.level)
+_ANCESTRY = select(_chain.c.id, _chain.c.project_id).order_by(_chain.c.level)
 _HEIGHT = select(func.max(_descendants().c.level))
 _LIVE = _locked(live)
+_BELOW = _locked(tasks.c.id != _TASK)
 _TRASHED_TOGETHER = _locked(tasks.c.deleted_with == bindparam("with", type_=BigInt))
-_MARK = (
-    update(tasks)
-    .where(tasks.c.id.in_(bindparam("ids", expanding=True)))
-    .values(
-        version=tasks.c.version + 1,
-        updated_at=bindparam("now", type_=UTCDateTime),
-        deleted_at=bindparam("at", type_=UTCDateTime),
-        deleted_with=bindparam("with", type_=BigInt),
-    )
-)

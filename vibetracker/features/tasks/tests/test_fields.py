@@ -37,6 +37,7 @@ def test_a_title_is_enough_and_everything_else_has_its_default(client: TestClien
         "due_at": None,
         "start_at": None,
         "parent_id": None,
+        "project_id": None,
         "tags": [],
         "position": task["position"],
         "started_at": None,

@@ -1,0 +1,1 @@
+"""What tasks are for: the containers that they are in."""

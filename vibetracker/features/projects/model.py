@@ -1,0 +1,50 @@
+"""The projects table."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, validates
+
+from vibetracker.core.api.text import searchable
+from vibetracker.core.db.model import Resource
+from vibetracker.core.db.types import OrderedText, UTCDateTime, utcnow
+from vibetracker.features.tags.model import key_of
+
+from .problems import ProjectNameTaken
+
+
+class Project(Resource):
+    """A container of tasks with a name that is unique whatever its case."""
+
+    __tablename__ = "projects"
+
+    name: Mapped[str] = mapped_column(OrderedText)
+    key: Mapped[str] = mapped_column(OrderedText)
+    """The name's casefold."""
+    search_key: Mapped[str] = mapped_column(OrderedText)
+    """The name as it is searched for."""
+    description: Mapped[str] = mapped_column(default="")
+    color: Mapped[str | None] = mapped_column(default=None)
+    archived: Mapped[bool] = mapped_column(default=False)
+    archived_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
+
+    __table_args__ = (
+        CheckConstraint("length(name) BETWEEN 1 AND 200", "name_length"),
+        CheckConstraint("length(description) <= 50000", "description_length"),
+        CheckConstraint("archived = (archived_at IS NOT NULL)", "archived_since"),
+        UniqueConstraint("key", info={"problem": ProjectNameTaken}),
+        Index(None, "created_at"),
+        Index(None, "updated_at"),
+        Resource.__table_args__,
+    )
+
+    @validates("name")
+    def _fold(self, _: str, name: str) -> str:
+        self.key, self.search_key = key_of(name), searchable(name)
+        return name
+
+    @validates("archived")
+    def _date(self, _: str, archived: bool) -> bool:  # noqa: FBT001 - SQLAlchemy passes it so
+        if archived != self.archived:
+            self.archived_at = utcnow() if archived else None
+        return archived
