@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database, OutdatedSchemaError
+from vibetracker.core.db.failures import NotPreparedError
 from vibetracker.core.db.model import Base
 from vibetracker.testing import PostgresServer
 
@@ -154,6 +155,59 @@ def test_a_database_that_comes_late_is_waited_for() -> None:
         with server:
             eventually(lambda: client.get("/specimens"), 200)
             assert client.post("/specimens", json={"label": "a"}).status_code == 201
+
+
+LOGINS = {
+    "database": (
+        "postgres",
+        "absent",
+        'database "absent" does not exist',
+        "CREATE DATABASE absent",
+    ),
+    "role": (
+        "guest",
+        "vibetracker",
+        'role "guest" does not exist',
+        "CREATE ROLE guest SUPERUSER LOGIN",
+    ),
+    "password": (
+        "locked:hunter2",
+        "vibetracker",
+        'password authentication failed for user "locked"',
+        "ALTER ROLE locked PASSWORD 'hunter2'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("user", "name", "why", "mend"), LOGINS.values(), ids=LOGINS)
+def test_a_login_that_is_refused_is_an_error_in_the_log_and_waited_for(
+    postgres: Settings,
+    server: PostgresServer,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    user: str,
+    name: str,
+    why: str,
+    mend: str,
+) -> None:
+    server.sql("DROP ROLE IF EXISTS guest, locked")
+    server.sql("CREATE ROLE locked SUPERUSER LOGIN PASSWORD 'another'")
+    access = server.data / "pg_hba.conf"
+    access.write_text(f"host all locked all scram-sha-256\n{access.read_text()}")
+    server.sql("SELECT pg_reload_conf()")
+    url = server.url(name).replace("postgres@", f"{user}@")
+    settings = postgres.model_copy(update={"database_url": url})
+    database = Database(settings)
+    asyncio.run(database.prepare_or_wait())
+    (line,) = caplog.records
+    assert line.levelno == logging.ERROR
+    assert "the database refuses the login: " in line.getMessage()
+    assert why in line.getMessage()
+    assert "hunter2" not in caplog.text
+    server.sql(mend)
+    with pytest.raises(NotPreparedError):
+        database.ping()
+    database.dispose()
 
 
 def test_a_database_that_goes_is_an_outage_and_its_return_needs_no_restart(

@@ -62,9 +62,12 @@ def test_a_request_is_one_trace_with_its_statements_its_metrics_and_its_log_line
         settings = {
             "DATABASE_URL": "sqlite:///tracker.db",
             "LOG_FORMAT": "json",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
         }
+        # From the file like every setting, where the environment says nothing else.
+        (tmp_path / ".env").write_text(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}\nOTEL_EXPORTER_OTLP_COMPRESSION=gzip\n"
+        )
         with running("serve", folder=tmp_path, **settings) as server:
             made = httpx2.post(
                 f"{server.origin}/tags",

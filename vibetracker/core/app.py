@@ -40,7 +40,9 @@ def create_app(
     settings: Settings | None = None, features: Sequence[Feature] | None = None
 ) -> FastAPI:
     """Create an application; without arguments as the environment sets it, with every feature."""
-    settings = settings or Settings()
+    if settings is None:
+        settings = Settings()
+        telemetry.read_env_file()
     features = discover(settings.disabled_features) if features is None else features
     routers = [*(feature.router for feature in features), problem_types.router]
     app = FastAPI(

@@ -1,4 +1,4 @@
-"""OpenTelemetry, where its own environment variables name a collector; else no SDK is loaded.
+"""OpenTelemetry, where its own variables name a collector; else no SDK is loaded.
 
 FastAPI makes the spans and metrics of requests and exports them. What it cannot know of is added
 here: the spans of SQL statements, and our log lines.
@@ -13,6 +13,7 @@ from typing import Any, override
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
@@ -28,6 +29,25 @@ SPAN = "vibetracker.span"
 EXPORT_TIMEOUT = 2
 """Seconds for one export where the environment names none; at the end there is one per signal, and
 a collector that does not answer must not hold up the end of the service."""
+
+
+class _Variables(BaseSettings):
+    """The variables of OpenTelemetry in ``.env``; those of the environment win."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_prefix="OTEL_",
+        case_sensitive=True,
+        dotenv_filtering="match_prefix",
+        extra="allow",
+    )
+
+
+def read_env_file() -> None:
+    """Add the variables that ``.env`` has to the environment, where the SDK looks for them."""
+    for name, value in (_Variables().model_extra or {}).items():
+        os.environ.setdefault(f"OTEL_{name}", value or "")
 
 
 def is_wanted() -> bool:

@@ -1,7 +1,9 @@
 """What an exception means for the client: the exception handlers of the application."""
 
 import logging
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +18,7 @@ from starlette.types import Scope
 
 from vibetracker.core.api.parameters import collected
 from vibetracker.core.api.preconditions import NotModified
-from vibetracker.core.db.failures import NotPreparedError, code_of, is_outage, reason
+from vibetracker.core.db.failures import NotPreparedError, code_of, is_outage, log_outage, reason
 from vibetracker.core.db.model import Base
 from vibetracker.core.http.faults import faults
 from vibetracker.core.http.problems import (
@@ -51,10 +53,16 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
-    found = faults([*error.errors(), *collected(request)], error.body)
+    return render(
+        validation_failed([*error.errors(), *collected(request)], error.body), request.scope
+    )
+
+
+def validation_failed(errors: Iterable[Mapping[str, Any]], body: object) -> ValidationFailed:
+    """Return the problem for what Pydantic has found wrong."""
+    found = faults(errors, body)
     count = f"{len(found)} rules" if len(found) > 1 else "a rule"
-    problem = ValidationFailed(f"The request breaks {count}; see errors", errors=found)
-    return render(problem, request.scope)
+    return ValidationFailed(f"The request breaks {count}; see errors", errors=found)
 
 
 async def _on_not_prepared(request: Request, _: Exception) -> Response:
@@ -108,7 +116,7 @@ def problem_of(error: SQLAlchemyError) -> Problem:
         logger.error("the database refused a statement: %s", reason(error), exc_info=error)
         return InternalError(FAILED)
     if isinstance(error, (DBAPIError, PoolTimeoutError)):
-        logger.warning("the database is not available: %s", reason(error))
+        log_outage(logger, "the database is not available", error)
         return Unavailable("The database did not answer, or not in time; try again")
     logger.error("unexpected database error", exc_info=error)
     return InternalError(FAILED)

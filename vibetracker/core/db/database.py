@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from vibetracker.core.config import Settings, connection_url
-from vibetracker.core.db.failures import NotPreparedError, is_outage, reason
+from vibetracker.core.db.failures import NotPreparedError, is_outage, log_outage, reason
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.postgresql import postgresql_engine
 from vibetracker.core.db.sqlite import sqlite_engine
@@ -113,7 +113,7 @@ class Database:
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
-            logger.warning("the database is not reachable: %s", reason(error))
+            log_outage(logger, "the database is not reachable", error)
 
     async def prepare_when_reachable(self, interval: float = 1) -> None:
         """Prepare, trying every ``interval`` seconds from then on until the database is there."""
@@ -127,8 +127,6 @@ class Database:
 
     def ping(self) -> None:
         """Go to the database and back; raises ``SQLAlchemyError`` or ``NotPreparedError``."""
-        if not self._prepared:
-            raise NotPreparedError("the database is not ready yet")
         begun = time.monotonic()
         try:
             self._go_and_come_back()
@@ -138,6 +136,8 @@ class Database:
             if not (error.connection_invalidated and in_time):
                 raise
             self._go_and_come_back()
+        if not self._prepared:
+            raise NotPreparedError("the database is not ready yet")
 
     def _go_and_come_back(self) -> None:
         with self._probe.connect() as connection:

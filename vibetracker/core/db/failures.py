@@ -1,5 +1,8 @@
 """What a failure of the database is: an outage, a lost race, or a mistake; told by its code."""
 
+import re
+from logging import Logger
+
 from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
@@ -19,6 +22,13 @@ OUTAGES = ("08", "25006", "3D000", "53", "55", "57", "58")
 use, operator intervention, system error."""
 
 
+LOGIN_REFUSED = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in"
+    r"|permission denied for database|FATAL: +(role|database) \".*\" does not exist"
+)
+"""In what PostgreSQL says: before the login its driver has no SQLSTATE to go by."""
+
+
 class NotPreparedError(Exception):
     """The database has not been reached since the start, so that its tables may be missing."""
 
@@ -27,6 +37,15 @@ def reason(error: Exception) -> str:
     """Return what the driver said in one line, without SQL and parameters."""
     cause = getattr(error, "orig", None) or error
     return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def log_outage(logger: Logger, effect: str, error: Exception) -> None:
+    """Log why the database cannot be used: an error where somebody has to mend the login."""
+    why = reason(error)
+    if LOGIN_REFUSED.search(why):
+        logger.error("%s: the database refuses the login: %s", effect, why)
+    else:
+        logger.warning("%s: %s", effect, why)
 
 
 def code_of(error: DBAPIError) -> str:

@@ -1,13 +1,21 @@
 """Several changes of tasks in one request and one transaction: all of them, or none."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import MISSING, Field
+from pydantic import (
+    MISSING,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from sqlalchemy.orm import Session
 
+from vibetracker.core.api.errors import validation_failed
 from vibetracker.core.api.preconditions import Preconditions
 from vibetracker.core.api.schema import Id, Input, Output
 from vibetracker.core.api.text import Line
@@ -34,6 +42,7 @@ IfMatch = Annotated[
     ),
 ]
 
+WHICH = re.compile(r"/operations/\d+")
 OP: Any = Field(description="What to do.")
 
 
@@ -114,6 +123,20 @@ class Batch(Input):
             ]
         ],
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_which(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Name the first operation that breaks a rule, as where one fails when it runs."""
+        try:
+            return validate(value)
+        except ValidationError as error:
+            # FastAPI's places begin with what part of the request it is.
+            places = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+            problem = validation_failed(places, value)
+            if found := WHICH.match(problem.errors[0].get("pointer", "")):
+                problem.extensions["pointer"] = found[0]
+            raise problem from None
 
 
 class OperationResult(Output):

@@ -133,6 +133,21 @@ def test_the_verdict_follows_the_database_and_its_cause_is_in_the_log_alone(
         assert seen.get(url).status_code == 200
 
 
+def test_a_login_that_is_refused_is_told_apart_in_the_log_alone(
+    seen: TestClient, app: FastAPI, server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = Database(Settings(database_url=server.url("absent"), _env_file=None))
+    app.dependency_overrides[get_database] = lambda: away
+    for url in VERDICTS:
+        caplog.clear()
+        response = seen.get(url)
+        assert (response.status_code, "login" in response.text) == (503, False)
+        (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert line.getMessage().startswith("not ready: the database refuses the login: ")
+        assert 'database "absent" does not exist' in line.getMessage()
+    away.dispose()
+
+
 def test_the_verdict_on_a_database_that_stands_still_comes_within_two_seconds(
     seen: TestClient, server: PostgresServer
 ) -> None:

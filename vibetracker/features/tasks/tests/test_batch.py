@@ -1,5 +1,6 @@
 """Batches: many changes in one transaction, which are what the same changes are one by one."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -409,6 +410,8 @@ def test_a_malformed_batch_is_refused(
     before = everything(client)
     response = send(client, operations)
     assert faults(response) == [(f"/operations{pointer}", code) for pointer, code in broken]
+    first = re.match(r"/\d+", broken[0][0])
+    assert response.json().get("pointer") == (f"/operations{first[0]}" if first else None)
     assert everything(client) == before
 
 
