@@ -120,9 +120,7 @@ def test_whatever_a_feature_has_gets_examples_that_fit() -> None:
     with TestClient(app) as client:
         send(client, grown)
     said = {shown["name"]: shown["description"] for shown in grown.spec["parameters"]}
-    assert said["height"] == "Height. At most 9."
-    assert said["least"] == "Least. At least 2. By default 2."
-    assert said["shade"] == 'Shade. By default "dark".'
+    assert said.items() >= {"height": "Height.", "least": "Least.", "shade": "Shade."}.items()
     for path, value, schema in examples_in(app.openapi()):
         assert not faults(value, schema, app.openapi()), path
 
