@@ -1,13 +1,14 @@
 """``python -m tests.contract``: record what clients rely on, as the service is now.
 
 Each feature keeps its record in its own ``tests/contract.json``, so that it goes when the feature
-goes. What has been recorded may grow, and a change that breaks a client fails the tests until it
-is recorded on purpose.
+goes, with what it adds to the lists of others. What has been recorded may grow, and a change that
+breaks a client fails the tests until it is recorded on purpose.
 """
 
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from jsonschema_rs.canonical import Containment
 
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.discovery import sources
+from vibetracker.core.discovery import Feature, discover, sources
 from vibetracker.core.http.problems import MEDIA_TYPE
 
 from .operations import Schema
@@ -36,11 +37,13 @@ def contract_of(document: Schema, tag: str) -> Contract:
         for method, operation in methods.items()
         if tag in operation["tags"]
     }
-    schemas: Schema = {}
-    missing = _references(operations)
-    while missing:
-        schemas |= {name: _slim(document["components"]["schemas"][name]) for name in missing}
-        missing = _references(schemas) - schemas.keys()
+    return _whole(operations, {}, document["components"]["schemas"])
+
+
+def _whole(operations: Schema, schemas: Schema, found: Schema) -> Contract:
+    """Return a contract with the schemas that its operations and those in turn refer to."""
+    while missing := _references([operations, schemas]) - schemas.keys():
+        schemas |= {name: _slim(found[name]) for name in missing}
     return {"operations": operations, "schemas": schemas}
 
 
@@ -196,15 +199,48 @@ def _members(
         yield from _members(part, contract, way, inside)
 
 
+def with_additions(contract: Contract, plain: Schema, extended: Schema) -> Contract:
+    """Return the contract of a feature with what it adds to the operations of others.
+
+    Of those it has the parameters and the members that the ``plain`` document has not.
+    """
+    schemas = extended["components"]["schemas"]
+    for name, schema in plain["components"]["schemas"].items():
+        members = schemas[name].get("properties", {})
+        new = members.keys() - schema.get("properties", {})
+        if new:
+            schemas[name] = {"type": "object", "properties": {it: members[it] for it in new}}
+    for tag in plain["tags"]:
+        before, after = (contract_of(it, tag["name"]) for it in (plain, extended))
+        for name, entries in after["operations"].items():
+            old = before["operations"][name]
+            new_entries = {it: entries[it] for it in entries if entries[it] != old.get(it)}
+            if new_entries:
+                answer = {"id": entries["id"], "answer 200": entries["answer 200"]}
+                contract["operations"][name] = answer | new_entries
+    return _whole(contract["operations"], contract["schemas"], schemas)
+
+
 def current() -> dict[Path, Contract]:
     """Give the contracts of the service as it is, by the files that they are recorded in."""
-    app = create_app(Settings(database_url="sqlite://", _env_file=None))
-    document = app.openapi()
+    features = discover()
+    plain = [replace(feature, additions=()) for feature in features]
+    document = _document(plain)
     folders = {name: source.folder / "tests" for name, source in sources().items()}
+    contracts = {tag["name"]: contract_of(document, tag["name"]) for tag in document["tags"]}
+    for feature in features:
+        if feature.additions:
+            extended = _document([*(it for it in plain if it.name != feature.name), feature])
+            contract = contracts[feature.name]
+            contracts[feature.name] = with_additions(contract, document, extended)
     return {
-        folders.get(tag["name"], Path(__file__).parent) / FILE: contract_of(document, tag["name"])
-        for tag in document["tags"]
+        folders.get(name, Path(__file__).parent) / FILE: contract
+        for name, contract in contracts.items()
     }
+
+
+def _document(features: list[Feature]) -> Schema:
+    return create_app(Settings(database_url="sqlite://", _env_file=None), features).openapi()
 
 
 def recorded(file: Path) -> Contract:

@@ -382,6 +382,67 @@ PLANTED: dict[str, dict[str, str | None]] = {
         """,
         "router.py": ROUTER.format(name="storing"),
     },
+    "opening": {
+        "lists.py": '''
+            """Public: the filters of a list that is open."""
+
+            from typing import Annotated
+
+            from pydantic import Field
+
+            from vibetracker.core.api.filters import Filters
+
+
+            class OpeningFilters(Filters):
+                "What narrows the list down."
+
+                loud: Annotated[bool, Field(description="Loud ones.")] = False
+        ''',
+        "router.py": ROUTER.format(name="opening")
+        + dedent("""
+            from typing import Annotated
+
+            from fastapi import Depends
+
+            from vibetracker.core.api.parameters import FromQuery
+
+            from .lists import OpeningFilters
+
+
+            @router.get("")
+            def get_opening(
+                filters: Annotated[OpeningFilters, Depends(FromQuery(OpeningFilters))],
+            ) -> Answer:
+                "Get them."
+                return Answer()
+        """),
+        "tests/test_things.py": """
+            def test_it(client):
+                client.get("/opening")
+        """,
+    },
+    "overriding": {
+        "additions.py": """
+            from typing import Annotated
+
+            from pydantic import Field
+
+            from vibetracker.core.api.filters import Filters
+            from vibetracker.features.opening.lists import OpeningFilters
+
+
+            class Overriding(OpeningFilters):  #! it adds 'loud', a name that the list itself has
+                "Adds what is there."
+
+                loud: Annotated[bool, Field(description="Loud ones.")] = False
+
+
+            class Astray(Filters):  #! its Astray adds to no list that is open
+                "Adds to nothing."
+
+                long: Annotated[bool, Field(description="Long ones.")] = False
+        """,
+    },
 }
 if find_spec("python_multipart") is None:
     del PLANTED["receiving"]  # FastAPI reads forms with it alone

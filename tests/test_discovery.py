@@ -161,6 +161,65 @@ def test_a_name_that_cannot_be_a_path_stops_the_start(folder: Path, name: str) -
         discover()
 
 
+LIST = """
+    from typing import Annotated
+    from fastapi import Depends
+    from pydantic import Field
+    from vibetracker.core.api.filters import Filters
+    from vibetracker.core.api.parameters import FromQuery
+
+    class NoteFilters(Filters):
+        loud: Annotated[bool, Field(description="Loud ones.")] = False
+"""
+ADDITIONS = """
+    from typing import Annotated
+    from pydantic import Field
+    from vibetracker.features.alpha.schema import NoteFilters
+
+    class Added(NoteFilters):
+        long: Annotated[bool, Field(description="Long ones.")] = False
+"""
+
+
+def write_open_list(folder: Path) -> None:
+    """Write a feature ``alpha`` whose list others can add to."""
+    handler = """
+    from typing import Annotated
+    from fastapi import Depends
+    from vibetracker.core.api.parameters import FromQuery
+    from .schema import NoteFilters
+
+    @router.get("/open")
+    def list_open(filters: Annotated[NoteFilters, Depends(FromQuery(NoteFilters))]) -> Note:
+        "List them."
+        return Note(text=",".join(name for name, value in filters if value))
+    """
+    write(folder, "alpha", schema=LIST, router=ROUTER.format(name="alpha") + handler)
+
+
+def test_what_a_folder_adds_to_a_list_goes_with_the_folder(folder: Path) -> None:
+    write_open_list(folder)
+    additions_first = "import sys\nassert 'vibetracker.features.beta.additions' in sys.modules\n"
+    router = additions_first + dedent(ROUTER.format(name="beta"))
+    write(folder, "beta", additions=ADDITIONS, router=router)
+    settings = Settings(database_url="sqlite://", _env_file=None)
+    answer = TestClient(create_app(settings)).get("/alpha/open?long=true&loud=true")
+    assert answer.json() == {"text": "loud,long"}
+    disabled = Settings(database_url="sqlite://", disabled_features=["beta"], _env_file=None)
+    for app in (create_app(disabled), create_app(settings, discover(only={"alpha"}))):
+        answer = TestClient(app).get("/alpha/open?long=true&loud=true")
+        assert answer.status_code == 422
+        assert [fault["parameter"] for fault in answer.json()["errors"]] == ["long"]
+
+
+def test_a_name_that_two_folders_add_stops_the_start(folder: Path) -> None:
+    write_open_list(folder)
+    write(folder, "beta", additions=ADDITIONS)
+    write(folder, "gamma", additions=ADDITIONS)
+    with pytest.raises(FeatureError, match=r"^feature 'gamma': it adds 'long', .*feature 'beta'"):
+        discover()
+
+
 def test_an_operation_id_of_another_feature_is_told_with_its_owner(folder: Path) -> None:
     write(folder, "alpha")
     write(folder, "beta", router=ROUTER.format(name="beta").replace("list_beta", "list_alpha"))

@@ -18,6 +18,7 @@ from starlette.routing import Route
 import vibetracker
 from vibetracker.core import logging, telemetry
 from vibetracker.core.api import document, problem_types
+from vibetracker.core.api.additions import extended
 from vibetracker.core.api.errors import handle_errors
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
@@ -64,6 +65,7 @@ def create_app(
     app.state.database = Database(settings)
     app.state.uploads = Uploads(settings)
     app.state.features = features
+    app.state.extended = extended(it for feature in features for it in feature.additions)
     any_host = [router.prefix for router in routers if router.any_host]
     app.add_middleware(Boundary, settings=settings, any_host=any_host)
     handle_errors(app)

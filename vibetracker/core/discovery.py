@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from inspect import unwrap
+from inspect import getfile, getsourcelines, unwrap
 from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from sqlalchemy.exc import InvalidRequestError
 
 import vibetracker.features
 from vibetracker.core.api import problem_types
+from vibetracker.core.api.additions import Addition, additions_in, faults
 from vibetracker.core.api.routing import Operation, Router
 
 ENTRY_POINTS = vibetracker.features.__name__
@@ -70,6 +71,7 @@ class Feature:
     package: str
     router: Router
     origin: str = ""
+    additions: tuple[Addition, ...] = ()
 
     @property
     def operations(self) -> list[Operation]:
@@ -139,18 +141,20 @@ def discover(disabled: Iterable[str] = (), only: Collection[str] | None = None) 
 def load(found: Sequence[Source]) -> list[Feature]:
     """Load features; ``FeatureError`` where one breaks a rule.
 
-    First the models, since a router may use any of them.
+    First the models, since a router may use any of them, and what is added to lists.
     """
     for source in found:
         _refuse(folder_faults(source))
     for source in found:
         load_model(source)
+    additions = [load_additions(source) for source in found]
     features = []
-    for source in found:
+    for source, added in zip(found, additions, strict=True):
         router = load_router(source)
         _refuse(router_faults(source, router))
-        features.append(Feature(source.name, source.package, router, source.origin))
+        features.append(Feature(source.name, source.package, router, source.origin, added))
     _refuse(operation_id_faults(features))
+    _refuse(addition_faults(features))
     return features
 
 
@@ -241,6 +245,21 @@ def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
                     line=line,
                 )
             owners[operation.unique_id] = f"feature {feature.name!r}"
+
+
+def load_additions(source: Source) -> tuple[Addition, ...]:
+    """Load what a feature adds to the lists of others, if it does."""
+    module = source.load("additions")
+    return additions_in(module) if module else ()
+
+
+def addition_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
+    """Iterate over additions to no list, and over those whose name is taken."""
+    routes = [operation for feature in features for operation in feature.operations]
+    added = {feature.name: feature.additions for feature in features}
+    for name, class_, problem, mend in faults(added, routes):
+        path, line = Path(getfile(class_)), getsourcelines(class_)[1]
+        yield FeatureError(name, problem, mend, path=path, line=line)
 
 
 def place_of(handler: Callable[..., Any]) -> tuple[Path, int]:

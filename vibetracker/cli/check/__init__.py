@@ -42,6 +42,7 @@ def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, So
         source = found[name]
         try:
             discovery.load_model(source)
+            additions = discovery.load_additions(source)
             router = discovery.load_router(source)
         except Exception as error:
             yield fault_in(error, found.values())
@@ -49,8 +50,9 @@ def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, So
         faults = list(discovery.router_faults(source, router))
         yield from faults
         if not faults:
-            features.append(Feature(name, source.package, router))
+            features.append(Feature(name, source.package, router, additions=additions))
     yield from discovery.operation_id_faults(features)
+    yield from discovery.addition_faults(features)
     owners = needs.owners_of_tables(features)
     app = create_app(Settings(database_url="sqlite://", _env_file=None), features)
     for feature in features:

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from vibetracker.core.api.includes import View
 from vibetracker.core.api.paging import Rows
 from vibetracker.core.db.model import Resource
 
@@ -53,7 +54,7 @@ class Answers:
         version: object = None
         if isinstance(result, Resource):
             row_id, version = result.id, result.version
-        elif isinstance(result, Mapping):
+        elif isinstance(result, Mapping) and not isinstance(result, View):
             row_id, version = result.get("id"), result.get("version")
         if version is None:
             return {}

@@ -12,6 +12,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 
 from vibetracker.core.api.examples import Examples
+from vibetracker.core.api.includes import Include, Includes
 from vibetracker.core.api.openapi import HEADERS, MEMBERS, REF, problems_of, unauthorized
 from vibetracker.core.api.parameters import query_models
 from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, ProblemRead
@@ -37,10 +38,13 @@ def build(app: FastAPI) -> Schema:
     schemas["ProblemRead"] = _schema_of(ProblemRead, schemas, "serialization")
     for context in iter_route_contexts(app.routes):
         dependant = getattr(context.original_route, "dependant", None)
-        for model in query_models(dependant) if dependant else ():
+        for base in query_models(dependant) if dependant else ():
+            model = app.state.extended.get(base, base)
             verb = next(iter(context.methods or ()))
             operation = document["paths"][context.path_format][verb.lower()]
             operation["parameters"] = [*_parameters(model, schemas), *operation["parameters"]]
+            if issubclass(model, Include):
+                _include(model.members, schemas)
     document = _called_by_title(document)
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
@@ -81,6 +85,14 @@ def _parameters(model: type[BaseModel], schemas: Schema) -> Iterator[Schema]:
         required = name in schema.get("required", ())
         parameter = {"name": name, "in": "query", "required": required, "schema": field}
         yield parameter | {"description": field.get("description")}
+
+
+def _include(members: type[Includes], schemas: Schema) -> None:
+    """Add what ``include`` asks for to the answer, as members that it need not have."""
+    added = _schema_of(members, schemas, "serialization")["properties"]
+    for name, (member, _) in members.members().items():
+        added[member]["description"] += f" Only with `include={name}`."
+    schemas[members.answer.__name__]["properties"] |= added
 
 
 def _called_by_title(document: Schema) -> Schema:

@@ -18,6 +18,16 @@ class Where:
     condition: Callable[[Any, Any], ColumnElement[bool]]
 
 
+def holds(condition: ColumnElement[bool] | Callable[[Any], ColumnElement[bool]]) -> Where:
+    """Return the SQL of a flag: the condition is true, or for ``false`` it is not."""
+
+    def where(wanted: bool, context: object) -> ColumnElement[bool]:  # noqa: FBT001 - a parameter's value
+        whether = condition(context) if callable(condition) else condition
+        return whether if wanted else whether.is_not(true())
+
+    return Where(where)
+
+
 def occurs(text: str, column: Any) -> ColumnElement[bool]:
     """Return the condition that each term of a text occurs in a column of searchable text."""
     terms = searchable(text).split()

@@ -1,6 +1,7 @@
 """Strict input: what an operation does not document is refused, and named."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -29,32 +30,40 @@ class FromQuery[M: BaseModel]:
 
     It means the same as FastAPI's ``Annotated[Model, Query()]``, which looks for every field on
     every request: for thirty filters that takes longer than their rows. What is wrong is collected,
-    and refused together with what FastAPI finds.
+    and refused together with what FastAPI finds. What the features of an application have added to
+    the model is read with it.
     """
 
     def __init__(self, model: type[M]) -> None:
         self.model = model
-        self._repeatable = {
-            field.alias or name: get_origin(field.annotation) is list
-            for name, field in model.model_fields.items()
-        }
 
     async def __call__(self, request: Request) -> M | None:
         """Read the model; None where it breaks a rule, which ``refuse_collected`` tells."""
+        model: type[M] = request.app.state.extended.get(self.model, self.model)
+        repeatable = _repeatable(model)
         query = request.query_params
         sent = {
-            name: query.getlist(name) if self._repeatable[name] else query[name]
+            name: query.getlist(name) if repeatable[name] else query[name]
             for name in query
-            if name in self._repeatable
+            if name in repeatable
         }
         try:
-            return self.model.model_validate(sent)
+            return model.model_validate(sent)
         except ValidationError as error:
             request.state.collected = [
                 *collected(request),
                 *({**fault, "loc": ("query", *fault["loc"])} for fault in error.errors()),
             ]
             return None
+
+
+@cache
+def _repeatable(model: type[BaseModel]) -> dict[str, bool]:
+    """Return the names of a model's parameters, and whether each may be repeated."""
+    return {
+        field.alias or name: get_origin(field.annotation) is list
+        for name, field in model.model_fields.items()
+    }
 
 
 def collected(request: Request) -> list[Any]:

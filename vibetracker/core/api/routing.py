@@ -7,8 +7,9 @@ import itertools
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, override
+from weakref import WeakKeyDictionary
 
-from fastapi import APIRouter, Request, params
+from fastapi import APIRouter, FastAPI, Request, params
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
@@ -63,7 +64,7 @@ class Operation(APIRoute):
         if len(methods) != 1:
             raise UnsupportedError(f"{endpoint.__name__}: write one handler for each method")
         (self.verb,) = methods
-        self._documented: dict[str, bool] | None = None
+        self._documented: WeakKeyDictionary[FastAPI, dict[str, bool]] = WeakKeyDictionary()
         self.writes = self.verb not in SAFE_METHODS
         raised = (options.get("responses") or {}).pop("problems", ())
         options["operation_id"] = options.get("operation_id") or endpoint.__name__
@@ -139,16 +140,18 @@ class Operation(APIRoute):
     def _documented_parameters(self, request: Request) -> dict[str, bool]:
         """Read from the OpenAPI document what is accepted, and whether it may be repeated.
 
-        So what is undocumented is refused, and what is documented is taken.
+        So what is undocumented is refused, and what is documented is taken, by each application
+        that has this route.
         """
-        if self._documented is None:
-            operation = request.app.openapi()["paths"][self.path_format][self.verb.lower()]
-            self._documented = {
+        app: FastAPI = request.app
+        if app not in self._documented:
+            operation = app.openapi()["paths"][self.path_format][self.verb.lower()]
+            self._documented[app] = {
                 parameter["name"]: parameter["schema"].get("type") == "array"
                 for parameter in operation.get("parameters", ())
                 if parameter["in"] == "query"
             }
-        return self._documented
+        return self._documented[app]
 
     def _in_transaction(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a handler into the endpoint that FastAPI calls.

@@ -9,6 +9,8 @@ from fastapi import params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from vibetracker.core.api.answers import is_plain
+from vibetracker.core.api.includes import Include
 from vibetracker.core.api.parameters import query_models
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import get_session
@@ -75,8 +77,14 @@ def _of_route(route: APIRoute) -> Iterator[str]:
 
 def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> Iterator[str]:
     is_stream = is_generator(endpoint)
-    if is_stream and any(query_models(route.dependant)):
+    models = list(query_models(route.dependant))
+    if is_stream and models:
         yield "FromQuery cannot refuse before what it yields; use Annotated[..., Query()]"
+    if any(issubclass(it, Include) for it in models) and not is_plain(route.response_model):
+        yield (
+            "include adds to what is written as it is read; take the serializers, validators and "
+            "computed fields out of the response model"
+        )
     if is_stream and writes and takes_session(route.dependant):
         yield (
             "what it yields is made after the commit; return a StreamingResponse whose content "

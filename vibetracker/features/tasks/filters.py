@@ -1,6 +1,5 @@
 """Public: what narrows a list of tasks down, and what it can be sorted by: one entry each."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -10,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, and_, func, or_, true
 from sqlalchemy.orm import Session
 
-from vibetracker.core.api.filters import Filters, Where, occurs
+from vibetracker.core.api.filters import Filters, Where, holds, occurs
 from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.sorting import Key, Sorting
@@ -33,16 +32,6 @@ class Asked:
 
     session: Session
     clock: Clock
-
-
-def _flag(condition: Condition | Callable[[Asked], Condition]) -> Where:
-    """Hold where the condition is true, or for ``false`` where it is not."""
-
-    def where(wanted: bool, asked: Asked) -> Condition:  # noqa: FBT001 - a parameter's value
-        holds = condition(asked) if callable(condition) else condition
-        return holds if wanted else holds.is_not(true())
-
-    return Where(where)
 
 
 def _since(column: Instant) -> Where:
@@ -110,7 +99,7 @@ class TaskFilters(Filters):
         Field(description="One of these priorities."),
     ] = []
     is_open: Annotated[
-        UrlBool | None, _flag(still_open), Field(description="`todo` or `in_progress`, or neither.")
+        UrlBool | None, holds(still_open), Field(description="`todo` or `in_progress`, or neither.")
     ] = None
     q: Annotated[
         Annotated[str, Terms(500)] | None,
@@ -135,7 +124,7 @@ class TaskFilters(Filters):
         Field(description="Has none of these tags."),
     ] = []
     has_tags: Annotated[
-        UrlBool | None, _flag(has_tag(task_tags, tasks.c.id)), Field(description="Has any tag.")
+        UrlBool | None, holds(has_tag(task_tags, tasks.c.id)), Field(description="Has any tag.")
     ] = None
     due_after: Annotated[
         Moment | None,
@@ -148,11 +137,11 @@ class TaskFilters(Filters):
         Field(description="Due before this moment."),
     ] = None
     has_due: Annotated[
-        UrlBool | None, _flag(tasks.c.due.is_not(None)), Field(description="Has a due.")
+        UrlBool | None, holds(tasks.c.due.is_not(None)), Field(description="Has a due.")
     ] = None
     overdue: Annotated[
         UrlBool | None,
-        _flag(lambda asked: and_(still_open, _due_before(asked.clock.now, asked.clock))),
+        holds(lambda asked: and_(still_open, _due_before(asked.clock.now, asked.clock))),
         Field(description="Open, and due before now."),
     ] = None
     start_after: Annotated[
@@ -165,7 +154,7 @@ class TaskFilters(Filters):
     ] = None
     actionable: Annotated[
         UrlBool | None,
-        _flag(
+        holds(
             lambda asked: and_(
                 still_open,
                 or_(tasks.c.start_at.is_(None), tasks.c.start_at <= asked.clock.now),
@@ -197,7 +186,7 @@ class TaskFilters(Filters):
         Field(max_length=100, description="In one of these projects."),
     ] = []
     has_project: Annotated[
-        UrlBool | None, _flag(tasks.c.project_id.is_not(None)), Field(description="In any project.")
+        UrlBool | None, holds(tasks.c.project_id.is_not(None)), Field(description="In any project.")
     ] = None
     parent_id: Annotated[
         UrlId | None,
@@ -205,7 +194,7 @@ class TaskFilters(Filters):
         Field(description="A direct subtask of this task."),
     ] = None
     is_subtask: Annotated[
-        UrlBool | None, _flag(tasks.c.parent_id.is_not(None)), Field(description="Has a parent.")
+        UrlBool | None, holds(tasks.c.parent_id.is_not(None)), Field(description="Has a parent.")
     ] = None
     deleted: Annotated[
         Literal["exclude", "include", "only"],

@@ -1,12 +1,11 @@
 """The task operations."""
 
-from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from vibetracker.core.api.includes import Include
 from vibetracker.core.api.paging import Page, PageDep, PageRequest, Rows, paginate
 from vibetracker.core.api.preconditions import check
 from vibetracker.core.api.routing import Router, raising
@@ -22,10 +21,11 @@ from .calendar import Clock, ClockDep, ServerClockDep
 from .changes import TaskChanges
 from .contents import IN_PROJECTS
 from .filters import SORTING, SUBTASK_SORTING, Asked, TaskFilters, TaskFiltersDep
-from .model import OPEN, Status, Task, Values, live, tasks
+from .includes import TaskIncludeDep
+from .model import Task, Values, tasks
 from .problems import ParentInTrash, TaskCycle
 from .rows import TaskRow, lock_task, read_task, refuse_trashed
-from .schema import SubtaskCounts, TaskCreate, TaskMove, TaskRead, TaskUpdate
+from .schema import TaskCreate, TaskMove, TaskRead, TaskUpdate
 from .tree import lock_tree
 
 router = Router("/tasks", description="What there is to do.")
@@ -36,13 +36,6 @@ MissingTags = Annotated[
     Literal["create", "reject"],
     Query(description="What to do about names of tags that do not exist yet."),
 ]
-Include = Annotated[
-    list[Literal["subtask_counts"]],
-    Query(
-        description="`subtask_counts` adds `subtasks`, the numbers of live direct subtasks, to "
-        "each task, which then has no `ETag`."
-    ),
-]
 
 
 @router.get("", response_model=Page[TaskRead])
@@ -51,8 +44,8 @@ def list_tasks(
     page: PageDep,
     clock: ClockDep,
     filters: TaskFiltersDep,
+    include: TaskIncludeDep,
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
-    include: Include = [],  # noqa: B006 - FastAPI copies it for each request
 ) -> Rows:
     """List tasks: the live ones of every status, newest first, unless asked otherwise."""
     return _list(session, page, clock, filters, SORTING, sort, include)
@@ -88,16 +81,11 @@ def change_tasks(
 
 
 @router.get("/{task_id}", response_model=TaskRead, responses=raising(Gone))
-def get_task(
-    session: SessionDep,
-    task_id: TaskId,
-    include: Include = [],  # noqa: B006 - FastAPI copies it for each request
-) -> Values | TaskRead:
+def get_task(session: SessionDep, task_id: TaskId, include: TaskIncludeDep) -> Values:
     """Get a task."""
     task = read_task(session, task_id)
     if include:
-        counts = _count_subtasks(session, [task_id])[task_id]
-        return TaskRead.model_validate({**task, "subtasks": counts})
+        return include.view(session, task)
     check(session, task["version"])
     return task
 
@@ -186,10 +174,10 @@ def list_subtasks(
     clock: ClockDep,
     task_id: TaskId,
     filters: TaskFiltersDep,
+    include: TaskIncludeDep,
     sort: Annotated[
         str, SUBTASK_SORTING, Query(description=SUBTASK_SORTING.description)
     ] = SUBTASK_SORTING.default,
-    include: Include = [],  # noqa: B006 - FastAPI copies it for each request
 ) -> Rows:
     """List the direct subtasks of a task, in the order that they were put in by hand."""
     read_task(session, task_id)
@@ -203,7 +191,7 @@ def _list(
     filters: TaskFilters,
     sorting: Sorting,
     sort: str,
-    include: Iterable[str],
+    include: Include,
     parent_id: int | None = None,
 ) -> Rows:
     asked = Asked(session, clock)
@@ -211,10 +199,7 @@ def _list(
     if parent_id is not None:
         statement = statement.where(tasks.c.parent_id == parent_id)
     rows = paginate(session, statement, page, sorting, sort, asked)
-    if include:
-        counts = _count_subtasks(session, [row["id"] for row in rows.items])
-        for row in rows.items:
-            row["subtasks"] = counts[row["id"]]
+    include.add_to(session, rows.items)
     return rows
 
 
@@ -224,24 +209,3 @@ def _lock_live(session: Session, task_id: int) -> TaskRow:
     refuse_trashed(task)
     check(session, task["version"])
     return task
-
-
-def _count_subtasks(session: Session, task_ids: Sequence[int]) -> dict[int, SubtaskCounts]:
-    counts: dict[int, dict[Status, int]] = {task_id: {} for task_id in task_ids}
-    rows = session.execute(
-        select(tasks.c.parent_id, tasks.c.status, func.count())
-        .where(tasks.c.parent_id.in_(task_ids), live)
-        .group_by(tasks.c.parent_id, tasks.c.status)
-    )
-    for parent_id, status, count in rows:
-        if parent_id is not None:
-            counts[parent_id][status] = count
-    return {
-        task_id: SubtaskCounts(
-            total=sum(by_status.values()),
-            open=sum(by_status.get(status, 0) for status in OPEN),
-            done=by_status.get(Status.DONE, 0),
-            cancelled=by_status.get(Status.CANCELLED, 0),
-        )
-        for task_id, by_status in counts.items()
-    }

@@ -148,6 +148,3 @@ class TaskRead(Output):
     updated_at: datetime
     version: int
     deleted_at: datetime | None = Field(description="In the trash since.")
-    subtasks: SubtaskCounts | MISSING = Field(
-        MISSING, description="Only with `include=subtask_counts`."
-    )
