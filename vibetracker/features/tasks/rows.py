@@ -1,4 +1,4 @@
-"""Tasks as rows: read, locked and written by statements that are built once.
+"""Public: tasks as rows, read, locked and written by statements that are built once.
 
 A task that is changed here has a dict of its values: the members of its answer, by their names,
 and ``deleted_with``. Objects of the ORM would take three times as long for each.
