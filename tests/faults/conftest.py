@@ -10,6 +10,7 @@ import pytest
 from vibetracker.testing import PostgresServer
 
 from .load import Load, Verdict
+from .pgbouncer import PGBOUNCER, PgBouncer
 from .service import Client, Service
 
 REPORT = Path(__file__).with_name("README.md")
@@ -37,6 +38,8 @@ class Figures:
     """What the faults of a run did, for the table."""
 
     rows: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    way: str = ""
+    """What is between the service and its database."""
 
     def add(
         self,
@@ -48,7 +51,7 @@ class Figures:
         memory: tuple[int, int] | None = None,
     ) -> None:
         """Take down one fault."""
-        self.rows[fault] = (
+        self.rows[fault + self.way] = (
             *(load.sent, load.acknowledged, verdict.lost, verdict.halves, load.statuses[503]),
             *(load.failed, f"{load.longest:.1f}"),
             "" if recovered is None else f"{recovered:.1f}",
@@ -83,9 +86,35 @@ def _server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]
         yield server
 
 
+@pytest.fixture(
+    scope="session",
+    params=[
+        "directly",
+        pytest.param(
+            "through PgBouncer",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed"),
+            ],
+        ),
+    ],
+)
+def server_url(
+    request: pytest.FixtureRequest, _server: PostgresServer, figures: Figures
+) -> Iterator[str]:
+    """Give the URL by which services reach the server; tests look at what is stored past it."""
+    if request.param == "directly":
+        yield _server.url()
+        return
+    figures.way = f", {request.param}"
+    with PgBouncer(_server) as bouncer:
+        yield bouncer.url
+    figures.way = ""
+
+
 @pytest.fixture(scope="session")
-def _service(_server: PostgresServer) -> Iterator[Service]:
-    with Service(_server.url()) as service:
+def _service(server_url: str) -> Iterator[Service]:
+    with Service(server_url) as service:
         yield service
 
 
@@ -111,9 +140,9 @@ def service(_service: Service, request: pytest.FixtureRequest) -> Service:
 
 
 @pytest.fixture(scope="session")
-def _impatient(_server: PostgresServer) -> Iterator[Service]:
+def _impatient(server_url: str) -> Iterator[Service]:
     with Service(
-        _server.url(),
+        server_url,
         statement_timeout=1,
         lock_timeout=0.5,
         connect_timeout=1,

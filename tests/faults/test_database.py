@@ -247,10 +247,11 @@ def test_a_frozen_server_leaves_no_request_without_an_answer(
     timeouts: str,
     seconds: float,
     server: PostgresServer,
+    service: Service,
+    impatient: Service,
     figures: Figures,
-    request: pytest.FixtureRequest,
 ) -> None:
-    service: Service = request.getfixturevalue("impatient" if timeouts == "short" else "service")
+    service = impatient if timeouts == "short" else service
     readiness: list[Answer] = []
     with Load([service.port]) as load, closing(Client(service.port)) as client:
         load.go_on(20)

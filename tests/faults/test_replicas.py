@@ -47,9 +47,10 @@ http {{
 
 
 @pytest.fixture
-def replicas(server: PostgresServer) -> Iterator[list[Service]]:
+def replicas(server_url: str, request: pytest.FixtureRequest) -> Iterator[list[Service]]:
     """Give two services on one database."""
-    with Service(server.url()) as one, Service(server.url()) as other:
+    request.getfixturevalue("server")
+    with Service(server_url) as one, Service(server_url) as other:
         yield [one, other]
 
 

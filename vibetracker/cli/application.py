@@ -59,7 +59,7 @@ def check_database(app: "FastAPI") -> None:
     from sqlalchemy.exc import SQLAlchemyError
 
     from vibetracker.core.db.database import Database, OutdatedSchemaError
-    from vibetracker.core.db.failures import is_outage, reason
+    from vibetracker.core.db.failures import is_outage, is_refused, reason
 
     database: Database = app.state.database
     try:
@@ -68,7 +68,8 @@ def check_database(app: "FastAPI") -> None:
         raise UnusableError(error) from None
     except SQLAlchemyError as error:
         url = database.engine.url
-        if url.get_backend_name() == "sqlite" or not is_outage(error):
+        waits = is_outage(error) and not is_refused(error)
+        if url.get_backend_name() == "sqlite" or not waits:
             raise UnusableError(f"the database {url.database}: {reason(error)}") from None
     finally:
         database.dispose()

@@ -13,7 +13,13 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from vibetracker.core.config import Settings, connection_url
-from vibetracker.core.db.failures import NotPreparedError, is_outage, log_outage, reason
+from vibetracker.core.db.failures import (
+    NotPreparedError,
+    is_outage,
+    is_refused,
+    log_outage,
+    reason,
+)
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.postgresql import postgresql_engine
 from vibetracker.core.db.sqlite import sqlite_engine
@@ -111,7 +117,7 @@ class Database:
         try:
             await run_in_threadpool(self.prepare)
         except SQLAlchemyError as error:
-            if not is_outage(error):
+            if not is_outage(error) or is_refused(error):
                 raise
             log_outage(logger, "the database is not reachable", error)
 

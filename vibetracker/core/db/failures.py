@@ -54,6 +54,11 @@ def code_of(error: DBAPIError) -> str:
     return code or ""
 
 
+def is_refused(error: Exception) -> bool:
+    """Return whether a pooler does not take a parameter that a connection begins with."""
+    return "unsupported startup parameter" in str(error)
+
+
 def is_outage(error: SQLAlchemyError) -> bool:
     """Return whether the same statement may succeed later, once the database has recovered."""
     if isinstance(error, PoolTimeoutError):

@@ -11,6 +11,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vibetracker.core.config import Settings, connection_url
+from vibetracker.core.db.failures import is_refused
+from vibetracker.core.db.pooler import SessionSettings
 
 LEVELS = {
     extensions.ISOLATION_LEVEL_AUTOCOMMIT,
@@ -34,6 +36,10 @@ class PatientConnection(extensions.connection):
     is_transactional = False
     """Whether the next statement begins a transaction."""
 
+    beginning = "BEGIN; "
+    alone = ""
+    """What a transaction, and a statement without one, take along."""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         super().set_session(autocommit=True)
@@ -41,7 +47,8 @@ class PatientConnection(extensions.connection):
     @property
     def autocommit(self) -> bool:
         """Whether there is nothing to roll back; SQLAlchemy reads it."""
-        return not self.is_transactional
+        is_idle = self.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
+        return not self.is_transactional and is_idle
 
     @autocommit.setter
     def autocommit(self, value: bool) -> None:
@@ -89,27 +96,33 @@ class BeginningCursor(extensions.cursor):
     """
 
     @property
-    def _begins(self) -> bool:
+    def _before(self) -> str:
         connection = cast(PatientConnection, self.connection)
-        return (
-            connection.is_transactional
-            and connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
-        )
+        if connection.get_transaction_status() != extensions.TRANSACTION_STATUS_IDLE:
+            return ""
+        # Behind a pooler the next statement may be in another session, which lacks this cursor.
+        is_bound = self.name is not None and connection.alone
+        if connection.is_transactional or is_bound:
+            return connection.beginning
+        return connection.alone
 
     @override
     def execute(self, query: Any, vars: Any = None) -> None:
-        if self._begins:
+        if before := self._before:
             if isinstance(query, str) and self.name is None:
-                query = f"BEGIN; {query}"
+                query = before + query
             else:
-                self.connection.cursor().execute("BEGIN")
+                self._begin(before)
         super().execute(query, vars)
 
     @override
     def executemany(self, query: Any, vars_list: Any) -> None:
-        if self._begins:
-            super().execute("BEGIN")
+        if before := self._before:
+            self._begin(before)
         super().executemany(query, vars_list)
+
+    def _begin(self, before: str) -> None:
+        extensions.cursor.execute(self.connection.cursor(), before)
 
 
 def _wait(connection: extensions.connection) -> None:
@@ -139,27 +152,20 @@ def postgresql_engine(
     """
     patience = answer_within or settings.statement_timeout + 1
     connect_within = min(settings.connect_timeout, patience)
-    timeouts = {
-        "statement_timeout": settings.statement_timeout,
-        "lock_timeout": settings.lock_timeout,
-        "idle_in_transaction_session_timeout": 3 * settings.statement_timeout,
-    }
-    server_options = [
-        *(f"-c {name}={int(value * 1000)}" for name, value in timeouts.items()),
-        "-c timezone=UTC",
-        r"-c default_transaction_isolation=read\ committed",
-    ]
+    url = connection_url(settings.database_url)
+    own_options = str(url.query.get("options", ""))
+    session_settings = SessionSettings(settings, tells=answer_within is None)
 
     class Connecting(PatientConnection):
         """One that does not wait for its server yet as long as for an answer."""
 
     engine = create_engine(
-        connection_url(settings.database_url),
+        url,
         connect_args={
             "connection_factory": Connecting,
             "cursor_factory": BeginningCursor,
             "application_name": "vibetracker",
-            "options": " ".join(server_options),
+            "options": f"{own_options} {session_settings.options}",
             "keepalives_idle": 30,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -182,7 +188,8 @@ def postgresql_engine(
         candidates = hosts[:]
         for number, host in enumerate(candidates):
             try:
-                connection: DBAPIConnection = dialect.connect(**parameters | host)
+                connection: DBAPIConnection = connect(dialect, parameters, host)
+                session_settings.ensure(connection)
             except DriverError:
                 if number == len(candidates) - 1:
                     raise
@@ -191,6 +198,16 @@ def postgresql_engine(
                 hosts[:] = candidates[number:] + candidates[:number]
                 return connection
         raise AssertionError("a URL names one host at least")
+
+    def connect(dialect: Dialect, parameters: dict[str, Any], host: dict[str, str]) -> Any:
+        try:
+            return dialect.connect(**parameters | host)
+        except DriverError as error:
+            if not is_refused(error) or parameters["options"] == own_options:
+                raise
+        # For all connections from now on, since SQLAlchemy uses these parameters again.
+        parameters["options"] = own_options
+        return dialect.connect(**parameters | host)
 
     @event.listens_for(engine, "connect")
     def be_patient(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -35,7 +35,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         self, dialect: Dialect, coltype: object
     ) -> Callable[[Any], datetime | None] | None:
         if dialect.name == "postgresql":
-            # The session's time zone is UTC, so that the driver's values are right as they come.
+            # The connection sees to it that the driver's values are in UTC.
             return None
         return super().result_processor(dialect, coltype)
 
