@@ -1,5 +1,6 @@
 """The tasks table and its invariants, which the database enforces too."""
 
+import logging
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, override
@@ -16,6 +17,7 @@ from sqlalchemy import (
     event,
     text,
 )
+from sqlalchemy.exc import NotSupportedError, ProgrammingError
 from sqlalchemy.orm import (
     Mapped,
     column_property,
@@ -24,6 +26,7 @@ from sqlalchemy.orm import (
 )
 
 from vibetracker.core.api.text import searchable
+from vibetracker.core.db.failures import reason
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import BigInt, OrderedText, Ranked, UTCDateTime
 from vibetracker.features.projects.model import Project
@@ -31,6 +34,8 @@ from vibetracker.features.tags.association import names_of_tags, tag_association
 from vibetracker.features.tags.model import key_of
 
 from .calendar import last_instant
+
+logger = logging.getLogger(__name__)
 
 type Values = dict[str, Any]
 """Values of a task, by their names."""
@@ -180,15 +185,23 @@ _index("deleted_with", Task.deleted_with, where=Task.deleted_with.is_not(None))
 
 @event.listens_for(Task.__table__, "after_create")
 def _index_search(table: Table, connection: Connection, **_: object) -> None:
-    """Let searches use an index where PostgreSQL has ``pg_trgm``; they work without it too."""
+    """Let searches use an index where PostgreSQL has ``pg_trgm``; they work without it too.
+
+    The role may be one that cannot install it, and it may be installed in another schema.
+    """
     if connection.dialect.name != "postgresql":
         return
-    available = text("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'")
-    if connection.scalar(available):
-        connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
-        connection.execute(
-            text(
-                f"CREATE INDEX ix_tasks_search_text ON {table.name} "
-                "USING gin (search_text gin_trgm_ops)"
+    if not connection.scalar(text("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'")):
+        return
+    place = text("SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'pg_trgm'")
+    try:
+        with connection.begin_nested():
+            connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
+            connection.execute(
+                text(
+                    f"CREATE INDEX ix_tasks_search_text ON {table.name} "
+                    f"USING gin (search_text {connection.scalar(place)}.gin_trgm_ops)"
+                )
             )
-        )
+    except (NotSupportedError, ProgrammingError) as error:
+        logger.warning("searches for tasks have no index: %s", reason(error))
