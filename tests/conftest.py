@@ -1,6 +1,7 @@
 """The fixtures of what no feature owns."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -46,3 +47,10 @@ def specimens(
     specimen_app.dependency_overrides[get_database] = lambda: database
     yield _specimen_client
     specimen_app.dependency_overrides.clear()
+
+
+@pytest.fixture
+def screenshots(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Give the folder for pictures of what the browser shows."""
+    folder: str | None = request.config.getoption("screenshots")
+    return Path(folder) if folder else tmp_path

@@ -102,10 +102,10 @@ class Server:
 
 
 @contextmanager
-def running(*arguments: str, folder: Path, **settings: str) -> Iterator[Server]:
-    """Run a command that serves, on a free port and in a folder, for as long as the block lasts."""
+def running(*arguments: str, folder: Path, port: str = "0", **settings: str) -> Iterator[Server]:
+    """Run a command that serves, in a folder, for as long as the block lasts; port 0 is any."""
     process = subprocess.Popen(  # noqa: S603 - our own arguments
-        [COMMAND, *arguments, "--port", "0"],
+        [COMMAND, *arguments, "--port", port],
         cwd=folder,
         env=environment(**settings),
         stderr=subprocess.PIPE,

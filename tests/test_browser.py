@@ -1,20 +1,16 @@
 """The documentation as people meet it: in a real browser, on a machine without internet."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
+from .browser import CHROMIUM, browser
 from .processes import running
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,43 +29,12 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def page(origin: str) -> Iterator["Page"]:
     """Open a page of a browser that reaches the service alone; it may ask for nothing else."""
-    reason = "needs the extra `browser`"
-    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    host = urlsplit(origin).netloc
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            # A root, as in a container, has no other way.
-            chromium_sandbox=os.geteuid() != 0,
-            args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
-        )
-        page = browser.new_page(base_url=origin, viewport={"width": 1200, "height": 1600})
-        asked: list[str] = []
-        errors: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: errors.append(message.text) if message.type == "error" else None,
-        )
-        yield page
-        browser.close()
-    foreign = [url for url in asked if urlsplit(url).netloc not in {host, ""}]
-    assert asked
-    assert not foreign
-    assert not errors
-
-
-@pytest.fixture
-def screenshots(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Give the folder for pictures of what the browser shows."""
-    folder: str | None = request.config.getoption("screenshots")
-    return Path(folder) if folder else tmp_path
+    with browser(origin) as open_page:
+        yield open_page(viewport={"width": 1200, "height": 1600})
 
 
 def test_a_task_is_created_from_the_documentation(page: "Page", screenshots: Path) -> None:
-    page.goto("/")
-    assert urlsplit(page.url).path == "/docs"
+    page.goto("/docs")
     operation = page.locator("#operations-tasks-create_task")
     operation.locator(".opblock-summary-control").click()
     operation.get_by_role("button", name="Try it out").click()

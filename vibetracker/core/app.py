@@ -73,7 +73,8 @@ def create_app(
     for router in sorted(routers, key=lambda router: -len(router.routes)):
         app.include_router(router)
     StandaloneDocs(app)
-    app.add_route("/", _to_docs, include_in_schema=False)
+    app.state.home = next((router.prefix for router in routers if router.home), "/docs")
+    app.add_route("/", _to_home, include_in_schema=False)
     # In front of FastAPI's own, which lists the path of a proxy and `/` as well.
     app.router.routes.insert(0, Route("/openapi.json", _show_openapi, include_in_schema=False))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to customise it
@@ -122,5 +123,9 @@ async def _show_openapi(request: Request) -> JSONResponse:
     return JSONResponse(document)
 
 
-async def _to_docs(request: Request) -> RedirectResponse:
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
+async def _to_home(request: Request) -> RedirectResponse:
+    """Redirect people to the page of a feature, if one has a page, and clients to ``/docs``."""
+    path = request.app.state.home if "text/html" in request.headers.get("accept", "") else "/docs"
+    return RedirectResponse(
+        f"{request.scope.get('root_path', '')}{path}", headers={"Vary": "Accept"}
+    )

@@ -304,11 +304,18 @@ class Router(APIRouter):
     """A feature's router; every route on it is an ``Operation``.
 
     With ``any_host`` it answers under every name: probes know an address, and not ALLOWED_HOSTS.
-    Other options are those of ``APIRouter``.
+    With ``home`` its prefix is where a browser that asks for ``/`` is sent. Other options are
+    those of ``APIRouter``.
     """
 
     def __init__(
-        self, prefix: str, *, description: str, any_host: bool = False, **options: Any
+        self,
+        prefix: str,
+        *,
+        description: str,
+        any_host: bool = False,
+        home: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(
             prefix=prefix,
@@ -318,3 +325,4 @@ class Router(APIRouter):
         )
         self.description = description
         self.any_host = any_host
+        self.home = home

@@ -1,0 +1,52 @@
+"""A real browser that reaches the service alone, for tests of pages."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@contextmanager
+def browser(origin: str, *, is_stopped: bool = False) -> Iterator[Callable[..., "Page"]]:
+    """Return a function that opens a page, with the options of a context of Playwright.
+
+    Fails where a page asked another host for something or logged an error; one whose service
+    ``is_stopped`` meanwhile may log that it is not there.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+    asked: list[str] = []
+    errors: list[str] = []
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            # A root, as in a container, has no other way.
+            chromium_sandbox=os.geteuid() != 0,
+            args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+
+        def open_page(**options: object) -> "Page":
+            page: Page = chromium.new_page(base_url=origin, **options)
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on(
+                "console",
+                lambda message: errors.append(message.text) if message.type == "error" else None,
+            )
+            return page
+
+        yield open_page
+        chromium.close()
+    assert asked
+    assert not [url for url in asked if urlsplit(url).netloc not in {urlsplit(origin).netloc, ""}]
+    if is_stopped:
+        errors = [error for error in errors if "Failed to load resource" not in error]
+    assert not errors
