@@ -21,7 +21,6 @@ from starlette.testclient import TestClient
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database, OutdatedSchemaError
-from vibetracker.core.db.failures import NotPreparedError
 from vibetracker.core.db.model import Base
 from vibetracker.testing import PostgresServer
 
@@ -205,7 +204,7 @@ def test_a_login_that_is_refused_is_an_error_in_the_log_and_waited_for(
     assert why in line.getMessage()
     assert "hunter2" not in caplog.text
     server.sql(mend)
-    with pytest.raises(NotPreparedError):
+    with pytest.raises(PoolTimeoutError, match="not ready yet"):
         database.ping()
     database.dispose()
 

@@ -17,8 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from vibetracker.core.api.parameters import collected
-from vibetracker.core.api.preconditions import NotModified
-from vibetracker.core.db.failures import NotPreparedError, code_of, is_outage, log_outage, reason
+from vibetracker.core.db.failures import code_of, is_outage, log_outage, reason
 from vibetracker.core.db.model import Base
 from vibetracker.core.http.faults import faults
 from vibetracker.core.http.problems import (
@@ -35,27 +34,21 @@ from vibetracker.core.http.problems import (
 logger = logging.getLogger(__name__)
 
 BROKEN_RULES = {"23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK"}
-FAILED = "The service failed; its log has the cause under this request id"
 
 
 def handle_errors(app: FastAPI) -> None:
     """Add the exception handlers, which answer with a problem."""
-    app.add_exception_handler(HTTPException, _on_http_exception)  # type: ignore[arg-type] # Starlette calls it with this class
-    app.add_exception_handler(RequestValidationError, _on_validation_error)  # type: ignore[arg-type] # likewise
-    app.add_exception_handler(NotPreparedError, _on_not_prepared)
-    app.add_exception_handler(NotModified, _on_not_modified)  # type: ignore[arg-type] # likewise
 
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        if not isinstance(error, Problem):
+            error = _framework_problem(error, request.scope)
+        return render(error, request.scope)
 
-async def _on_http_exception(request: Request, error: HTTPException) -> Response:
-    if not isinstance(error, Problem):
-        error = _framework_problem(error, request.scope)
-    return render(error, request.scope)
-
-
-async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
-    return render(
-        validation_failed([*error.errors(), *collected(request)], error.body), request.scope
-    )
+    @app.exception_handler(RequestValidationError)
+    async def on_validation_error(request: Request, error: RequestValidationError) -> Response:
+        errors = [*error.errors(), *collected(request)]
+        return render(validation_failed(errors, error.body), request.scope)
 
 
 def validation_failed(errors: Iterable[Mapping[str, Any]], body: object) -> ValidationFailed:
@@ -63,15 +56,6 @@ def validation_failed(errors: Iterable[Mapping[str, Any]], body: object) -> Vali
     found = faults(errors, body)
     count = f"{len(found)} rules" if len(found) > 1 else "a rule"
     return ValidationFailed(f"The request breaks {count}; see errors", errors=found)
-
-
-async def _on_not_prepared(request: Request, _: Exception) -> Response:
-    return render(Unavailable("The database is not ready yet"), request.scope)
-
-
-async def _on_not_modified(_: Request, unchanged: NotModified) -> Response:
-    headers = {"ETag": unchanged.etag, "Cache-Control": "no-cache"}
-    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
 def _framework_problem(error: HTTPException, scope: Scope) -> HTTPException:
@@ -114,12 +98,12 @@ def problem_of(error: SQLAlchemyError) -> Problem:
         return Conflict("What this request changes was changed meanwhile; read again and retry")
     if isinstance(error, DBAPIError) and not is_outage(error):
         logger.error("the database refused a statement: %s", reason(error), exc_info=error)
-        return InternalError(FAILED)
+        return InternalError()
     if isinstance(error, (DBAPIError, PoolTimeoutError)):
         log_outage(logger, "the database is not available", error)
         return Unavailable("The database did not answer, or not in time; try again")
     logger.error("unexpected database error", exc_info=error)
-    return InternalError(FAILED)
+    return InternalError()
 
 
 def _violation(error: IntegrityError) -> Problem:

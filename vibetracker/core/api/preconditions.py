@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from sqlalchemy import Select, bindparam, inspect, select
 from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from vibetracker.core.api.schema import Output
@@ -18,14 +20,6 @@ from vibetracker.core.http.problems import NotFound, PreconditionFailed
 ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
 """The list of a field value; its empty members count for nothing (RFC 9110 5.6.1)."""
-
-
-class NotModified(Exception):  # noqa: N818 - it answers 304, which is no error
-    """The client already has the current representation."""
-
-    def __init__(self, etag: str) -> None:
-        super().__init__(etag)
-        self.etag = etag
 
 
 @dataclass(slots=True)
@@ -48,12 +42,13 @@ class Preconditions:
         return cls(writes, if_none_match=value)
 
     def check(self, version: int) -> None:
-        """Raise ``PreconditionFailed`` or ``NotModified`` when the version demands it."""
+        """Raise ``PreconditionFailed``, or the 304 of RFC 9110, when the version demands it."""
         etag = f'"{version}"'
         if self.if_match is not None and not _matches(self.if_match, etag, weakly=False):
             raise PreconditionFailed(f"The current version is {version}", headers={"ETag": etag})
         if self.if_none_match is not None and _matches(self.if_none_match, etag, weakly=True):
-            raise NotModified(etag)
+            headers = {"ETag": etag, "Cache-Control": "no-cache"}
+            raise HTTPException(HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
 def _matches(field: str, etag: str, *, weakly: bool) -> bool:

@@ -29,10 +29,6 @@ LOGIN_REFUSED = re.compile(
 """In what PostgreSQL says: before the login its driver has no SQLSTATE to go by."""
 
 
-class NotPreparedError(Exception):
-    """The database has not been reached since the start, so that its tables may be missing."""
-
-
 def reason(error: Exception) -> str:
     """Return what the driver said in one line, without SQL and parameters."""
     cause = getattr(error, "orig", None) or error

@@ -124,8 +124,7 @@ class _Exchange:
             await self._send_problem(error)
         except Exception:
             logger.exception("unexpected error")
-            detail = "The service failed; its log has the cause under this request id"
-            await self._send_problem(InternalError(detail))
+            await self._send_problem(InternalError())
 
     async def _send_problem(self, error: HTTPException) -> None:
         if self.status is not None:

@@ -1,21 +1,26 @@
 """Broken rules of a request: where each is, and what is wrong there."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 from pydantic import MISSING, BaseModel, ConfigDict, Field
 
 
-class Fault(TypedDict):
-    """One broken rule; exactly one of the three places says where.
+class Place(TypedDict, total=False):
+    """Where a rule is broken: exactly one of the three.
 
     ``pointer`` is an RFC 6901 pointer into the body, ``parameter`` names a path or query
     parameter, ``header`` a header field.
     """
 
-    pointer: NotRequired[str]
-    parameter: NotRequired[str]
-    header: NotRequired[str]
+    pointer: str
+    parameter: str
+    header: str
+
+
+class Fault(Place):
+    """One broken rule, and where."""
+
     code: str
     detail: str
 

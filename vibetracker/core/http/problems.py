@@ -2,10 +2,10 @@
 
 import http.client
 import json
-import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 from urllib.parse import quote
 
 from pydantic import MISSING, BaseModel, ConfigDict, Field
@@ -13,9 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from vibetracker.core.http.faults import Fault, FaultRead
-
-logger = logging.getLogger(__name__)
+from vibetracker.core.http.faults import Fault, FaultRead, Place
 
 MEDIA_TYPE = "application/problem+json"
 PROBLEMS_PATH = "/problems"
@@ -48,9 +46,10 @@ class ProblemRead(BaseModel):
 class Problem(HTTPException):  # RFC 9457 calls it a problem, not an error
     """An ``HTTPException`` with a documented type.
 
-    A subclass is a problem type: its ``slug`` and ``title`` never change once published, and its
-    docstring is the explanation that ``GET /problems/<slug>`` gives. ``headers`` are added to the
-    response, ``extensions`` are further members of the body (RFC 9457 section 3.2).
+    A subclass is a problem type, and its docstring the explanation that ``GET /problems/<slug>``
+    gives. Its ``slug``, which follows from its name unless it has another one, and its ``title``
+    never change once published. ``headers`` are added to the response, ``extensions`` are further
+    members of the body (RFC 9457 section 3.2).
     """
 
     slug: ClassVar[str]
@@ -60,6 +59,8 @@ class Problem(HTTPException):  # RFC 9457 calls it a problem, not an error
 
     def __init_subclass__(cls) -> None:
         """Register the type; ``ValueError`` when another one has its slug."""
+        if "slug" not in vars(cls):
+            cls.slug = re.sub("(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
         if Problem.types.setdefault(cls.slug, cls) is not cls:
             raise ValueError(f"{cls.__qualname__}: the problem slug {cls.slug!r} is taken")
 
@@ -83,7 +84,6 @@ class MalformedRequest(Problem):
     string is not percent-encoded UTF-8.
     """
 
-    slug = "malformed-request"
     title = "The request cannot be read"
     status = HTTPStatus.BAD_REQUEST
 
@@ -91,7 +91,6 @@ class MalformedRequest(Problem):
 class InvalidHost(Problem):
     """The `Host` header is missing or names a host that this service does not answer to."""
 
-    slug = "invalid-host"
     title = "Unknown host"
     status = HTTPStatus.BAD_REQUEST
 
@@ -103,7 +102,6 @@ class CrossOrigin(Problem):
     origins may only write when the operator lists their origin in `CORS_ORIGINS`.
     """
 
-    slug = "cross-origin"
     title = "Writing from another origin is not allowed"
     status = HTTPStatus.FORBIDDEN
 
@@ -111,7 +109,6 @@ class CrossOrigin(Problem):
 class NotFound(Problem):
     """Nothing is at this address: no such path, or no resource with this id."""
 
-    slug = "not-found"
     title = "Not found"
     status = HTTPStatus.NOT_FOUND
 
@@ -119,7 +116,6 @@ class NotFound(Problem):
 class MethodNotAllowed(Problem):
     """The address exists but does not take this method; `Allow` lists those it takes."""
 
-    slug = "method-not-allowed"
     title = "Method not allowed"
     status = HTTPStatus.METHOD_NOT_ALLOWED
 
@@ -127,7 +123,6 @@ class MethodNotAllowed(Problem):
 class RequestTimeout(Problem):
     """The request did not arrive in full within the time the service waits for one."""
 
-    slug = "request-timeout"
     title = "The request took too long to arrive"
     status = HTTPStatus.REQUEST_TIMEOUT
 
@@ -135,7 +130,6 @@ class RequestTimeout(Problem):
 class Conflict(Problem):
     """The request contradicts what is stored; change the request or the stored state first."""
 
-    slug = "conflict"
     title = "Conflict with the stored state"
     status = HTTPStatus.CONFLICT
 
@@ -154,7 +148,6 @@ class InFlight(Problem):
 class Gone(Problem):
     """The resource has been put into the trash; it can be restored until it is purged."""
 
-    slug = "gone"
     title = "In the trash"
     status = HTTPStatus.GONE
 
@@ -165,7 +158,6 @@ class PreconditionFailed(Problem):
     Read the resource again, redo the change on what you find, and send the new version.
     """
 
-    slug = "precondition-failed"
     title = "The resource has changed"
     status = HTTPStatus.PRECONDITION_FAILED
 
@@ -173,7 +165,6 @@ class PreconditionFailed(Problem):
 class ContentTooLarge(Problem):
     """The body is larger than the service accepts."""
 
-    slug = "content-too-large"
     title = "The body is too large"
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
@@ -181,7 +172,6 @@ class ContentTooLarge(Problem):
 class HeadTooLarge(Problem):
     """The first line and the header fields of the request are larger than the service accepts."""
 
-    slug = "head-too-large"
     title = "The head of the request is too large"
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
@@ -192,7 +182,6 @@ class UnsupportedMediaType(Problem):
     A `Content-Encoding` is not supported either; `Accept-Encoding` says so.
     """
 
-    slug = "unsupported-media-type"
     title = "Unsupported media type"
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
@@ -204,7 +193,6 @@ class ValidationFailed(Problem):
     a client sends is ever ignored.
     """
 
-    slug = "validation-failed"
     title = "The request breaks a rule"
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -223,9 +211,11 @@ class KeyReused(Problem):
 class InternalError(Problem):
     """A fault of the service; its cause is in the log under the `request_id`."""
 
-    slug = "internal-error"
     title = "Internal error"
     status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __init__(self) -> None:
+        super().__init__("The service failed; its log has the cause under this request id")
 
 
 class Unavailable(Problem):
@@ -236,7 +226,6 @@ class Unavailable(Problem):
     `Idempotency-Key`.
     """
 
-    slug = "unavailable"
     title = "Temporarily unavailable"
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -244,23 +233,9 @@ class Unavailable(Problem):
         super().__init__(detail, headers={"Retry-After": str(retry_after)}, **extensions)
 
 
-def invalid(
-    detail: str,
-    *,
-    code: str,
-    pointer: str | None = None,
-    parameter: str | None = None,
-    header: str | None = None,
-) -> ValidationFailed:
+def invalid(detail: str, *, code: str, **place: Unpack[Place]) -> ValidationFailed:
     """Make the problem for one broken rule that validation by type cannot see."""
-    fault = Fault(code=code, detail=detail)
-    if pointer is not None:
-        fault["pointer"] = pointer
-    if parameter is not None:
-        fault["parameter"] = parameter
-    if header is not None:
-        fault["header"] = header
-    return ValidationFailed(detail, errors=[fault])
+    return ValidationFailed(detail, errors=[Fault(code=code, detail=detail, **place)])
 
 
 def render(error: HTTPException, scope: Scope) -> Response:

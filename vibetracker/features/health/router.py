@@ -9,7 +9,7 @@ from vibetracker import __version__
 from vibetracker.core.api.routing import Router, raising
 from vibetracker.core.api.session import DatabaseDep
 from vibetracker.core.db.database import Database
-from vibetracker.core.db.failures import NotPreparedError, log_outage
+from vibetracker.core.db.failures import log_outage
 from vibetracker.core.http.problems import Unavailable
 
 from .schema import Health, Liveness
@@ -49,6 +49,6 @@ def get_readiness(database: DatabaseDep) -> Liveness:
 def _check(database: Database, **extensions: Any) -> None:
     try:
         database.ping()
-    except (SQLAlchemyError, NotPreparedError) as error:
+    except SQLAlchemyError as error:
         log_outage(logger, "not ready", error)
         raise Unavailable("The database does not answer", **extensions) from None

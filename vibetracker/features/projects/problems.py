@@ -8,7 +8,6 @@ from vibetracker.core.http.problems import Problem
 class ProjectNameTaken(Problem):
     """Another project has this name, perhaps in other case; `existing_id` is its id."""
 
-    slug = "project-name-taken"
     title = "The project name is taken"
     status = HTTPStatus.CONFLICT
 
@@ -20,7 +19,6 @@ class ProjectNotEmpty(Problem):
     they go to the trash.
     """
 
-    slug = "project-not-empty"
     title = "Tasks are in the project"
     status = HTTPStatus.CONFLICT
 
@@ -31,6 +29,5 @@ class ProjectArchived(Problem):
     Put the task elsewhere, or take the project out of the archive first: `{"archived": false}`.
     """
 
-    slug = "project-archived"
     title = "The project is archived"
     status = HTTPStatus.CONFLICT

@@ -11,6 +11,5 @@ class TagNameTaken(Problem):
     Use that tag. To make two tags one, merge them: `POST /tags/{tag_id}/merge`.
     """
 
-    slug = "tag-name-taken"
     title = "The tag name is taken"
     status = HTTPStatus.CONFLICT

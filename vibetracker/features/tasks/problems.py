@@ -8,7 +8,6 @@ from vibetracker.core.http.problems import Problem
 class TaskCycle(Problem):
     """A task would become its own descendant; `path` lists the ids from the task down to it."""
 
-    slug = "task-cycle"
     title = "A task cannot be its own descendant"
     status = HTTPStatus.CONFLICT
 
@@ -19,6 +18,5 @@ class ParentInTrash(Problem):
     Restore the parent first, or put the task elsewhere by purging the parent.
     """
 
-    slug = "parent-in-trash"
     title = "The parent is in the trash"
     status = HTTPStatus.CONFLICT
