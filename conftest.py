@@ -12,9 +12,11 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from starlette.testclient import TestClient
 
 from vibetracker.cli.needs import with_needs
+from vibetracker.core.api.representations import reader
 from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
+from vibetracker.core.db.changes import Change, Listeners
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import discover, sources
 from vibetracker.testing import Client, Factory, PostgresServer, documented, empty
@@ -127,6 +129,7 @@ def kept_database(settings: Settings) -> Iterator[Database]:
 def database(app: FastAPI, kept_database: Database) -> Iterator[Database]:
     """Give an empty database, and put it in the place of the application's."""
     empty(kept_database)
+    kept_database.listeners = app.state.database.listeners
     app.dependency_overrides[get_database] = lambda: kept_database
     Factory.database = kept_database
     yield kept_database
@@ -146,10 +149,23 @@ def busy_database(
         settings = Settings(database_url=url, pool_timeout=10, lock_timeout=10, _env_file=None)
     busy = Database(settings)
     busy.prepare()
+    busy.listeners = app.state.database.listeners
     app.dependency_overrides[get_database] = lambda: busy
     Factory.database = busy
     yield busy
     busy.dispose()
+
+
+@pytest.fixture
+def announced(app: FastAPI, database: Database) -> list[Change]:
+    """Give the list that gets what is changed from here on, in the place of other listeners."""
+    changes: list[Change] = []
+    resources = [pair for feature in app.state.features for pair in feature.resources.items()]
+    database.listeners = Listeners(
+        [lambda _, new: changes.extend(new)],
+        {resource: reader(resource, output) for resource, output in resources},
+    )
+    return changes
 
 
 @pytest.fixture(scope="session")

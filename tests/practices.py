@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import (
@@ -21,7 +21,7 @@ from fastapi import (
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field, computed_field, field_serializer
-from sqlalchemy import Connection, ForeignKey, Select, event, func, select
+from sqlalchemy import Connection, ForeignKey, Select, event, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Mapper, Session, mapped_column, relationship, validates
 
@@ -32,10 +32,12 @@ from vibetracker.core.api.schema import Input, Output, UrlId
 from vibetracker.core.api.session import DatabaseDep, SessionDep
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.api.text import Line
+from vibetracker.core.db.changes import Change, announcing, table_of
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import BigInt
 from vibetracker.core.discovery import Feature
+from vibetracker.core.http.problems import Conflict
 
 KEYS = {"k-1": "Ada"}
 PRINTED: list[int] = []
@@ -104,6 +106,17 @@ def log_new_albums(session: Session, *_: object) -> None:
 def announce_new_albums(session: Session) -> None:
     """Announce the albums that have been created."""
     COMMITTED.extend(session.info.pop("new albums", ()))
+
+
+def on_changes(session: Session, changes: Sequence[Change]) -> None:
+    """Log each new title of an album, in the transaction that changes it."""
+    for change in changes:
+        if change.resource is Album and change.before and change.after:
+            old, new = change.before["title"], change.after["title"]
+            if new == "untitled":
+                raise Conflict("An album keeps a title that says something")
+            if old != new:
+                session.add(LogEntry(line=f"{old} is now {new}"))
 
 
 class PhotoCreate(Input):
@@ -399,6 +412,14 @@ def rename_album(album: AlbumDep, title: str) -> Album:
         raise HTTPException(422, "An album needs a title")
     album.title = title
     return album
+
+
+@router.post("/forget", status_code=204)
+def forget_prints(session: SessionDep) -> None:
+    """Forget how often albums have been printed, by one statement."""
+    ids = session.scalars(select(Album.id).where(Album.prints > 0)).all()
+    with announcing(session, table_of(Album), ids):
+        session.execute(update(Album).values(prints=0, version=Album.version + 1))
 
 
 vault = Router("/vault", description="Guarded as a whole.", dependencies=[Depends(HTTPBearer())])

@@ -12,7 +12,7 @@ from .documents import blocks, follow, turns
 from .processes import COMMAND, PLAIN_PYTEST, ROOT, call, copy_project, running
 
 GUIDE = (ROOT / "docs" / "add-a-feature.md").read_text()
-BEFORE, KNOWN, AFTER = re.split(
+BEFORE, PRACTISED, AFTER = re.split(
     r"^## What you know works$|^## Need another", GUIDE, flags=re.MULTILINE
 )
 PRACTICES = (ROOT / "tests" / "practices.py").read_text()
@@ -62,7 +62,7 @@ def test_a_feature_is_made_tested_and_served_in_twenty_seconds(tmp_path: Path) -
 
 
 def test_what_it_says_works_is_what_is_tested() -> None:
-    shown = blocks("python", KNOWN)
+    shown = blocks("python", PRACTISED)
     assert len(shown) > 20
     for block in shown:
         assert block in PRACTICES, block

@@ -20,7 +20,9 @@ from vibetracker.core import logging, telemetry
 from vibetracker.core.api import document, problem_types
 from vibetracker.core.api.additions import extended
 from vibetracker.core.api.errors import handle_errors
+from vibetracker.core.api.representations import reader
 from vibetracker.core.config import Settings
+from vibetracker.core.db.changes import Listeners
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature, discover
 from vibetracker.core.http.bodies import Uploads
@@ -63,6 +65,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.database = Database(settings)
+    app.state.database.listeners = _listeners(features)
     app.state.uploads = Uploads(settings)
     app.state.features = features
     app.state.extended = extended(it for feature in features for it in feature.additions)
@@ -79,6 +82,13 @@ def create_app(
     app.router.routes.insert(0, Route("/openapi.json", _show_openapi, include_in_schema=False))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to customise it
     return app
+
+
+def _listeners(features: Sequence[Feature]) -> Listeners | None:
+    functions = [feature.listener for feature in features if feature.listener is not None]
+    resources = [pair for feature in features for pair in feature.resources.items()]
+    readers = {resource: reader(resource, output) for resource, output in resources}
+    return Listeners(functions, readers) if functions else None
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Finds the features, checks that each is well-formed, and loads their models and routers."""
 
 import importlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from inspect import getfile, getsourcelines, unwrap
@@ -18,6 +18,9 @@ import vibetracker.features
 from vibetracker.core.api import problem_types
 from vibetracker.core.api.additions import Addition, additions_in, faults
 from vibetracker.core.api.routing import Operation, Router
+from vibetracker.core.api.schema import Output
+from vibetracker.core.db.changes import Listener
+from vibetracker.core.db.model import Base, Resource
 
 ENTRY_POINTS = vibetracker.features.__name__
 """The group in which a distribution declares its features: ``name = "package"``."""
@@ -72,6 +75,9 @@ class Feature:
     router: Router
     origin: str = ""
     additions: tuple[Addition, ...] = ()
+    listener: Listener | None = None
+    resources: Mapping[type[Resource], type[Output] | None] = field(default_factory=dict)
+    """Those that it has, each with the schema of its representation."""
 
     @property
     def operations(self) -> list[Operation]:
@@ -152,7 +158,17 @@ def load(found: Sequence[Source]) -> list[Feature]:
     for source, added in zip(found, additions, strict=True):
         router = load_router(source)
         _refuse(router_faults(source, router))
-        features.append(Feature(source.name, source.package, router, source.origin, added))
+        features.append(
+            Feature(
+                source.name,
+                source.package,
+                router,
+                source.origin,
+                added,
+                load_listener(source),
+                load_resources(source),
+            )
+        )
     _refuse(operation_id_faults(features))
     _refuse(addition_faults(features))
     return features
@@ -205,6 +221,31 @@ def load_router(source: Source) -> Router:
             path=source.folder / "router.py",
         )
     return router
+
+
+def load_listener(source: Source) -> Listener | None:
+    """Load a feature's listener, if it has one."""
+    module = source.load("listener")
+    listener: Listener | None = getattr(module, "on_changes", None)
+    if module is not None and not callable(listener):
+        raise FeatureError(
+            source.name,
+            "listener.py has no function `on_changes`",
+            "write `def on_changes(session, changes)`",
+            path=source.folder / "listener.py",
+        )
+    return listener
+
+
+def load_resources(source: Source) -> dict[type[Resource], type[Output] | None]:
+    """Find a feature's resources; a ``Thing`` is represented by ``ThingRead``, if there is one."""
+    schema = source.load("schema")
+    return {
+        mapper.class_: getattr(schema, f"{mapper.class_.__name__}Read", None)
+        for mapper in Base.registry.mappers
+        if issubclass(mapper.class_, Resource)
+        and mapper.class_.__module__.startswith(f"{source.package}.")
+    }
 
 
 def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from vibetracker.core.api import idempotency
 from vibetracker.core.api.parameters import flag
 from vibetracker.core.api.preconditions import Preconditions, guard
+from vibetracker.core.db.changes import call_listeners
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.failures import is_worth_another_try
 from vibetracker.core.http.bodies import StrictRequest
@@ -90,12 +91,16 @@ class Transaction:
                 raise TypeError("a GET only reads; give what changes rows another method")
             return respond(result, is_dry_run=False)
         self.session.flush()
+        if not self.is_dry_run:
+            # Before the response is made, since it has the version that they leave behind.
+            call_listeners(self.session)
         response = respond(result, is_dry_run=self.is_dry_run)
         return without_background(response) if self.is_dry_run else response
 
     def commit(self) -> None:
         """End the transaction; a dry run keeps nothing."""
         if self.writes and not self.is_dry_run:
+            call_listeners(self.session)
             self._is_committing = True
             self.session.commit()
 

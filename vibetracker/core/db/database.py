@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from vibetracker.core.config import Settings, connection_url
+from vibetracker.core.db.changes import Listeners
 from vibetracker.core.db.failures import is_outage, is_refused, log_outage, reason
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.postgresql import postgresql_engine
@@ -57,9 +58,13 @@ class Database:
         self._prepared = False
         self.tables: list[Table] = []
         """Those that it has since it was prepared."""
+        self.listeners: Listeners | None = None
+        """Whoever gets what the sessions change."""
 
     def session(self, *, write: bool) -> Session:
         """Open a session; one that only reads runs each statement by itself, without BEGIN."""
+        if write and self.listeners is not None:
+            return self.listeners.session(self._writers)
         return Session(self._writers if write else self.engine, expire_on_commit=False)
 
     async def take_place(self) -> Callable[[], None]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import (
     MapperProperty,
     RelationshipDirection,
     RelationshipProperty,
+    Session,
     declared_attr,
     mapped_column,
     object_session,
@@ -95,6 +96,12 @@ def _count(row: Resource) -> None:
     session = object_session(row)
     transaction = None if session is None else session.get_transaction()
     vars(row)[COUNTED] = (transaction, row.version)
+
+
+def count_anew(session: Session) -> None:
+    """Let the next change of each row be a new version, though the transaction has not ended."""
+    for row in session.identity_map.values():
+        vars(row).pop(COUNTED, None)
 
 
 def _has_changed(row: Resource) -> bool:

@@ -4,7 +4,8 @@ A feature whose rows have tags makes its association table here. Whoever changes
 every tagged row through the tables alone, without knowing any of those features.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, override
@@ -35,6 +36,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.dml import ReturningInsert
 
 from vibetracker.core.api.text import searchable
+from vibetracker.core.db.changes import announce_new, announcing
 from vibetracker.core.db.database import dialect_of
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import BigInt, utcnow
@@ -122,47 +124,55 @@ def _associations() -> list[tuple[Table, Table]]:
     return [(table, tables[table.info[OWNER]]) for table in tables.values() if OWNER in table.info]
 
 
-def touch_tagged(session: Session, tag_ids: Sequence[int]) -> None:
-    """Add one to the version of every row that has one of the tags: it reads differently now."""
-    for association, owner in _associations():
-        tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
-        # Locking in one order keeps two such changes from waiting for each other.
-        locked = (
-            select(owner.c.id).where(owner.c.id.in_(tagged)).order_by(owner.c.id).with_for_update()
-        )
-        session.execute(
-            update(owner)
-            .where(owner.c.id.in_(locked))
-            .values(version=owner.c.version + 1, updated_at=utcnow())
-        )
+@contextmanager
+def touching_tagged(session: Session, tag_ids: Sequence[int]) -> Iterator[None]:
+    """Add one to the version of every row that has one of the tags, where they change inside."""
+    with ExitStack() as stack:
+        for association, owner in _associations():
+            tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
+            stack.enter_context(announcing(session, owner, tagged.distinct()))
+            # Locking in one order keeps two such changes from waiting for each other.
+            locked = (
+                select(owner.c.id)
+                .where(owner.c.id.in_(tagged))
+                .order_by(owner.c.id)
+                .with_for_update()
+            )
+            session.execute(
+                update(owner)
+                .where(owner.c.id.in_(locked))
+                .values(version=owner.c.version + 1, updated_at=utcnow())
+            )
+        yield
 
 
 def take_off(session: Session, tag_ids: Sequence[int]) -> None:
     """Take tags off every row that has them."""
-    touch_tagged(session, tag_ids)
-    for association, _ in _associations():
-        session.execute(delete(association).where(association.c.tag_id.in_(tag_ids)))
+    with touching_tagged(session, tag_ids):
+        for association, _ in _associations():
+            session.execute(delete(association).where(association.c.tag_id.in_(tag_ids)))
 
 
 def replace(session: Session, tag_ids: Sequence[int], target_id: int) -> None:
     """Put the target in the place of the tags, once, on every row that has one of them."""
-    for association, _ in _associations():
-        has_target = association.alias()
-        tagged = (
-            select(association.c.owner_id, Tag.id)
-            .distinct()
-            .join(Tag, Tag.id == target_id)
-            .outerjoin(
-                has_target,
-                and_(
-                    has_target.c.owner_id == association.c.owner_id,
-                    has_target.c.tag_id == target_id,
-                ),
+    with touching_tagged(session, tag_ids):
+        for association, _ in _associations():
+            has_target = association.alias()
+            tagged = (
+                select(association.c.owner_id, Tag.id)
+                .distinct()
+                .join(Tag, Tag.id == target_id)
+                .outerjoin(
+                    has_target,
+                    and_(
+                        has_target.c.owner_id == association.c.owner_id,
+                        has_target.c.tag_id == target_id,
+                    ),
+                )
+                .where(association.c.tag_id.in_(tag_ids), has_target.c.tag_id.is_(None))
             )
-            .where(association.c.tag_id.in_(tag_ids), has_target.c.tag_id.is_(None))
-        )
-        session.execute(insert(association).from_select(["owner_id", "tag_id"], tagged))
-    take_off(session, tag_ids)
+            session.execute(insert(association).from_select(["owner_id", "tag_id"], tagged))
+            session.execute(delete(association).where(association.c.tag_id.in_(tag_ids)))
 
 
 class NamedTag(NamedTuple):
@@ -218,7 +228,8 @@ def tags_named(
             }
             for key in sorted(missing)
         ]
-        session.execute(dialect.insert(_tags).values(rows).on_conflict_do_nothing())
+        new = dialect.insert(_tags).values(rows).on_conflict_do_nothing().returning(_tags.c.id)
+        announce_new(session, _tags, session.scalars(new).all())
         found |= _by_key(session, missing)
     return [found[key] for key in sorted(wanted)]
 

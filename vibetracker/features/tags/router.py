@@ -17,7 +17,7 @@ from vibetracker.core.api.text import Terms
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import ValidationFailed
 
-from .association import replace, take_off, touch_tagged
+from .association import replace, take_off, touching_tagged
 from .model import Tag, key_of
 from .problems import TagNameTaken
 from .schema import TagCreate, TagMerge, TagRead, TagUpdate
@@ -77,13 +77,12 @@ def get_tag(session: SessionDep, tag_id: TagId) -> dict[str, Any]:
 def update_tag(session: SessionDep, tag_id: TagId, data: TagUpdate) -> Tag:
     """Change a tag; what is absent stays. A new name gives everything that has it a new version."""
     tag = find(session, Tag, tag_id)
-    old_name = tag.name
-    if "name" in data.changes():
-        _refuse_taken_name(session, data.changes()["name"], renamed=tag)
-    data.apply_to(tag)
-    if tag.name != old_name:
-        touch_tagged(session, [tag_id])
-    return tag
+    new_name = data.changes().get("name", tag.name)
+    if new_name == tag.name:
+        return data.apply_to(tag)
+    _refuse_taken_name(session, new_name, renamed=tag)
+    with touching_tagged(session, [tag_id]):
+        return data.apply_to(tag)
 
 
 @router.delete("/{tag_id}", status_code=204)

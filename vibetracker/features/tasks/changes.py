@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import Select, bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from vibetracker.core.db.changes import announce, announcing
 from vibetracker.core.http.problems import invalid
 from vibetracker.features.projects.model import Project
 from vibetracker.features.projects.problems import ProjectArchived
@@ -80,6 +81,7 @@ class TaskChanges:
             else []
         )
         row.stored = row.values.copy()
+        announce(self.session, tasks, row["id"], None, row.answer)
         return row
 
     def _new(self, data: TaskCreate) -> TaskRow:
@@ -168,7 +170,8 @@ class TaskChanges:
 
     def purge(self, row: TaskRow) -> None:
         """Remove a task and its subtree for good; the foreign keys take along what hangs on it."""
-        self.session.execute(delete(tasks).where(tasks.c.id == row["id"]))
+        with announcing(self.session, tasks, [row["id"]], deletes=True):
+            self.session.execute(delete(tasks).where(tasks.c.id == row["id"]))
 
     def flush(self) -> None:
         """Write what has been changed, in as few statements as there are kinds of it."""
@@ -287,17 +290,21 @@ class TaskChanges:
         index = 0 if low is None else places.index(low) + 1
         ranks = ranking.spread(len(places) + 1)
         own = ranks.pop(index)
-        self.session.execute(
-            update(tasks)
-            .where(tasks.c.id == bindparam("sibling"))
-            .values(
-                position=bindparam("rank"), version=tasks.c.version + 1, updated_at=self.clock.now
-            ),
-            [
-                {"sibling": task_id, "rank": rank}
-                for (_, task_id), rank in zip(places, ranks, strict=True)
-            ],
-        )
+        ids = [task_id for _, task_id in places]
+        with announcing(self.session, tasks, ids):
+            self.session.execute(
+                update(tasks)
+                .where(tasks.c.id == bindparam("sibling"))
+                .values(
+                    position=bindparam("rank"),
+                    version=tasks.c.version + 1,
+                    updated_at=self.clock.now,
+                ),
+                [
+                    {"sibling": task_id, "rank": rank}
+                    for task_id, rank in zip(ids, ranks, strict=True)
+                ],
+            )
         return own
 
     def know_tags(self, names: Iterable[str]) -> None:

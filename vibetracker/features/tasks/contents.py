@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import CTE, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
+from vibetracker.core.db.changes import announcing
 from vibetracker.core.db.types import BigInt, utcnow
 from vibetracker.features.projects.contents import Contents
 
@@ -46,7 +47,7 @@ def _take_out(
     **values: object,
 ) -> None:
     # Locking in one order keeps two such changes from waiting for each other.
-    session.execute(_LOCK, {"project": project_id})
+    ids = session.scalars(_LOCK, {"project": project_id}).all()
     statement = update(tasks).where(_inside)
     if joined is not None:
         statement = statement.where(tasks.c.id == joined.c.id)
@@ -56,7 +57,8 @@ def _take_out(
         "updated_at": now,
         **values,
     }
-    session.execute(statement.values(new), {"project": project_id})
+    with announcing(session, tasks, ids):
+        session.execute(statement.values(new), {"project": project_id})
 
 
 def _trees() -> CTE:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
+from vibetracker.core.db.changes import announce
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import Gone, NotFound
 from vibetracker.features.tags.association import NamedTag
@@ -165,6 +166,9 @@ def write(session: Session, rows: Iterable[TaskRow]) -> None:
     if worn:
         connection.execute(_PUT_ON, worn)
     for row in rows:
+        if row["version"] != row.stored.get("version"):
+            before = row.stored and {name: row.stored[name] for name in MEMBERS}
+            announce(session, tasks, row["id"], before or None, row.answer)
         row.new_tags = ()
         row.stored = row.values.copy()
 

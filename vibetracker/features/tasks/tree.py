@@ -7,6 +7,7 @@ from itertools import batched
 from sqlalchemy import CTE, ColumnElement, Row, Select, bindparam, func, literal, select, update
 from sqlalchemy.orm import Session
 
+from vibetracker.core.db.changes import announcing
 from vibetracker.core.db.database import lock
 from vibetracker.core.db.types import BigInt
 
@@ -61,8 +62,9 @@ def put_below_in(session: Session, task_id: int, project_id: int | None, now: da
 def _write(session: Session, ids: Sequence[int], now: datetime, **values: object) -> None:
     statement = update(tasks).values(version=tasks.c.version + 1, updated_at=now, **values)
     # By their ids, since PostgreSQL overrates what a subtree can be and would read all tasks.
-    for some in batched(ids, UPDATED_AT_ONCE):
-        session.execute(statement.where(tasks.c.id.in_(some)))
+    with announcing(session, tasks, ids):
+        for some in batched(ids, UPDATED_AT_ONCE):
+            session.execute(statement.where(tasks.c.id.in_(some)))
 
 
 def _ancestors() -> CTE:

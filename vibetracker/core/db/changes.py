@@ -1,0 +1,276 @@
+"""What a transaction changes, for the listeners of an application.
+
+A feature that has a module ``listener.py`` with ``def on_changes(session, changes)`` gets each new
+version of each resource of each feature, in the transaction, before it is committed. What the ORM
+writes is seen by its events; what a statement writes is announced by whoever executes it. Without
+a listener nothing of this happens.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any, cast
+
+from sqlalchemy import Column, Connection, Engine, Select, Table, event, inspect, select
+from sqlalchemy.orm import Mapper, Session, SessionTransaction, object_session, sessionmaker
+
+from vibetracker.core.db.model import Resource, count_anew
+
+MAX_ROUNDS = 100
+"""How often listeners may write in answer to what they have written themselves."""
+AT_ONCE = 1000
+"""Rows that one statement reads."""
+
+type Values = Mapping[str, Any]
+"""The members of a resource's representation, by name."""
+type Reader = Callable[[Connection, Sequence[int]], Mapping[int, Values]]
+"""Reads the representations of the rows with some ids."""
+type Listener = Callable[[Session, Sequence["Change"]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new version of a resource: created, changed or deleted.
+
+    ``before`` is None for one that is created, ``after`` for one that is deleted.
+    """
+
+    resource: type[Resource]
+    id: int
+    before: Values | None
+    after: Values | None
+
+
+class Listeners:
+    """The listeners of an application, and how they see the rows of its resources."""
+
+    def __init__(
+        self, functions: Sequence[Listener], readers: Mapping[type[Resource], Reader]
+    ) -> None:
+        self.functions = functions
+        self.resources = {table_of(resource): resource for resource in readers}
+        self._readers = {table_of(resource): reader for resource, reader in readers.items()}
+
+    def session(self, bind: Engine) -> Session:
+        """Open a session whose changes the listeners get before it is committed."""
+        return _sessions(bind=bind, info={_Transaction: _Transaction(self)})
+
+    def read(
+        self, connection: Connection, table: Table, ids: Iterable[int], *, lock: bool = False
+    ) -> dict[int, Values]:
+        """Return the representations of the rows that exist; they are locked in order of ids."""
+        found: dict[int, Values] = {}
+        for some in batched(sorted(ids), AT_ONCE):
+            if lock:
+                rows = select(table.c.id).where(table.c.id.in_(some)).order_by(table.c.id)
+                connection.execute(rows.with_for_update())
+            found |= self._readers[table](connection, some)
+        return found
+
+    def referring(self, table: Table) -> Iterator[tuple[Column[Any], bool]]:
+        """Iterate over the columns that the database changes when a row of the table is deleted.
+
+        With each comes whether its row is deleted too, or the column is set to null.
+        """
+        for other in self.resources:
+            for key in other.foreign_keys:
+                if key.column.table is table and key.ondelete in {"CASCADE", "SET NULL"}:
+                    yield key.parent, key.ondelete == "CASCADE"
+
+
+class _Rows:
+    """The representations of rows before they are written; None of those that are new."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
+        self.before: dict[Table, dict[int, Values | None]] = {}
+        self._deleted: set[tuple[Table, int]] = set()
+
+    def read(
+        self, connection: Connection, table: Table, ids: Collection[int], *, lock: bool = False
+    ) -> None:
+        """Read rows that are going to be changed."""
+        rows = self.before.setdefault(table, {})
+        missing = [row_id for row_id in ids if row_id not in rows]
+        rows |= self._listeners.read(connection, table, missing, lock=lock)
+
+    def read_deleted(self, connection: Connection, table: Table, ids: Collection[int]) -> None:
+        """Read rows that are going to be deleted, and those that the database changes with them."""
+        ids = [row_id for row_id in ids if (table, row_id) not in self._deleted]
+        self._deleted |= {(table, row_id) for row_id in ids}
+        # Locked, they get no further rows that refer to them.
+        self.read(connection, table, ids, lock=True)
+        for column, is_deleted in self._listeners.referring(table):
+            for some in batched(ids, AT_ONCE):
+                rows = select(column.table.c.id).where(column.in_(some))
+                others = connection.scalars(rows).all()
+                if is_deleted:
+                    self.read_deleted(connection, column.table, others)
+                else:
+                    self.read(connection, column.table, others, lock=True)
+
+
+class _Transaction:
+    """What a session's transaction has changed, and no listener has got yet."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        self.listeners = listeners
+        self.flushed = _Rows(listeners)
+        """What the flush that is going on writes."""
+        self.savepoints: dict[SessionTransaction, dict[Any, Change]] = {}
+        self.changes: dict[tuple[Table, int, int | None], Change] = {}
+        """By what makes one version, in the order of their beginnings."""
+
+    def add(self, table: Table, row_id: int, before: Values | None, after: Values | None) -> None:
+        """Add what has been written: to what is known of the same version, if there is any."""
+        if before == after:
+            return
+        key = (table, row_id, None if after is None else after.get("version"))
+        if key in self.changes:
+            before = self.changes[key].before
+        self.changes[key] = Change(self.listeners.resources[table], row_id, before, after)
+
+    def settle(self, connection: Connection, rows: _Rows) -> None:
+        """Add what has become of some rows."""
+        for table, before in rows.before.items():
+            after = self.listeners.read(connection, table, before)
+            for row_id, values in before.items():
+                self.add(table, row_id, values, after.get(row_id))
+
+
+def table_of(resource: type[Resource]) -> Table:
+    """Return the table of a resource."""
+    return cast("Table", inspect(resource).local_table)
+
+
+def _of(session: Session | None, table: Table) -> _Transaction | None:
+    """Return the transaction of a session if somebody listens to what becomes of a table."""
+    transaction: _Transaction | None = None if session is None else session.info.get(_Transaction)
+    return transaction if transaction and table in transaction.listeners.resources else None
+
+
+def announce(
+    session: Session, table: Table, row_id: int, before: Values | None, after: Values | None
+) -> None:
+    """Announce what a statement has made of a row; both are members of its representation."""
+    if transaction := _of(session, table):
+        transaction.add(table, row_id, before, after)
+
+
+def announce_new(session: Session, table: Table, ids: Collection[int]) -> None:
+    """Announce the rows that a statement has inserted."""
+    if ids and (transaction := _of(session, table)):
+        rows = _Rows(transaction.listeners)
+        rows.before[table] = dict.fromkeys(ids)
+        transaction.settle(session.connection(), rows)
+
+
+@contextmanager
+def announcing(
+    session: Session, table: Table, ids: Iterable[int] | Select[int], *, deletes: bool = False
+) -> Iterator[None]:
+    """Announce what statements inside make of the rows with these ids.
+
+    With ``deletes`` also what the database itself makes of other resources by ``ON DELETE CASCADE``
+    and ``SET NULL``. If somebody listens, the rows are read before and after, and locked.
+    """
+    transaction = _of(session, table)
+    if transaction is None:
+        yield
+        return
+    session.flush()
+    connection = session.connection()
+    rows = _Rows(transaction.listeners)
+    found = connection.scalars(ids).all() if isinstance(ids, Select) else [*ids]
+    if deletes:
+        rows.read_deleted(connection, table, found)
+    else:
+        rows.read(connection, table, found, lock=True)
+    yield
+    session.flush()
+    transaction.settle(connection, rows)
+
+
+def take_changes(session: Session) -> list[Change]:
+    """Flush a session, and return what it has changed since the last time.
+
+    What is changed from now on is a new version.
+    """
+    session.flush()
+    transaction: _Transaction | None = session.info.get(_Transaction)
+    if transaction is None:
+        return []
+    changes = [*transaction.changes.values()]
+    transaction.changes.clear()
+    count_anew(session)
+    return changes
+
+
+def call_listeners(session: Session) -> None:
+    """Call the listeners with what the transaction has changed, until they change nothing more.
+
+    What one raises fails the transaction.
+    """
+    transaction: _Transaction | None = session.info.get(_Transaction)
+    if transaction is None:
+        return
+    for _ in range(MAX_ROUNDS):
+        changes = take_changes(session)
+        if not changes:
+            return
+        for listener in transaction.listeners.functions:
+            listener(session, changes)
+    raise RuntimeError("listeners answer each other's changes without an end")
+
+
+_sessions = sessionmaker(expire_on_commit=False)
+
+
+@event.listens_for(_sessions, "before_commit")
+def _before_commit(session: Session) -> None:
+    if not session.in_nested_transaction():
+        call_listeners(session)
+
+
+@event.listens_for(_sessions, "after_flush")
+def _after_flush(session: Session, _: object) -> None:
+    transaction: _Transaction = session.info[_Transaction]
+    rows, transaction.flushed = transaction.flushed, _Rows(transaction.listeners)
+    transaction.settle(session.connection(), rows)
+
+
+@event.listens_for(_sessions, "after_transaction_create")
+def _begin_savepoint(session: Session, begun: SessionTransaction) -> None:
+    if begun.nested:
+        transaction: _Transaction = session.info[_Transaction]
+        transaction.savepoints[begun] = transaction.changes.copy()
+
+
+@event.listens_for(_sessions, "after_soft_rollback")
+def _roll_back(session: Session, ended: SessionTransaction) -> None:
+    transaction: _Transaction = session.info[_Transaction]
+    transaction.flushed = _Rows(transaction.listeners)
+    if ended.nested or ended.parent is None:
+        transaction.changes = transaction.savepoints.pop(ended, {})
+
+
+@event.listens_for(Resource, "after_insert", propagate=True)
+def _after_insert(mapper: Mapper[Any], _: Connection, row: Resource) -> None:
+    table = cast("Table", mapper.local_table)
+    if transaction := _of(object_session(row), table):
+        transaction.flushed.before.setdefault(table, {})[row.id] = None
+
+
+@event.listens_for(Resource, "before_update", propagate=True)
+def _before_update(mapper: Mapper[Any], connection: Connection, row: Resource) -> None:
+    session, table = object_session(row), cast("Table", mapper.local_table)
+    if (transaction := _of(session, table)) and session and session.is_modified(row):
+        transaction.flushed.read(connection, table, [row.id])
+
+
+@event.listens_for(Resource, "before_delete", propagate=True)
+def _before_delete(mapper: Mapper[Any], connection: Connection, row: Resource) -> None:
+    table = cast("Table", mapper.local_table)
+    if transaction := _of(object_session(row), table):
+        transaction.flushed.read_deleted(connection, table, [row.id])
