@@ -15,10 +15,11 @@ from starlette.testclient import TestClient
 from vibetracker.core.api.session import get_database
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
+from vibetracker.features.projects.tests.factory import ProjectFactory
 from vibetracker.features.tags.tests.factory import TagFactory
 from vibetracker.testing import Factory
 
-from .calls import Json, ids, make, read, walk
+from .calls import Json, change, ids, make, read, walk
 from .factory import TaskFactory
 
 
@@ -206,3 +207,69 @@ def test_a_version_shows_one_representation_whoever_changes_tags_meanwhile(
         for task in (answer.json() for answer in answers):
             now = read(client, task["id"])
             assert task["version"] < now["version"] or task == now
+
+
+def moving(client: TestClient, task_id: int, **to: object) -> Callable[[], Response]:
+    return partial(client.post, f"/tasks/{task_id}/move", json={"to": "last", **to})
+
+
+def creating(client: TestClient, **fields: object) -> Callable[[], Response]:
+    return partial(client.post, "/tasks", json={"title": "x", **fields})
+
+
+def strays(client: TestClient) -> list[int]:
+    """Find the tasks that are in another project than their parent, or in one that is gone."""
+    tasks = {task["id"]: task for task in walk(client, deleted="include", limit=200)}
+    there = {None, *ids(client, "/projects")}
+    return [
+        task["id"]
+        for task in tasks.values()
+        if task["project_id"] not in there
+        or (task["parent_id"] and task["project_id"] != tasks[task["parent_id"]]["project_id"])
+    ]
+
+
+def test_subtasks_are_in_the_project_of_their_parent_whatever_moves_at_once(
+    client: TestClient,
+) -> None:
+    projects = [project.id for project in ProjectFactory.create_batch(3)]
+    for _ in range(4):
+        roots = [make(client, project_id=project_id)["id"] for project_id in projects]
+        below = [make(client, parent_id=root)["id"] for root in roots]
+        low = make(client, parent_id=below[0])["id"]
+        answers = at_once(
+            patching(client, roots[0], project_id=projects[1]),
+            moving(client, roots[0], parent_id=below[2]),
+            moving(client, below[0], parent_id=roots[1]),
+            patching(client, below[0], parent_id=None, project_id=projects[2]),
+            creating(client, parent_id=below[0]),
+            creating(client, parent_id=low),
+            partial(client.delete, f"/tasks/{low}"),
+            patching(client, low, title="y"),
+        )
+        # Under a parent by the time that its project is changed; or in the trash by then.
+        assert {answer.status_code for answer in answers} <= {200, 201, 204, 410, 422}
+        assert strays(client) == []
+
+
+@pytest.mark.parametrize("choice", ["", "?tasks=keep", "?tasks=trash"])
+def test_nothing_is_left_in_a_project_that_goes(client: TestClient, choice: str) -> None:
+    for _ in range(4):
+        gone, other = (project.id for project in ProjectFactory.create_batch(2))
+        inside, outside = (make(client, project_id=id_)["id"] for id_ in (gone, other))
+        if not choice:
+            change(client, inside, project_id=other)
+        deletion, *answers = at_once(
+            partial(client.delete, f"/projects/{gone}{choice}"),
+            creating(client, project_id=gone),
+            creating(client, parent_id=inside),
+            patching(client, outside, project_id=gone),
+            patching(client, inside, parent_id=outside),
+            patching(client, inside, title="y", tags=["home"]),
+            partial(client.patch, f"/projects/{gone}", json={"name": f"new {gone}"}),
+        )
+        assert deletion.status_code == 204 or (not choice and deletion.status_code == 409)
+        assert {answer.status_code for answer in answers} <= {200, 201, 404, 410, 422}
+        assert strays(client) == []
+        if deletion.status_code == 204:
+            assert ids(client, project_id=gone, deleted="include") == []
