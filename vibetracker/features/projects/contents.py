@@ -4,7 +4,7 @@ A feature whose rows are in projects adds its ``Contents``. Whoever deletes a pr
 them all, without knowing any of those features.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -19,6 +19,9 @@ class Contents:
     rows into it waits in a circle."""
     count: Callable[[Session, int], int]
     """Counts the rows that are in the project with this id, the trash included."""
+    counts: Callable[[Session, Sequence[int]], Mapping[int, Mapping[str, int]]]
+    """Counts the live rows by the ids of their projects, as the members of ``TaskCounts``, by one
+    statement; projects without any are left out."""
     keep: Callable[[Session, int], None]
     """Takes the rows out of the project, and leaves them without one."""
     trash: Callable[[Session, int], None]

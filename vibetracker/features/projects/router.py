@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from vibetracker.core.api.filters import Filters, Where, occurs
 from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
-from vibetracker.core.api.preconditions import find, read
+from vibetracker.core.api.preconditions import find, read, read_any
 from vibetracker.core.api.routing import Router, raising
 from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.session import SessionDep
@@ -17,6 +17,7 @@ from vibetracker.core.api.text import Terms
 from vibetracker.features.tags.model import key_of
 
 from .contents import CONTENTS
+from .includes import ProjectIncludeDep
 from .model import Project
 from .problems import ProjectNameTaken, ProjectNotEmpty
 from .schema import ProjectCreate, ProjectRead, ProjectUpdate
@@ -55,11 +56,14 @@ def list_projects(
     session: SessionDep,
     page: PageDep,
     filters: Annotated[ProjectFilters, Query()],
+    include: ProjectIncludeDep,
     sort: Annotated[str, SORTING, Query(description=SORTING.description)] = SORTING.default,
 ) -> Rows:
     """List the projects, the archived ones too."""
     projects = ProjectRead.select(Project).where(*filters.conditions())
-    return paginate(session, projects, page, SORTING, sort)
+    rows = paginate(session, projects, page, SORTING, sort)
+    include.add_to(session, rows.items)
+    return rows
 
 
 @router.post("", status_code=201, response_model=ProjectRead, responses=raising(ProjectNameTaken))
@@ -72,8 +76,12 @@ def create_project(session: SessionDep, data: ProjectCreate) -> Project:
 
 
 @router.get("/{project_id}", response_model=ProjectRead)
-def get_project(session: SessionDep, project_id: ProjectId) -> dict[str, Any]:
+def get_project(
+    session: SessionDep, project_id: ProjectId, include: ProjectIncludeDep
+) -> dict[str, Any]:
     """Get a project."""
+    if include:
+        return include.view(session, read_any(session, ProjectRead, Project, project_id))
     return read(session, ProjectRead, Project, project_id)
 
 

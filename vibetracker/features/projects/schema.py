@@ -34,6 +34,15 @@ class ProjectUpdate(Patch):
     archived: Archived | MISSING = MISSING
 
 
+class TaskCounts(Output):
+    """How many tasks are in a project, the trash left out."""
+
+    total: int = Field(description="All of them.")
+    open: int = Field(description="Those that are `todo` or `in_progress`.")
+    done: int = Field(description="Those that are `done`.")
+    cancelled: int = Field(description="Those that are `cancelled`.")
+
+
 class ProjectRead(Output):
     """A project."""
 

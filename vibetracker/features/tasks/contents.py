@@ -1,6 +1,7 @@
 """What becomes of the tasks in a project that is deleted."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import CTE, bindparam, func, select, update
@@ -10,6 +11,7 @@ from vibetracker.core.db.changes import announcing
 from vibetracker.core.db.types import BigInt, utcnow
 from vibetracker.features.projects.contents import Contents
 
+from .includes import count_by
 from .model import tasks
 from .tree import lock_tree
 
@@ -74,4 +76,10 @@ def _trees() -> CTE:
 _COUNT = select(func.count()).where(_inside)
 _LOCK = select(tasks.c.id).where(_inside).order_by(tasks.c.id).with_for_update()
 
-IN_PROJECTS = Contents(lock=lock_tree, count=_count, keep=_keep, trash=_trash)
+IN_PROJECTS = Contents(
+    lock=lock_tree,
+    count=_count,
+    counts=partial(count_by, tasks.c.project_id),
+    keep=_keep,
+    trash=_trash,
+)

@@ -1,11 +1,12 @@
 """Public: what ``include`` adds to tasks: one entry each."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, ClassVar
 
 from fastapi import Depends
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.includes import Include, Includes, Reads
@@ -15,26 +16,30 @@ from vibetracker.core.api.schema import Output
 from .model import OPEN, Status, live, tasks
 from .schema import SubtaskCounts, TaskRead
 
+NO_SUBTASKS = dict.fromkeys(SubtaskCounts.model_fields, 0)
 
-def count_subtasks(session: Session, task_ids: Sequence[int]) -> dict[int, SubtaskCounts]:
-    """Count the live direct subtasks of tasks."""
-    counts: dict[int, dict[Status, int]] = {task_id: {} for task_id in task_ids}
+
+def count_by(
+    column: ColumnElement[int | None], session: Session, ids: Sequence[int]
+) -> dict[int, dict[str, int]]:
+    """Count the live tasks that have one of the ids in a column, by how far they are."""
+    counts: dict[int, dict[Status, int]] = {}
     rows = session.execute(
-        select(tasks.c.parent_id, tasks.c.status, func.count())
-        .where(tasks.c.parent_id.in_(task_ids), live)
-        .group_by(tasks.c.parent_id, tasks.c.status)
+        select(column, tasks.c.status, func.count())
+        .where(column.in_(ids), live)
+        .group_by(column, tasks.c.status)
     )
-    for parent_id, status, count in rows:
-        if parent_id is not None:
-            counts[parent_id][status] = count
+    for key, status, count in rows:
+        if key is not None:
+            counts.setdefault(key, {})[status] = count
     return {
-        task_id: SubtaskCounts(
-            total=sum(by_status.values()),
-            open=sum(by_status.get(status, 0) for status in OPEN),
-            done=by_status.get(Status.DONE, 0),
-            cancelled=by_status.get(Status.CANCELLED, 0),
-        )
-        for task_id, by_status in counts.items()
+        key: {
+            "total": sum(by_status.values()),
+            "open": sum(by_status.get(status, 0) for status in OPEN),
+            "done": by_status.get(Status.DONE, 0),
+            "cancelled": by_status.get(Status.CANCELLED, 0),
+        }
+        for key, by_status in counts.items()
     }
 
 
@@ -45,7 +50,7 @@ class TaskIncludes(Includes):
 
     subtasks: Annotated[
         SubtaskCounts,
-        Reads(count_subtasks, name="subtask_counts"),
+        Reads(partial(count_by, tasks.c.parent_id), NO_SUBTASKS, name="subtask_counts"),
         Field(description="The numbers of its live direct subtasks."),
     ]
 

@@ -186,6 +186,16 @@ def test_projects_are_sorted_by_name_whatever_its_case(client: TestClient) -> No
     assert names(client, "?sort=-created_at")[0] == "É"
 
 
+def test_tasks_are_counted_where_that_is_asked_for(client: TestClient) -> None:
+    project = create(client).json()
+    counts = {"total": 0, "open": 0, "done": 0, "cancelled": 0}
+    for query in ("/projects/1?include=task_counts", "/projects?include=task_counts"):
+        answer = client.get(query)
+        assert (answer.status_code, "etag" in answer.headers) == (200, False)
+        (shown,) = answer.json().get("items", [answer.json()])
+        assert shown == {**project, "task_counts": counts}
+
+
 def test_a_list_comes_in_pages(client: TestClient) -> None:
     ProjectFactory.create_batch(5)
     seen, cursor = [], ""

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
+from vibetracker.core.db.database import Database
 from vibetracker.features.projects.tests.factory import ProjectFactory
 
 from .calls import Json, change, faults, ids, make, read, walk
@@ -216,7 +218,7 @@ def test_an_archived_project_takes_no_tasks(client: TestClient, tree: list[int])
 def test_lists_are_narrowed_down_to_projects(client: TestClient, tree: list[int]) -> None:
     other, lone = make(client, project_id=2)["id"], make(client)["id"]
     live = tree[:3]
-    for query, found in (
+    cases: list[tuple[Json, list[int]]] = [
         ({"project_id": 1}, live),
         ({"project_id": [1, 2]}, [*live, other]),
         ({"project_id": 1, "deleted": "include"}, tree),
@@ -225,7 +227,8 @@ def test_lists_are_narrowed_down_to_projects(client: TestClient, tree: list[int]
         ({"has_project": False}, [lone]),
         ({"has_project": False, "project_id": 1}, []),
         ({"project_id": 1, "is_subtask": True, "sort": "-id"}, live[:0:-1]),
-    ):
+    ]
+    for query, found in cases:
         assert ids(client, **{"sort": "id", **query}) == found, query
     path = f"/tasks/{tree[0]}/subtasks"
     assert ids(client, path, project_id=1) == [tree[1]]
@@ -290,3 +293,37 @@ def test_tasks_that_are_to_go_are_in_the_trash_each_tree_by_itself(
     assert ids(client, sort="id") == [*tree[:3], other["id"]]
     assert client.post(f"/tasks/{tree[3]}/restore").status_code == 200
     assert client.post(f"/tasks/{second}/restore").json()["project_id"] is None
+
+
+@pytest.mark.usefixtures("tree")
+def test_the_tasks_of_a_project_are_counted_by_how_far_they_are(client: TestClient) -> None:
+    """The trash is left out, and what is counted has no version."""
+    for status in ("in_progress", "done", "cancelled", "cancelled"):
+        make(client, project_id=1, status=status)
+    expected = [
+        {"total": 7, "open": 4, "done": 1, "cancelled": 2},
+        {"total": 0, "open": 0, "done": 0, "cancelled": 0},
+    ]
+    query = "?include=task_counts"
+    items = client.get(f"/projects{query}&sort=id").json()["items"]
+    assert [project["task_counts"] for project in items] == expected
+    one = client.get(f"/projects/1{query}", headers={"If-None-Match": '"1"'})
+    assert (one.json(), "etag" in one.headers) == (items[0], False)
+    assert items[0].pop("task_counts")
+    assert client.get("/projects/1").json() == items[0]
+    assert client.get("/projects?include=tasks").status_code == 422
+
+
+def test_a_page_of_projects_is_counted_by_one_statement(
+    client: TestClient, database: Database
+) -> None:
+    ProjectFactory.create_batch(200)
+    sent: list[str] = []
+
+    def collect(*arguments: Any) -> None:
+        sent.append(arguments[2])
+
+    event.listen(database.engine, "before_cursor_execute", collect)
+    page = client.get("/projects?limit=200&include=task_counts").json()
+    event.remove(database.engine, "before_cursor_execute", collect)
+    assert (len(page["items"]), sum("FROM tasks" in statement for statement in sent)) == (200, 1)
