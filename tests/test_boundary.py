@@ -171,6 +171,7 @@ def test_a_foreign_page_may_not_write_anywhere(
                 assert response.status_code == 403
 
 
+PRIVATE = {"Access-Control-Request-Private-Network": "true"}
 PREFLIGHT = {
     "Origin": "http://page.example",
     "Access-Control-Request-Method": "PATCH",
@@ -231,6 +232,42 @@ def test_a_preflight_of_an_allowed_origin_is_granted(page: TestClient) -> None:
     assert "PATCH" in response.headers["access-control-allow-methods"]
     assert "if-match" in response.headers["access-control-allow-headers"].lower()
     assert response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_page_of_an_allowed_origin_may_call_into_a_private_network(
+    page: TestClient, method: str
+) -> None:
+    asked = {"Access-Control-Request-Method": method, **PRIVATE}
+    response = page.options("/specimens", headers={**PREFLIGHT, **asked})
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-private-network"] == "true"
+    foreign = {"Origin": "http://elsewhere.example"}
+    refused = page.options("/specimens", headers={**PREFLIGHT, **asked, **foreign})
+    assert refused.status_code == 403
+    assert "access-control-allow-private-network" not in refused.headers
+
+
+def test_a_preflight_for_a_method_that_there_is_not_is_refused_for_that(page: TestClient) -> None:
+    response = page.options(
+        "/specimens", headers={**PREFLIGHT, "Access-Control-Request-Method": "FETCH"}
+    )
+    assert response.status_code == 403
+    assert "Access-Control-Request-Method" in response.json()["detail"]
+
+
+def test_the_log_says_why_a_write_counts_as_foreign(
+    specimens: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    for headers, why in (
+        ({"Origin": "http://elsewhere.example"}, "Origin differs from Host"),
+        ({"Sec-Fetch-Site": "cross-site"}, "Sec-Fetch-Site"),
+    ):
+        caplog.clear()
+        specimens.post("/specimens", json={"label": "a"}, headers=headers)
+        (line,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert why in line.getMessage()
+        assert "elsewhere" not in line.getMessage()
 
 
 def test_an_origin_that_is_not_listed_is_refused_with_a_problem(page: TestClient) -> None:

@@ -195,10 +195,38 @@ def test_a_foreign_page_cannot_send_a_form_to_any_operation(
         if operation.method == "GET":
             continue
         with subtests.test(operation=str(operation)):
-            response = client.request(
-                operation.method, operation.url, headers={"Content-Type": "text/plain"}
-            )
-            assert response.status_code == 415
+            for media_type in ("text/plain", "application/x-www-form-urlencoded"):
+                headers = {"Content-Type": media_type}
+                response = client.request(
+                    operation.method, operation.url, content=b"x", headers=headers
+                )
+                assert response.status_code == 415
+
+
+def test_without_a_body_it_does_not_matter_what_it_would_be(
+    client: TestClient, app: FastAPI, subtests: pytest.Subtests
+) -> None:
+    kind = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
+    for operation in operations(app):
+        with subtests.test(operation=str(operation)):
+            plain = client.request(operation.method, operation.url)
+            for length in ({}, {"Content-Length": "0"}, {"Transfer-Encoding": "chunked"}):
+                response = client.request(
+                    operation.method, operation.url, headers={**kind, **length}
+                )
+                assert response.status_code == plain.status_code, length
+
+
+@pytest.mark.parametrize(
+    "kind", [{"Content-Type": "text/plain"}, {**JSON, "Content-Encoding": "gzip"}]
+)
+def test_a_body_of_unknown_length_is_of_a_kind_too(
+    specimens: TestClient, kind: dict[str, str]
+) -> None:
+    for method, url in (("POST", "/specimens"), ("DELETE", "/specimens/1")):
+        for chunks, refused in ((iter([b"{", b"}"]), True), (iter([b""]), False)):
+            response = specimens.request(method, url, content=chunks, headers=kind)
+            assert (response.status_code == 415) is refused
 
 
 @pytest.mark.parametrize(

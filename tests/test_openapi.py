@@ -143,7 +143,7 @@ def test_the_documented_media_types_are_those_that_are_taken(
     ("status", "query", "request_"),
     [
         (413, "", {"content": b" " * 1_048_577}),
-        (415, "", {"headers": {"Content-Encoding": "gzip"}}),
+        (415, "", {"content": b"{}", "headers": {"Content-Encoding": "gzip"}}),
         (400, "", {"content": b"{1"}),
         (422, "", {"content": b"[1]"}),
         (422, "?nothing=known", {}),

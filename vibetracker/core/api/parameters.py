@@ -169,10 +169,7 @@ def check_encoding(request: Request) -> None:
 
 
 def check_media_type(request: Request, verb: str, accepted: Iterable[str]) -> None:
-    """Refuse a body of another media type, before it is received.
-
-    Also without a body: a form or a text is what foreign web pages can send.
-    """
+    """Refuse a body of another media type."""
     media_type = request.headers.get("content-type")
     if media_type is not None and media_type.partition(";")[0].strip().lower() not in accepted:
         raise _unsupported(f"Send {' or '.join(accepted)}", verb, accepted)
@@ -187,7 +184,7 @@ def require_media_type(request: Request, verb: str, accepted: Iterable[str]) -> 
 
 async def check_unread(request: StrictRequest) -> None:
     """Refuse the body of an operation that takes none; an empty object counts as none."""
-    if await request.body() and await request.json() != {}:
+    if await request.json() != {}:
         raise invalid("This operation takes no body", code="extra_forbidden", pointer="")
 
 

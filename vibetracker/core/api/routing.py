@@ -123,19 +123,27 @@ class Operation(APIRoute):
         request = StrictRequest(plain, self.limit or plain.app.state.settings.max_body_size)
         plain.state.request = request
         request.check_size()
+        if not request.has_body:
+            return
+        if request.is_sized:
+            self._check_kind(request)
+        field = self.body_field
+        is_form = field is not None and isinstance(field.field_info, params.Form)
+        await request.receive_all(is_form=is_form)
+        if not is_form and not await request.body():
+            return
+        self._check_kind(request)
+        if field is None:
+            await check_unread(request)
+        else:
+            require_media_type(request, self.verb, self.media_types)
+            if is_form:
+                check_form(await request.form(), field.field_info.annotation)
+
+    def _check_kind(self, request: StrictRequest) -> None:
         check_encoding(request)
         if self.writes:
             check_media_type(request, self.verb, self.media_types)
-        if request.has_body:
-            field = self.body_field
-            is_form = field is not None and isinstance(field.field_info, params.Form)
-            await request.receive_all(is_form=is_form)
-            if field is None:
-                await check_unread(request)
-            elif is_form or await request.body():
-                require_media_type(request, self.verb, self.media_types)
-                if is_form and field is not None:
-                    check_form(await request.form(), field.field_info.annotation)
 
     def _documented_parameters(self, request: Request) -> dict[str, bool]:
         """Read from the OpenAPI document what is accepted, and whether it may be repeated.

@@ -76,6 +76,11 @@ class StrictRequest(Request):
         length = self.headers.get("content-length")
         return "transfer-encoding" in self.headers if length is None else length != "0"
 
+    @property
+    def is_sized(self) -> bool:
+        """Whether the length of the body is known before it is received."""
+        return "content-length" in self.headers
+
     def check_size(self) -> None:
         """Refuse a body that is announced as too large, before it is received."""
         declared = self.headers.get("content-length", "0")

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vibetracker.core.config import Settings
-from vibetracker.core.http.compression import Compression
+from vibetracker.core.http.compression import Compression, would_be_compressed
 from vibetracker.core.http.cors import CORS
 from vibetracker.core.http.problems import (
     CrossOrigin,
@@ -138,10 +138,10 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             sent = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_RAW_HEADERS]
-            names = {name for name, _ in message["headers"]}
-            if b"cache-control" not in names:
+            fields = dict(message["headers"])
+            if b"cache-control" not in fields:
                 sent.append((b"cache-control", b"no-store"))
-            if b"content-encoding" not in names:
+            if would_be_compressed(self.status, fields):
                 sent.append(VARY)
             message = {**message, "headers": sent}
         elif self.is_head:
@@ -171,10 +171,13 @@ class _Exchange:
         site = self.headers.get("sec-fetch-site")
         if site is not None:
             foreign = site not in {"same-origin", "none"}
+            why = "Sec-Fetch-Site says that the page is of another one"
         else:
             host = self.headers["host"].lower()
             foreign = origin is not None and origin.lower().partition("://")[2] != host
+            why = "Origin differs from Host, which a proxy has to leave as it is"
         if foreign and "*" not in self.settings.cors_origins:
+            logger.warning("refused a write from an origin that CORS_ORIGINS lacks: %s", why)
             raise CrossOrigin("The page's origin is not one of those that may write here")
 
 

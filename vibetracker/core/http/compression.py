@@ -1,6 +1,8 @@
 """Compression of answers, for the clients that ask for it."""
 
 import re
+from collections.abc import Mapping
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.middleware.gzip import GZipResponder
@@ -29,6 +31,14 @@ class Compression:
         if scope["type"] == "http" and _asks_for_gzip(Headers(scope=scope)):
             app = GZipResponder(app, MINIMUM_SIZE, compresslevel=LEVEL)
         await app(scope, receive, send)
+
+
+def would_be_compressed(status: int, fields: Mapping[bytes, bytes]) -> bool:
+    """Return whether an answer that is as it was made would be another one for who asks."""
+    if b"content-encoding" in fields or status == HTTPStatus.NO_CONTENT:
+        return False
+    # A 304 has no length, and says what the 200 in its place would (RFC 9110 15.4.5).
+    return int(fields.get(b"content-length", MINIMUM_SIZE)) >= MINIMUM_SIZE
 
 
 def _asks_for_gzip(headers: Headers) -> bool:

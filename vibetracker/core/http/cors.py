@@ -30,11 +30,15 @@ class CORS(CORSMiddleware):
             allow_methods=["*"],
             allow_headers=["*"],
             expose_headers=EXPOSED,
+            # https://wicg.github.io/private-network-access: who may call, may from outside too.
+            allow_private_network=True,
         )
 
     @override
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
+        if not self.is_allowed_origin(request_headers["origin"]):
+            raise CrossOrigin("The page's origin is not one of those that may call from elsewhere")
         if response.status_code >= 400:
-            raise CrossOrigin("The page's origin is not one of those that may write here")
+            raise CrossOrigin("Access-Control-Request-Method names a method that there is not")
         return response
