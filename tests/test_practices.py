@@ -12,8 +12,9 @@ from fastapi import BackgroundTasks, Depends, FastAPI, File, HTTPException, Uplo
 from fastapi import Response as Answer
 from httpx2 import Response
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from sqlalchemy import func, select, update
-from starlette.responses import JSONResponse
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -28,7 +29,7 @@ from vibetracker.core.http.problems import MEDIA_TYPE
 from vibetracker.testing import documented
 
 from . import practices
-from .practices import Album, AlbumId, LogEntry, Photo, find_album
+from .practices import Album, AlbumId, LogEntry, Photo, find_album, log_request
 
 KEY = {"X-API-Key": "k-1"}
 TOKEN = {"Authorization": "Bearer Sea"}
@@ -232,7 +233,7 @@ def test_no_background_task_runs_where_the_handler_returns_an_error(
 def test_what_is_set_on_the_injected_response_is_sent(albums: TestClient) -> None:
     chosen = albums.post("/albums/theme/dark")
     assert chosen.status_code == 204
-    assert chosen.headers["Vary"] == "Cookie"
+    assert chosen.headers["Vary"] == "Cookie, Accept-Encoding"
     assert chosen.headers["Set-Cookie"].startswith("theme=dark;")
     create(albums)
     ordered = albums.post("/albums/1/print")
@@ -369,6 +370,27 @@ def test_a_constraint_that_is_broken_after_the_yield_is_a_conflict(
     assert count(database, Album) == 0
 
 
+def test_no_background_task_of_a_refusal_runs_beside_work_after_the_yield(
+    mount: Callable[[Router], TestClient],
+) -> None:
+    def work_late(session: SessionDep) -> Iterator[None]:
+        yield
+        session.flush()
+
+    router = Router("/late", description="Tested.")
+    statuses: list[int] = []
+
+    @router.post("", dependencies=[Depends(work_late, scope="function")])
+    def create_late(background: BackgroundTasks, status: int) -> Answer:
+        background.add_task(statuses.append, status)
+        return JSONResponse({}, status)
+
+    client = mount(router)
+    for status in (409, 201, 422):
+        assert client.post("/late", params={"status": status}).status_code == status
+    assert statuses == [201]
+
+
 def test_put_replaces(albums: TestClient, database: Database) -> None:
     create(albums, "Sea", "waves", "foam")
     body = {"title": "Lake", "photos": [{"caption": "boat"}]}
@@ -474,6 +496,46 @@ def test_a_stream_that_has_written_is_committed_before_it_begins(
     refused = albums.post("/albums/copy", headers={"Idempotency-Key": "k"})
     assert is_problem(refused, 422)
     assert count(database, Album) == 0
+
+
+WRITES: list[Callable[[Session], object]] = [
+    lambda session: session.add(Album(title="late")),
+    lambda session: session.execute(insert(Album).values(title="late")),
+    lambda session: session.execute(update(Album).values(title="late")),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("dependencies", [[], [Depends(log_request, scope="function")]])
+def test_what_a_stream_writes_is_refused_and_in_the_log(
+    mount: Callable[[Router], TestClient],
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    write: Callable[[Session], object],
+    dependencies: list[Any],
+) -> None:
+    def lines(session: Session) -> Iterator[str]:
+        yield "first"
+        write(session)
+        session.scalar(select(func.count()).select_from(Album))
+        yield "last"
+
+    fill(database, 1)
+    router = Router("/writing", description="Tested.")
+
+    @router.api_route("", methods=[method], dependencies=dependencies if method == "POST" else [])
+    def stream_writing(session: SessionDep) -> StreamingResponse:
+        return StreamingResponse(lines(session))
+
+    answer = mount(router).request(method, "/writing")
+    assert (answer.status_code, answer.text) == (200, "first")
+    assert "what is written while the answer is sent would be lost" in caplog.text
+    with database.session(write=False) as session:
+        assert list(session.scalars(select(Album.title))) == ["0000"]
+    if dependencies and method == "POST":
+        assert logged(database)[-1] == "end /writing"
 
 
 def test_a_stream_that_fails_gives_its_connection_back(

@@ -13,7 +13,6 @@ from starlette.responses import Response, StreamingResponse
 from vibetracker.core.db.database import dialect_of, lock_key
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.types import UTCDateTime, utcnow
-from vibetracker.core.http.bodies import StrictRequest
 from vibetracker.core.http.problems import InFlight, KeyReused, invalid
 
 HEADER = "Idempotency-Key"
@@ -52,14 +51,14 @@ def key_of(request: Request) -> str | None:
     return keys[0]
 
 
-def fingerprint_of(request: StrictRequest) -> bytes:
+def fingerprint_of(request: Request) -> bytes:
     """Digest what makes a request this request and no other."""
     digest = sha256()
     for part in (
         request.method.encode(),
         request.scope["path"].encode(errors="surrogateescape"),
         request.scope["query_string"],
-        request.digest.digest(),
+        request.state.body,
     ):
         digest.update(len(part).to_bytes(8))
         digest.update(part)

@@ -1,6 +1,6 @@
 """Strict input: what an operation does not document is refused, and named."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, get_origin
 from urllib.parse import unquote_to_bytes
@@ -10,12 +10,12 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from starlette.datastructures import FormData
+from starlette.datastructures import ImmutableMultiDict
+from starlette.exceptions import HTTPException
 
 from vibetracker.core.api.schema import boolean
-from vibetracker.core.http.bodies import StrictRequest
+from vibetracker.core.http.bodies import parse_json
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import (
     MalformedRequest,
@@ -104,45 +104,42 @@ def check_query(request: Request, documented: dict[str, bool]) -> None:
         unquote_to_bytes(request.scope["query_string"]).decode()
     except UnicodeDecodeError:
         raise MalformedRequest("The query is not percent-encoded UTF-8") from None
-    names = [name for name, _ in request.query_params.multi_items()]
-    faults = [
-        Fault(parameter=name, code=code, detail=f"{what} parameter{rule}")
-        for name, code, what, rule in _refused(names, documented)
-    ]
-    if faults:
+    if faults := _refused(request.query_params, documented):
         raise ValidationFailed(
-            "The query has parameters that this operation does not take", errors=faults
+            "The query has parameters that this operation does not take",
+            errors=[Fault(parameter=name, code=code, detail=why) for name, code, why in faults],
         )
 
 
-def check_form(form: FormData, model: Any) -> None:
+async def check_form(request: Request, model: Any) -> None:
     """Refuse fields that the model of a form does not have, or that are repeated likewise."""
-    fields: dict[str, FieldInfo] | None = getattr(model, "model_fields", None)
-    if fields is None or model.model_config.get("extra") == "allow":
+    try:
+        form = await request.form()
+    except HTTPException as error:
+        raise MalformedRequest(error.detail) from None
+    if not hasattr(model, "model_fields") or model.model_config.get("extra") == "allow":
         return
-    known = {
-        field.alias or name: get_origin(field.annotation) is list for name, field in fields.items()
-    }
-    names = [name for name, _ in form.multi_items()]
-    faults = [
-        Fault(pointer=pointer_to(name), code=code, detail=f"{what} field{rule}")
-        for name, code, what, rule in _refused(names, known)
-    ]
-    if faults:
+    if faults := _refused(form, _repeatable(model)):
+        await form.close()
         raise ValidationFailed(
-            "The form has fields that this operation does not take", errors=faults
+            "The form has fields that this operation does not take",
+            errors=[
+                Fault(pointer=pointer_to(name), code=code, detail=why) for name, code, why in faults
+            ],
         )
 
 
 def _refused(
-    names: Sequence[str], repeatable: Mapping[str, bool]
-) -> Iterator[tuple[str, str, str, str]]:
-    """Iterate over the names that are unknown or repeated, each with its code and the words."""
-    for name in dict.fromkeys(names):
+    sent: ImmutableMultiDict[str, Any], repeatable: Mapping[str, bool]
+) -> list[tuple[str, str, str]]:
+    """List the names that are unknown or repeated, each with the code and the words for it."""
+    faults = []
+    for name in sent:
         if name not in repeatable:
-            yield name, "extra_forbidden", "Unknown", "; nothing that is sent is ignored"
-        elif not repeatable[name] and names.count(name) > 1:
-            yield name, "repeated", "This", " can be given once"
+            faults.append((name, "extra_forbidden", "Unknown; nothing that is sent is ignored"))
+        elif not repeatable[name] and len(sent.getlist(name)) > 1:
+            faults.append((name, "repeated", "This can be given once"))
+    return faults
 
 
 def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:
@@ -168,26 +165,21 @@ def check_encoding(request: Request) -> None:
         )
 
 
-def check_media_type(request: Request, verb: str, accepted: Iterable[str]) -> None:
-    """Refuse a body of another media type."""
+def check_media_type(
+    request: Request, verb: str, accepted: Iterable[str], *, is_required: bool
+) -> None:
+    """Refuse a body of another media type, or of none where one ``is_required`` to read it."""
     media_type = request.headers.get("content-type")
-    if media_type is not None and media_type.partition(";")[0].strip().lower() not in accepted:
-        raise _unsupported(f"Send {' or '.join(accepted)}", verb, accepted)
+    if media_type is None and not is_required:
+        return
+    if media_type is None or media_type.partition(";")[0].strip().lower() not in accepted:
+        raise UnsupportedMediaType(
+            f"Name the Content-Type of the body: {' or '.join(accepted)}",
+            headers={"Accept-Patch" if verb == "PATCH" else "Accept": ", ".join(accepted)},
+        )
 
 
-def require_media_type(request: Request, verb: str, accepted: Iterable[str]) -> None:
-    """Refuse a body that nobody can read for lack of its media type."""
-    if "content-type" not in request.headers:
-        detail = f"Name the body's Content-Type; send {' or '.join(accepted)}"
-        raise _unsupported(detail, verb, accepted)
-
-
-async def check_unread(request: StrictRequest) -> None:
+def check_unread(body: bytes) -> None:
     """Refuse the body of an operation that takes none; an empty object counts as none."""
-    if await request.json() != {}:
+    if parse_json(body) != {}:
         raise invalid("This operation takes no body", code="extra_forbidden", pointer="")
-
-
-def _unsupported(detail: str, verb: str, accepted: Iterable[str]) -> UnsupportedMediaType:
-    field = "Accept-Patch" if verb == "PATCH" else "Accept"
-    return UnsupportedMediaType(detail, headers={field: ", ".join(accepted)})

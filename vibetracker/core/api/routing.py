@@ -2,9 +2,9 @@
 
 import asyncio
 import functools
-import inspect
 import itertools
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, override
 from weakref import WeakKeyDictionary
@@ -28,7 +28,6 @@ from vibetracker.core.api.parameters import (
     check_unread,
     media_types_of,
     refuse_collected,
-    require_media_type,
 )
 from vibetracker.core.api.session import (
     Transaction,
@@ -45,9 +44,12 @@ from vibetracker.core.api.support import (
     refuse_unsupported,
     takes_session,
 )
-from vibetracker.core.http.bodies import StrictRequest
+from vibetracker.core.http.bodies import StrictRequest, received
 from vibetracker.core.http.boundary import SAFE_METHODS
 from vibetracker.core.http.problems import Problem
+
+_current: ContextVar[Request] = ContextVar("_current")
+"""The request that is answered, in its task and in its threads."""
 
 
 class Operation(APIRoute):
@@ -74,6 +76,8 @@ class Operation(APIRoute):
         super().__init__(path, self._in_transaction(endpoint), **options)
         refuse_unsupported(self, endpoint, writes=self.writes)
         self._answers = Answers(self)
+        field = None if self.body_field is None else self.body_field.field_info
+        self._form = field if isinstance(field, params.Form) else None
         self._beginning = self.path_format.partition("{")[0]
         document(self, verb=self.verb, transaction=self.is_transaction, raises=raised)
 
@@ -108,42 +112,35 @@ class Operation(APIRoute):
         original = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
-            response = await original(request.state.request)
+            strict = StrictRequest(request.scope, request.receive)
+            if self._form is not None:
+                await check_form(strict, self._form.annotation)
+            response = await original(strict)
             if self.is_transaction and request.state.transaction.is_over:
                 request.state.release()
             return response
 
         return handler
 
-    async def _receive(self, scope: Scope, receive: Receive) -> None:
+    async def _receive(self, request: Request) -> bytes:
         """Check the query, and receive the body, before anything else is held for the request."""
-        plain = Request(scope, receive)
-        if scope["query_string"]:
-            check_query(plain, self._documented_parameters(plain))
-        request = StrictRequest(plain, self.limit or plain.app.state.settings.max_body_size)
-        plain.state.request = request
-        request.check_size()
-        if not request.has_body:
-            return
-        if request.is_sized:
-            self._check_kind(request)
-        field = self.body_field
-        is_form = field is not None and isinstance(field.field_info, params.Form)
-        await request.receive_all(is_form=is_form)
-        if not is_form and not await request.body():
-            return
-        self._check_kind(request)
-        if field is None:
-            await check_unread(request)
-        else:
-            require_media_type(request, self.verb, self.media_types)
-            if is_form:
-                check_form(await request.form(), field.field_info.annotation)
+        if request.scope["query_string"]:
+            check_query(request, self._documented_parameters(request))
+        if request.headers.get("content-length", "0") != "0":
+            self._check_kind(request, is_required=False)
+        state = request.app.state
+        max_size = self.limit or state.settings.max_body_size
+        body: bytes = await state.uploads.receive(request, max_size)
+        if body:
+            self._check_kind(request, is_required=self.body_field is not None)
+            if self.body_field is None:
+                check_unread(body)
+        return body
 
-    def _check_kind(self, request: StrictRequest) -> None:
+    def _check_kind(self, request: Request, *, is_required: bool) -> None:
         check_encoding(request)
         if self.writes:
-            check_media_type(request, self.verb, self.media_types)
+            check_media_type(request, self.verb, self.media_types, is_required=is_required)
 
     def _documented_parameters(self, request: Request) -> dict[str, bool]:
         """Read from the OpenAPI document what is accepted, and whether it may be repeated.
@@ -162,65 +159,44 @@ class Operation(APIRoute):
         return self._documented[app]
 
     def _in_transaction(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a handler into the endpoint that FastAPI calls.
+        """Wrap a handler into the endpoint that FastAPI calls, which has the same signature.
 
-        It has the handler's parameters, and takes the request and the injected response too. Where
-        there is a transaction it makes the whole answer and commits; FastAPI passes that on.
+        Where there is a transaction it makes the whole answer and commits; FastAPI passes that on.
         """
         if is_generator(endpoint):
             return endpoint
-        signature = inspect.signature(endpoint, eval_str=True)
-        own = signature.parameters
-        request_name = _taking(signature, Request, "vibetracker_request")
-        response_name = _taking(signature, Response, "vibetracker_response")
-        added = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
-            for name, annotation in ((request_name, Request), (response_name, Response))
-            if name not in own
-        ]
-
-        def split(arguments: dict[str, Any]) -> tuple[StrictRequest, Response]:
-            request, response = arguments[request_name], arguments[response_name]
-            refuse_collected(request)
-            for parameter in added:
-                del arguments[parameter.name]
-            return request, response
 
         @functools.wraps(endpoint)
         def run(**arguments: Any) -> Any:
-            request, injected = split(arguments)
+            refuse_collected(_current.get())
             work = functools.partial(endpoint, **arguments)
-            return self._run(request, injected, work) if self.is_transaction else work()
+            return self._run(work) if self.is_transaction else work()
 
         @functools.wraps(endpoint)
         async def run_async(**arguments: Any) -> Any:
-            request, injected = split(arguments)
+            refuse_collected(_current.get())
             result = await endpoint(**arguments)
             if not self.is_transaction:
                 return result
-            return await run_in_threadpool(self._run, request, injected, lambda: result)
+            return await run_in_threadpool(self._run, lambda: result)
 
-        wrapper: Any = run_async if is_async(endpoint) else run
-        wrapper.__signature__ = signature.replace(
-            parameters=[*(it.replace(kind=it.KEYWORD_ONLY) for it in own.values()), *added]
-        )
-        taken: Callable[..., Any] = wrapper
-        return taken
+        return run_async if is_async(endpoint) else run
 
-    def _run(self, request: StrictRequest, injected: Response, work: Callable[[], Any]) -> Response:
+    def _run(self, work: Callable[[], Any]) -> Response:
         """Do the work of a handler, make its answer, and commit."""
-        transaction: Transaction = request.state.transaction
+        transaction: Transaction = _current.get().state.transaction
         transaction.is_running = True
-        answers = functools.partial(self._answers.respond, request=request, injected=injected)
         is_over = True
         try:
-            response = transaction.answer(request, work, answers)
+            response = transaction.answer(work, self._answers)
             if response.status_code >= HTTPStatus.BAD_REQUEST:
                 without_background(response)
             elif not self._has_late_work:
                 transaction.commit()
             # What a handler has made itself may read from the session while it is sent.
             is_over = not self._has_late_work and type(response) is Response
+            if not is_over and not self._has_late_work:
+                transaction.refuse_writes()
             return response
         finally:
             transaction.is_running = False
@@ -233,30 +209,28 @@ class Operation(APIRoute):
         if scope["method"] != self.verb:
             await super().handle(scope, receive, send)
             return
+        request = Request(scope, receive)
+        _current.set(request)
         try:
-            await self._receive(scope, receive)
+            request.state.body = await self._receive(request)
             if self.is_transaction:
-                await self._handle_transaction(scope, receive, send)
+                await self._handle_transaction(request, send)
             else:
-                await super().handle(scope, receive, send)
+                await super().handle(scope, received(request.state.body, receive), send)
         except SQLAlchemyError as error:
             raise problem_of(error) from error
-        finally:
-            # FastAPI closes a form that it has read; another one is refused before.
-            if self.body_field is not None and "request" in scope["state"]:
-                await scope["state"]["request"].close()
 
-    async def _handle_transaction(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
+    async def _handle_transaction(self, request: Request, send: Send) -> None:
         database = database_of(request)
-        release = await database.take_place()
-        request.state.release = release
+        request.state.release = release = await database.take_place()
         try:
             for attempt in itertools.count(1):
                 transaction = Transaction(database, request, writes=self.writes)
                 request.state.transaction = transaction
+                receive = received(request.state.body, request.receive)
                 try:
-                    await super().handle(scope, receive, self._committing(transaction, send))
+                    committing = self._committing(transaction, send)
+                    await super().handle(request.scope, receive, committing)
                 except SQLAlchemyError as error:
                     if not transaction.may_succeed_again(error, attempt):
                         raise
@@ -267,7 +241,6 @@ class Operation(APIRoute):
                     if transaction.is_open and not transaction.is_running:
                         await run_in_threadpool(transaction.end)
                 await asyncio.sleep(pause_before(attempt))
-                await request.state.request.rewind()
         finally:
             release()
 
@@ -282,6 +255,7 @@ class Operation(APIRoute):
                 and message["status"] < HTTPStatus.BAD_REQUEST
             ):
                 await run_in_threadpool(transaction.commit)
+                transaction.refuse_writes()
             await send(message)
 
         return committing
@@ -289,18 +263,6 @@ class Operation(APIRoute):
     @functools.cached_property
     def _has_late_work(self) -> bool:
         return self.writes and any(map(has_late_work, dependencies(self.dependant)))
-
-
-def _taking(signature: inspect.Signature, kind: type, otherwise: str) -> str:
-    """Return the name of the parameter that takes an object of this kind."""
-    return next(
-        (
-            parameter.name
-            for parameter in signature.parameters.values()
-            if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, kind)
-        ),
-        otherwise,
-    )
 
 
 def raising(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:

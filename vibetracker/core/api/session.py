@@ -6,18 +6,19 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
 from starlette.background import BackgroundTasks
 from starlette.responses import Response
 
 from vibetracker.core.api import idempotency
+from vibetracker.core.api.answers import Answers
 from vibetracker.core.api.parameters import flag
 from vibetracker.core.api.preconditions import Preconditions, guard
 from vibetracker.core.db.changes import call_listeners
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.failures import is_worth_another_try
-from vibetracker.core.http.bodies import StrictRequest
 
 MAX_ATTEMPTS = 4
 """How often one request tries its transaction."""
@@ -41,9 +42,10 @@ def database_of(request: Request) -> Database:
     return database
 
 
-async def get_session(request: Request) -> Session:
+async def get_session(request: Request, response: Response) -> Session:
     """Return the session of the request's transaction, the same for all that take it."""
     transaction: Transaction = request.state.transaction
+    transaction.injected = response
     return transaction.session
 
 
@@ -54,7 +56,11 @@ SessionDep = Annotated[Session, Depends(get_session)]
 class Transaction:
     """One try of a request's work on the database."""
 
+    injected: Response
+    """Has the status and the header fields that handlers and dependencies have set."""
+
     def __init__(self, database: Database, request: Request, *, writes: bool) -> None:
+        self.request = request
         self.writes = writes
         self.session = database.session(write=writes)
         self.is_dry_run = writes and flag(request, "dry_run")
@@ -65,36 +71,30 @@ class Transaction:
         """Whether a thread is at work on it."""
         self._is_committing = False
 
-    def answer(
-        self, request: StrictRequest, work: Callable[[], Any], respond: Callable[..., Response]
-    ) -> Response:
-        """Do the work, and make its answer; with an ``Idempotency-Key``, once.
-
-        ``respond`` makes the response of what the work returns.
-        """
-        key = idempotency.key_of(request) if request.method == "POST" else None
+    def answer(self, work: Callable[[], Any], answers: Answers) -> Response:
+        """Do the work, and make its answer; with an ``Idempotency-Key``, once."""
+        key = idempotency.key_of(self.request) if self.request.method == "POST" else None
         if key is None or self.is_dry_run:
-            return self._work(work, respond)
-        fingerprint = idempotency.fingerprint_of(request)
+            return self._work(work, answers)
+        fingerprint = idempotency.fingerprint_of(self.request)
         stored = idempotency.replay(self.session, key, fingerprint)
         if stored is not None:
             return without_background(stored)
-        response = self._work(work, respond)
+        response = self._work(work, answers)
         if response.status_code < HTTPStatus.BAD_REQUEST:
             idempotency.store(self.session, key, fingerprint, response)
         return response
 
-    def _work(self, work: Callable[[], Any], respond: Callable[..., Response]) -> Response:
+    def _work(self, work: Callable[[], Any], answers: Answers) -> Response:
         result = work()
-        if not self.writes:
-            if self.session.new or self.session.dirty or self.session.deleted:
-                raise TypeError("a GET only reads; give what changes rows another method")
-            return respond(result, is_dry_run=False)
-        self.session.flush()
-        if not self.is_dry_run:
-            # Before the response is made, since it has the version that they leave behind.
-            call_listeners(self.session)
-        response = respond(result, is_dry_run=self.is_dry_run)
+        if self.writes:
+            self.session.flush()
+            if not self.is_dry_run:
+                # Before the response is made, since it has the version that they leave behind.
+                call_listeners(self.session)
+        elif self.session.new or self.session.dirty or self.session.deleted:
+            raise TypeError("a GET only reads; give what changes rows another method")
+        response = answers.respond(result, self.request, self.injected, is_dry_run=self.is_dry_run)
         return without_background(response) if self.is_dry_run else response
 
     def commit(self) -> None:
@@ -103,6 +103,18 @@ class Transaction:
             call_listeners(self.session)
             self._is_committing = True
             self.session.commit()
+
+    def refuse_writes(self) -> None:
+        """Let what is sent from now on read alone: after the commit nothing more is kept."""
+
+        @event.listens_for(self.session, "before_flush")
+        def refuse_flush(*_: object) -> None:
+            raise TypeError("what is written while the answer is sent would be lost")
+
+        @event.listens_for(self.session, "do_orm_execute")
+        def refuse_statement(state: ORMExecuteState) -> None:
+            if state.is_insert or state.is_update or state.is_delete:
+                refuse_flush()
 
     def end(self) -> None:
         """Return the connection to the pool; what is not committed is rolled back."""

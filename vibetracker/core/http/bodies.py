@@ -6,13 +6,10 @@ from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Any, override
 
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from vibetracker.core.config import Settings
 from vibetracker.core.http.faults import Fault, pointer_to
@@ -33,9 +30,23 @@ class Uploads:
         self._arriving: dict[object, asyncio.Timeout] = {}
         """The oldest first."""
 
+    async def receive(self, request: Request, max_size: int) -> bytes:
+        """Receive a body; raises ``ContentTooLarge`` and ``RequestTimeout``."""
+        declared = request.headers.get("content-length", "0")
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_size:
+            raise _too_large(max_size)
+        if "transfer-encoding" not in request.headers and declared == "0":
+            return b""
+        body = bytearray()
+        async with self._in_time():
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_size:
+                    raise _too_large(max_size)
+        return bytes(body)
+
     @asynccontextmanager
-    async def arriving(self) -> AsyncIterator[None]:
-        """Bound the time of what is received meanwhile; raises ``RequestTimeout``."""
+    async def _in_time(self) -> AsyncIterator[None]:
         this = object()
         try:
             async with asyncio.timeout(self._timeout) as deadline:
@@ -54,100 +65,54 @@ class Uploads:
             ) from None
 
 
+def _too_large(max_size: int) -> ContentTooLarge:
+    return ContentTooLarge(f"A body has at most {max_size} bytes")
+
+
+def received(body: bytes, receive: Receive) -> Receive:
+    """Return a function that receives a body which has been received, and then what follows it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
+
+
 class StrictRequest(Request):
-    """A request whose body is bounded, and whose JSON says one thing.
-
-    JSON constants and members that are given twice are refused. A body larger than ``max_size``
-    bytes raises ``ContentTooLarge``.
-    """
-
-    def __init__(self, request: Request, max_size: int) -> None:
-        super().__init__(request.scope, self._receive_bounded)
-        self._unbounded = request.receive
-        self._max_size = max_size
-        self._size = 0
-        self._is_form = False
-        self.digest = sha256()
-        """Of the bytes of the body that have arrived."""
-
-    @property
-    def has_body(self) -> bool:
-        """Whether there is a body of at least a byte, or one of unknown length."""
-        length = self.headers.get("content-length")
-        return "transfer-encoding" in self.headers if length is None else length != "0"
-
-    @property
-    def is_sized(self) -> bool:
-        """Whether the length of the body is known before it is received."""
-        return "content-length" in self.headers
-
-    def check_size(self) -> None:
-        """Refuse a body that is announced as too large, before it is received."""
-        declared = self.headers.get("content-length", "0")
-        if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._max_size:
-            raise self._too_large()
-
-    async def receive_all(self, *, is_form: bool) -> None:
-        """Receive the body, and keep it for whoever reads it later, any number of times."""
-        uploads: Uploads = self.app.state.uploads
-        async with uploads.arriving():
-            self._is_form = is_form
-            if not is_form:
-                await self.body()
-                return
-            try:
-                await self.form()
-            except HTTPException as error:
-                if error.status_code != MalformedRequest.status:
-                    raise
-                raise MalformedRequest(error.detail) from None
-
-    async def rewind(self) -> None:
-        """Let files that were uploaded be read from their beginning again."""
-        if self._is_form:
-            for value in (await self.form()).values():
-                if isinstance(value, UploadFile):
-                    await value.seek(0)
-
-    async def _receive_bounded(self) -> Message:
-        message = await self._unbounded()
-        chunk = message.get("body", b"")
-        self._size += len(chunk)
-        if self._size > self._max_size:
-            raise self._too_large()
-        self.digest.update(chunk)
-        return message
-
-    def _too_large(self) -> ContentTooLarge:
-        return ContentTooLarge(f"A body has at most {self._max_size} bytes")
+    """A request whose JSON says one thing: no constants, and no member that is given twice."""
 
     @override
     async def json(self) -> Any:
-        body = await self.body()
-        ambiguous: list[_Ambiguous] = []
+        return parse_json(await self.body())
 
-        def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            result = dict(pairs)
-            if len(result) < len(pairs):
-                result = _Ambiguous(pairs)
-                ambiguous.append(result)
-            return result
 
-        try:
-            # A byte order mark before it may be ignored (RFC 8259 section 8.1).
-            value = json.loads(
-                body.removeprefix(BOM_UTF8).decode(),
-                parse_constant=_refuse_constant,
-                object_pairs_hook=members,
-            )
-            faults = list(_doubled(value)) if ambiguous else []
-        except (ValueError, RecursionError):
-            raise MalformedRequest(
-                "The body is not JSON in UTF-8, or nested or long beyond reason"
-            ) from None
-        if faults:
-            raise ValidationFailed("The body gives a member twice", errors=faults)
-        return value
+def parse_json(body: bytes) -> Any:
+    """Parse JSON; raises ``MalformedRequest``, and ``ValidationFailed`` for repeated members."""
+    ambiguous: list[_Ambiguous] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            result = _Ambiguous(pairs)
+            ambiguous.append(result)
+        return result
+
+    try:
+        # A byte order mark before it may be ignored (RFC 8259 section 8.1).
+        value = json.loads(
+            body.removeprefix(BOM_UTF8).decode(),
+            parse_constant=_refuse_constant,
+            object_pairs_hook=members,
+        )
+        faults = list(_doubled(value)) if ambiguous else []
+    except (ValueError, RecursionError):
+        raise MalformedRequest(
+            "The body is not JSON in UTF-8, or nested or long beyond reason"
+        ) from None
+    if faults:
+        raise ValidationFailed("The body gives a member twice", errors=faults)
+    return value
 
 
 class _Ambiguous(dict[str, Any]):
