@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from vibetracker.cli.application import check_database, load_settings
+from vibetracker.cli.refusals import UnusableError
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
@@ -154,3 +156,76 @@ def test_the_example_file_says_what_holds_without_it() -> None:
     settings = Settings()
     assert settings == Settings(_env_file=None)
     assert settings.model_fields_set == Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "meant"),
+    [
+        (
+            "cors_origins",
+            "https://App.Example/, http://a.example:80",
+            "https://app.example, http://a.example",
+        ),
+        (
+            "cors_origins",
+            "https://app.example:443,https://app.example:8443/",
+            "https://app.example,https://app.example:8443",
+        ),
+        (
+            "cors_origins",
+            "http://localhost:5173,http://[::1]:3000,null",
+            "http://localhost:5173,http://[::1]:3000,null",
+        ),
+        (
+            "cors_origins",
+            "capacitor://localhost,chrome-extension://abcdef",
+            "capacitor://localhost,chrome-extension://abcdef",
+        ),
+        (
+            "allowed_hosts",
+            "API.example.org/,*.Example.com,::1,[::1]:80",
+            "api.example.org,*.example.com,[::1],[::1]",
+        ),
+        ("allowed_hosts", "localhost:443,127.0.0.1,my_host", "localhost,127.0.0.1,my_host"),
+        ("log_format", "JSON", "json"),
+    ],
+)
+def test_what_is_meant_is_understood(
+    monkeypatch: pytest.MonkeyPatch, name: str, given: str, meant: str
+) -> None:
+    monkeypatch.setenv(name.upper(), given)
+    expected = [part.strip() for part in meant.split(",")]
+    assert getattr(Settings(), name) == (meant if name == "log_format" else expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("CORS_ORIGINS", "https://app.example/path"), ("CORS_ORIGINS", "app.example")),
+        *(("CORS_ORIGINS", "https://*.example"), ("CORS_ORIGINS", '["https://app.example"]')),
+        *(
+            ("CORS_ORIGINS", "https://app.example:port"),
+            ("CORS_ORIGINS", "https://b\u00fccher.example"),
+        ),
+        *(("CORS_ORIGINS", "https://user@app.example"), ("CORS_ORIGINS", "//app.example")),
+        *(("ALLOWED_HOSTS", "localhost:8105"), ("ALLOWED_HOSTS", "http://localhost")),
+        *(("ALLOWED_HOSTS", ""), ("ALLOWED_HOSTS", "*example.org"), ("ALLOWED_HOSTS", "a.*.org")),
+        *(("DATABASE_URL", "sqlite://file.db"), ("DATABASE_URL", "sqlite://data/file.db")),
+        *(("ALLOWED_HOSTS", '["localhost"]'), ("ALLOWED_HOSTS", "localhost 127.0.0.1")),
+        # The database takes less than a millisecond for no limit at all.
+        *(("STATEMENT_TIMEOUT", "0.0001"), ("LOCK_TIMEOUT", "0.0009")),
+    ],
+)
+def test_what_can_never_match_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UnusableError, match=rf"^{name}: [^\n]+$"):
+        load_settings()
+
+
+@pytest.mark.parametrize("parameters", [":99999/a", "/a?sslmode=some", "/a?schema=public"])
+def test_a_url_that_no_connection_can_be_made_with_is_not_waited_for(parameters: str) -> None:
+    app = create_app(Settings(database_url=f"postgresql://127.0.0.1{parameters}"), [FEATURE])
+    with pytest.raises(UnusableError, match="invalid"):
+        check_database(app)

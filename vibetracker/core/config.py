@@ -1,9 +1,11 @@
 """Settings, read from the environment and from ``.env``."""
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,7 +19,53 @@ DRIVERS = {
 }
 """The schemes a database URL may have, and the SQLAlchemy driver that each one means."""
 
-CommaList = Annotated[list[str], NoDecode]
+_NAME, _IPV6 = r"[a-z0-9_-][a-z0-9._-]*", r"\[[0-9a-f:.]+\]"
+HOST = re.compile(rf"(\*|(?:\*\.)?{_NAME}|{_IPV6})(?::80|:443)?/?")
+ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_NAME}|{_IPV6})(:[0-9]{{1,5}})?/?")
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def _host(text: str) -> str:
+    """Return a host's name as it is compared; ``ValueError`` where it could match none."""
+    is_bare_ipv6 = text.count(":") > 1 and "[" not in text
+    found = HOST.fullmatch(f"[{text.lower()}]" if is_bare_ipv6 else text.lower())
+    if found is None:
+        raise ValueError(
+            f"{text!r} matches no host; write names such as api.example.org or *.example.org, "
+            "without scheme and port"
+        )
+    return found[1]
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers send it; ``ValueError`` where it could match none."""
+    if text in {"*", "null"}:
+        return text
+    found = ORIGIN.fullmatch(text.lower())
+    if found is None:
+        raise ValueError(
+            f"{text!r} is no origin; write scheme, host and port as in https://app.example:8443, "
+            "without a path, and no pattern but *"
+        )
+    scheme, host, port = found.groups(default="")
+    return f"{scheme}://{host}{'' if port == DEFAULT_PORTS.get(scheme) else port}"
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _in_lower_case(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+CommaList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+
+
+def _each(check: Callable[[str], str]) -> Any:
+    return AfterValidator(lambda texts: [check(text) for text in texts])
 
 
 def connection_url(database_url: str) -> URL:
@@ -26,6 +74,7 @@ def connection_url(database_url: str) -> URL:
     Raises ``ValueError`` with a text that never holds the URL itself: it may carry a password.
     """
     scheme, separator, _ = database_url.partition("://")
+    scheme = scheme.lower()
     if not separator:
         raise ValueError(
             "is not a URL; use postgresql://user:password@host:5432/name or sqlite:///file.db"
@@ -41,6 +90,8 @@ def connection_url(database_url: str) -> URL:
         raise ValueError(
             "cannot be read; quote special characters in user and password as in %40 for @"
         )
+    if scheme.startswith("sqlite") and url.host:
+        raise ValueError("has two slashes; use sqlite:///file.db, or four for an absolute path")
     return url
 
 
@@ -71,16 +122,16 @@ class Settings(BaseSettings):
     time_zone: str = Field(
         "UTC", description="IANA zone in which a due date ends, where a request names none."
     )
-    allowed_hosts: CommaList = Field(
+    allowed_hosts: Annotated[CommaList, _each(_host)] = Field(
         ["*"],
         description="Host names the service answers to, comma-separated; `*.example.org` and "
         "`*` are patterns.",
     )
-    cors_origins: CommaList = Field(
+    cors_origins: Annotated[CommaList, _each(_origin)] = Field(
         [],
         description="Origins whose pages may call the API from a browser, comma-separated, or `*`.",
     )
-    log_format: Literal["text", "json"] = Field(
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(_in_lower_case)] = Field(
         "text", description="Log lines for people (`text`) or for machines (`json`)."
     )
     disabled_features: CommaList = Field(
@@ -96,10 +147,10 @@ class Settings(BaseSettings):
         3, gt=0, le=60, description="How long opening a database connection may take."
     )
     statement_timeout: float = Field(
-        5, gt=0, le=600, description="How long one SQL statement may run."
+        5, ge=0.001, le=600, description="How long one SQL statement may run."
     )
     lock_timeout: float = Field(
-        2, gt=0, le=600, description="How long one SQL statement waits for a lock."
+        2, ge=0.001, le=600, description="How long one SQL statement waits for a lock."
     )
     max_body_size: int = Field(1_048_576, ge=1024, description="Largest request body accepted.")
     body_timeout: float = Field(
@@ -126,9 +177,9 @@ class Settings(BaseSettings):
             raise ValueError("is not an IANA time zone such as Europe/Berlin") from None
         return value
 
-    @field_validator("allowed_hosts", "cors_origins", "disabled_features", mode="before")
+    @field_validator("allowed_hosts")
     @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
+    def _some_host(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("names no host; * stands for all")
         return value

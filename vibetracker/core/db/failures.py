@@ -27,6 +27,10 @@ LOGIN_REFUSED = re.compile(
     r"|permission denied for database|FATAL: +(role|database) \".*\" does not exist"
 )
 """In what PostgreSQL says: before the login its driver has no SQLSTATE to go by."""
+PARAMETER_REFUSED = re.compile(
+    r"unsupported startup parameter|invalid (port number|value for parameter|\w+ value:)"
+)
+"""What no time mends."""
 
 
 def reason(error: Exception) -> str:
@@ -51,8 +55,8 @@ def code_of(error: DBAPIError) -> str:
 
 
 def is_refused(error: Exception) -> bool:
-    """Return whether a pooler does not take a parameter that a connection begins with."""
-    return "unsupported startup parameter" in str(error)
+    """Return whether a driver, a pooler or a server does not take a parameter of a connection."""
+    return PARAMETER_REFUSED.search(str(error)) is not None
 
 
 def is_outage(error: SQLAlchemyError) -> bool:

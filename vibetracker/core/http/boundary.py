@@ -152,7 +152,7 @@ class _Exchange:
         hosts = self.headers.getlist("host")
         if len(hosts) == 1 and (host := HOST.fullmatch(hosts[0])):
             name = host[1].lower()
-            if any(_covers(allowed.lower(), name) for allowed in self.settings.allowed_hosts):
+            if any(_covers(allowed, name) for allowed in self.settings.allowed_hosts):
                 return
             path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
             if any(f"{path}/".startswith(f"{prefix}/") for prefix in self.boundary.any_host):
