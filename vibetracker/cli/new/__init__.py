@@ -82,7 +82,7 @@ def _inline(names: Mapping[str, str], fields: Sequence[Field]) -> dict[str, str]
     others = ", ".join(f'"{field["name"]}"' for field in fields if field["after_create"])
     return {
         "defined": ", ".join([names["model"], *filter(None, (it["defines"] for it in fields))]),
-        "context": next((field["context"] for field in fields if field["context"]), ""),
+        **{slot: max(field[slot] for field in fields) for slot in ("context", "live", "gone")},
         "dumped": f"exclude={{{others}}}" if others else "",
         "applied": ", ".join([names["singular"], *(f'"{name}"' for name in stored if others)]),
     }

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from vibetracker.cli.refusals import UnusableError
 from vibetracker.core.api.schema import MAX_ID
-from vibetracker.core.db.model import Base, Resource, noun
+from vibetracker.core.db.model import Base, Resource, has_trash, noun
 from vibetracker.core.discovery import Source
 
 from .names import NAME, camel, check_field, taken
@@ -19,6 +19,7 @@ from .names import NAME, camel, check_field, taken
 SPEC = re.compile(r"([^:]*):(\w+)(?:\(([^()]*)\))?(\?)?(?:=(.*))?", re.DOTALL)
 KINDS = tomllib.loads(Path(__file__).with_name("fields.toml").read_text())
 REFERENCE = KINDS.pop("reference")
+BELONGING = KINDS.pop("belonging")
 
 type Code = dict[str, str]
 type Field = defaultdict[str, str]
@@ -50,6 +51,8 @@ def kinds_of(found: Mapping[str, Source]) -> dict[str, Code]:
             model, module = mapper.class_, mapper.class_.__module__
             if module.startswith(f"{source.package}.") and issubclass(model, Resource):
                 target = {"target": model.__name__, "module": module, "owner": source.package}
+                if has_trash(model):
+                    target["trash"] = model.__tablename__ if "live" in vars(model) else ""
                 kinds[noun(model).replace(" ", "_")] = REFERENCE | target
         if (offered := source.folder / "field.toml").is_file():
             kinds |= tomllib.loads(offered.read_text())
@@ -71,6 +74,9 @@ def field_of(text: str, names: Code, kinds: Mapping[str, Code]) -> Field:
             raise spec.refused(f"the type {spec.kind} takes no {part}")
     if spec.optional and spec.default is not None:
         raise spec.refused("it has either a default or ?, which makes null its default")
+    if "trash" in table and not spec.optional:
+        # What has no trash of its own has none to be put into by a test.
+        table = table | BELONGING | ({} if table["trash"] else {"trash_test": ""})
     code = table | names | _variables(spec, names, table)
     is_required, is_null = "default" not in code, code.get("default") == "None"
     null = " | None" * is_null
@@ -101,7 +107,8 @@ def _variables(spec: Spec, names: Code, table: Code) -> Code:
     name, alias = spec.name, camel(spec.name)
     code = {"words": name.replace("_", " "), "kind": spec.kind}
     if "target" in table:
-        name = f"{name.removesuffix('_id')}_id"
+        code["which"] = name.removesuffix("_id")
+        name = f"{code['which']}_id"
         code["ondelete"] = "SET NULL" if spec.optional else "CASCADE"
     elif "limits" in table:
         code |= _bounded(spec, table)

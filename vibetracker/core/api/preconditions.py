@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from vibetracker.core.api.schema import Output
-from vibetracker.core.db.model import Resource, noun
+from vibetracker.core.db.model import Resource, has_trash, noun
 from vibetracker.core.http.boundary import SAFE_METHODS
-from vibetracker.core.http.problems import NotFound, PreconditionFailed
+from vibetracker.core.http.problems import Gone, NotFound, PreconditionFailed, Problem
 
 ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
@@ -74,7 +74,7 @@ def check(session: Session, version: int) -> None:
 def find[R: Resource](session: Session, model: type[R], resource_id: int) -> R:
     """Return the row that the path names, locked until the end where the request writes.
 
-    Raises ``NotFound``, and what the request's preconditions demand.
+    Raises ``NotFound``, ``Gone`` for one in the trash, and what the request's preconditions demand.
     """
     row = find_any(session, model, resource_id)
     check(session, row.version)
@@ -87,8 +87,8 @@ def find_any[R: Resource](session: Session, model: type[R], resource_id: int) ->
     if preconditions.writes:
         lock_rows(session, model, [resource_id])
     row = session.get(model, resource_id, populate_existing=preconditions.writes)
-    if row is None:
-        raise _not_found(model, resource_id)
+    if row is None or (has_trash(model) and not session.scalar(_live(model), {"id": resource_id})):
+        raise _missing(session, model, resource_id)
     return row
 
 
@@ -107,7 +107,7 @@ def read(
 ) -> dict[str, Any]:
     """Return the members of the answer for the row that the path names, read as columns.
 
-    Raises ``NotFound``, and what the request's preconditions demand.
+    Raises ``NotFound``, ``Gone`` for one in the trash, and what the request's preconditions demand.
     """
     answer = read_any(session, output, model, resource_id)
     check(session, answer["version"])
@@ -121,7 +121,7 @@ def read_any(
     session.flush()
     row = session.connection().execute(_by_id(output, model), {"id": resource_id}).first()
     if row is None:
-        raise _not_found(model, resource_id)
+        raise _missing(session, model, resource_id)
     return dict(zip(output.sources(), row, strict=True))
 
 
@@ -129,8 +129,15 @@ def read_any(
 def _by_id(output: type[Output], model: type[Resource]) -> Select[*tuple[Any, ...]]:
     """Build the statement once: SQLAlchemy looks its SQL up by the statement's identity."""
     table = inspect(model).local_table
-    return output.select(model).where(table.c.id == bindparam("id"))
+    return output.select(model).where(table.c.id == bindparam("id"), model.live())
 
 
-def _not_found(model: type[Resource], resource_id: int) -> NotFound:
+@cache
+def _live(model: type[Resource]) -> Select[int]:
+    return select(model.id).where(model.id == bindparam("id"), model.live())
+
+
+def _missing(session: Session, model: type[Resource], resource_id: int) -> Problem:
+    if has_trash(model) and session.get(model, resource_id) is not None:
+        return Gone(f"The {noun(model)} with id {resource_id} is in the trash")
     return NotFound(f"There is no {noun(model)} with id {resource_id}")

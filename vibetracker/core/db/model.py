@@ -2,9 +2,21 @@
 
 import re
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, MetaData, Table, event, inspect, text, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    MetaData,
+    Table,
+    and_,
+    event,
+    inspect,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -54,8 +66,12 @@ class Resource(Base):
 
     @classmethod
     def live(cls) -> ColumnElement[bool]:
-        """Return the condition of a row that others may refer to; that of a trash is its own."""
-        return true()
+        """Return the condition of a row that is not in the trash.
+
+        A resource that has a trash says it itself. Any other one is there with what it belongs to:
+        where a foreign key cannot be null, and its row is deleted with the one that it refers to.
+        """
+        return _live_with_owners(cls)
 
     @declared_attr.directive
     @classmethod
@@ -66,6 +82,24 @@ class Resource(Base):
     @classmethod
     def __table_args__(cls) -> Any:
         return {"sqlite_autoincrement": True}
+
+
+@cache
+def _live_with_owners(model: type[Resource]) -> ColumnElement[bool]:
+    table: Any = inspect(model).local_table
+    owners = [
+        select(owner.id).where(owner.id == key.parent, owner.live()).correlate(table).exists()
+        for key in table.foreign_keys
+        for owner in (mapper.class_ for mapper in Base.registry.mappers)
+        if owner.__table__ is key.column.table and owner is not model and has_trash(owner)
+        if key.ondelete == "CASCADE" and not key.parent.nullable
+    ]
+    return and_(*owners) if owners else true()
+
+
+def has_trash(model: Any) -> bool:
+    """Return whether rows of a model can be in the trash."""
+    return issubclass(model, Resource) and model.live() is not true()
 
 
 @event.listens_for(Resource, "before_insert", propagate=True)
