@@ -106,3 +106,19 @@ def test_everything_else_passes_without_a_feature_that_nobody_needs(
     shutil.rmtree(project / "vibetracker" / "features" / name)
     left_out = [*as_shipped(), Path(__file__)]
     passes(project, "-nauto", *(f"--ignore={path.relative_to(ROOT)}" for path in left_out))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FEATURES.keys() - NEEDED))
+def test_a_folder_that_is_deleted_leaves_no_trace_in_what_clients_see(
+    project: Path, name: str
+) -> None:
+    def document(**changes: str) -> str:
+        command = (sys.executable, "-m", "vibetracker", "openapi")
+        return call(*command, folder=project, PYTHONPATH=str(project), **changes)
+
+    whole, disabled = document(), document(DISABLED_FEATURES=name)
+    shutil.rmtree(project / "vibetracker" / "features" / name)
+    deleted = document()
+    assert deleted == disabled != whole
+    assert f'"/{name}' not in deleted

@@ -1,0 +1,176 @@
+"""Comments as clients meet them."""
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from vibetracker.core.db.database import Database
+from vibetracker.features.comments import demo
+from vibetracker.features.tasks.tests.factory import TaskFactory
+
+from .factory import CommentFactory
+
+type Json = dict[str, Any]
+
+
+def create(client: TestClient) -> Json:
+    """Create the first comment with all that it can have, and return it."""
+    sent: Json = {
+        "task_id": TaskFactory.create().id,
+        "body": "some body",
+        "author": "some author",
+    }
+    response = client.post("/comments", json=sent)
+    assert response.status_code == 201, response.text
+    assert response.headers["location"] == "/comments/1"
+    comment: Json = response.json()
+    assert {name: comment[name] for name in sent} == sent
+    return comment
+
+
+def test_what_was_created_is_what_is_read(client: TestClient) -> None:
+    comment = create(client)
+    assert client.get("/comments/1").json() == comment
+
+
+def test_the_oldest_comes_first(client: TestClient) -> None:
+    CommentFactory.create_batch(3)
+    page = client.get("/comments").json()
+    assert [comment["id"] for comment in page["items"]] == [1, 2, 3]
+    page = client.get("/comments?sort=-updated_at").json()
+    assert [comment["id"] for comment in page["items"]] == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("task_id=4711", 0),
+        ("task_id=1&task_id=4711", 1),
+        ("q=BODY%20some", 1),
+        ("q=b%C3%B6dy", 1),
+        ("q=some%20author", 0),
+        ("q=some%25", 0),
+        ("updated_after=9998-01-01T00:00:00Z", 0),
+    ],
+)
+def test_filters_narrow_the_list_down(client: TestClient, query: str, count: int) -> None:
+    create(client)
+    assert len(client.get(f"/comments?{query}").json()["items"]) == count
+
+
+def test_a_patch_changes_what_it_names_and_nothing_else(client: TestClient) -> None:
+    before = create(client)
+    changes: Json = {
+        "body": "other body",
+        "author": "other author",
+    }
+    for name, value in changes.items():
+        after = client.patch("/comments/1", json={name: value}).json()
+        moved = {"version": before["version"] + 1, "updated_at": after["updated_at"]}
+        assert after == {**before, **moved, name: value}
+        before = after
+    assert client.patch("/comments/1", json=changes).json() == before
+
+
+def test_a_version_that_is_not_current_is_refused(client: TestClient) -> None:
+    create(client)
+    headers = {"If-Match": '"7"'}
+    assert client.patch("/comments/1", json={}, headers=headers).status_code == 412
+    assert client.delete("/comments/1", headers=headers).status_code == 412
+    assert client.get("/comments/1", headers={"If-None-Match": '"1"'}).status_code == 304
+
+
+def test_what_was_deleted_is_gone(client: TestClient) -> None:
+    comment = CommentFactory.create()
+    assert client.delete(f"/comments/{comment.id}").status_code == 204
+    assert client.get(f"/comments/{comment.id}").status_code == 404
+
+
+def test_it_is_in_the_trash_with_its_task(client: TestClient) -> None:
+    comment = create(client)
+    assert client.delete(f"/tasks/{comment['task_id']}").status_code == 204
+    assert client.get("/comments").json()["items"] == []
+    assert client.get("/comments/1").status_code == 410
+    assert client.patch("/comments/1", json={}).status_code == 410
+    assert client.delete("/comments/1").status_code == 410
+    assert client.post(f"/tasks/{comment['task_id']}/restore").status_code == 200
+    assert client.get("/comments").json()["items"] == [comment]
+
+
+def test_a_comment_is_searched_as_it_reads_now(client: TestClient) -> None:
+    create(client)
+    assert client.patch("/comments/1", json={"body": "Le Café est fermé"}).status_code == 200
+    assert [it["id"] for it in client.get("/comments?q=cafe").json()["items"]] == [1]
+    assert client.get("/comments?q=body").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "pointer"),
+    [
+        ({"task_id": 4711, "body": "Hello"}, "/task_id"),
+        ({"body": "Hello"}, "/task_id"),
+        ({"task_id": 1, "body": ""}, "/body"),
+        ({"task_id": 1, "body": "x" * 10_001}, "/body"),
+        ({"task_id": 1, "body": "Hello", "author": "x" * 81}, "/author"),
+        ({"task_id": 1, "body": "Hello", "author": "two\nlines"}, "/author"),
+        ({"task_id": 1, "body": "Hello", "author": None}, "/author"),
+    ],
+)
+def test_what_is_no_comment_is_refused(client: TestClient, sent: Json, pointer: str) -> None:
+    TaskFactory.create()
+    answer = client.post("/comments", json=sent)
+    assert answer.status_code == 422
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
+
+
+def test_a_comment_stays_with_its_task(client: TestClient) -> None:
+    before = create(client)
+    answer = client.patch("/comments/1", json={"task_id": TaskFactory.create().id})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/task_id")
+    assert client.get("/comments/1").json() == before
+
+
+def test_no_comment_is_made_on_a_task_in_the_trash(client: TestClient) -> None:
+    task = TaskFactory.create()
+    assert client.delete(f"/tasks/{task.id}").status_code == 204
+    answer = client.post("/comments", json={"task_id": task.id, "body": "Too late"})
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "unknown_task")
+
+
+def test_comments_go_and_come_with_the_tree_of_their_task(client: TestClient) -> None:
+    comment = CommentFactory.create(
+        task_id=TaskFactory.create(parent_id=TaskFactory.create().id).id
+    )
+    before = client.get(f"/comments/{comment.id}").json()
+    assert client.delete("/tasks/1").status_code == 204
+    assert client.get("/comments?include_total=true").json()["total"] == 0
+    assert client.get(f"/comments?task_id={comment.task_id}").json()["items"] == []
+    assert client.post("/tasks/1/restore").status_code == 200
+    assert client.get(f"/comments/{comment.id}").json() == before
+    assert client.delete("/tasks/1?permanent=true").status_code == 204
+    assert client.get(f"/comments/{comment.id}").status_code == 404
+
+
+def test_a_comment_is_no_new_version_of_its_task(client: TestClient) -> None:
+    create(client)
+    before = client.get("/tasks/1")
+    assert client.patch("/comments/1", json={"body": "Other"}).status_code == 200
+    assert client.delete("/comments/1").status_code == 204
+    after = client.get("/tasks/1", headers={"If-None-Match": before.headers["etag"]})
+    assert after.status_code == 304
+
+
+def test_demo_data_has_comments_on_some_tasks(client: TestClient, database: Database) -> None:
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    TaskFactory.create_batch(50, created_at=now - timedelta(days=9))
+    with database.session(write=True) as session:
+        assert sum(demo.fill(session, Random(1), 1000, now)) == 10  # noqa: S311 - no secret
+        session.commit()
+    commented = client.get("/tasks?has_comments=true&include_total=true").json()["total"]
+    assert 0 < commented <= 10
+    comments = client.get("/comments").json()["items"]
+    assert len({comment["body"] for comment in comments}) > 1
+    assert all(comment["created_at"] < "2026-11-23" for comment in comments)
