@@ -109,7 +109,7 @@ MALFORMED = {
     "a route past the rules": (
         {"router": ROUTER.format(name="alpha") + "    router.add_route('/x', print)\n"},
         "'/x' is no Operation",
-        "decorators",
+        "define it with the feature's router",
     ),
     "an operation id twice": (
         {

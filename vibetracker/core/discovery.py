@@ -65,6 +65,12 @@ class Source:
         name = f"{self.package}.{module}"
         return importlib.import_module(name) if find_spec(name) else None
 
+    def fault(
+        self, problem: str, mend: str, *, file: str = "router.py", line: int = 1
+    ) -> FeatureError:
+        """Return the error of a rule that one of its files breaks."""
+        return FeatureError(self.name, problem, mend, path=self.folder / file, line=line)
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -181,20 +187,17 @@ def _refuse(faults: Iterable[FeatureError]) -> None:
 
 def folder_faults(source: Source) -> Iterator[FeatureError]:
     """Iterate over what is wrong with a feature before any of its code is read."""
-    name, package = source.name, source.folder / "__init__.py"
+    name, package = source.name, "__init__.py"
     rename = "rename the folder" if source.origin == "folder" else "rename its entry point"
     if not name.isidentifier() or not name.isascii() or name != name.lower() or iskeyword(name):
-        problem = "the name is not a lower-case Python identifier"
-        yield FeatureError(name, problem, rename, path=package)
+        yield source.fault("the name is not a lower-case Python identifier", rename, file=package)
     elif name in RESERVED:
-        problem = f"/{name} belongs to the application itself"
-        yield FeatureError(name, problem, rename, path=package)
-    if not package.is_file():
-        problem = "there is no __init__.py"
-        yield FeatureError(name, problem, "add one that says what the feature is for", path=package)
+        yield source.fault(f"/{name} belongs to the application itself", rename, file=package)
+    if not (source.folder / package).is_file():
+        mend = "add one that says what the feature is for"
+        yield source.fault("there is no __init__.py", mend, file=package)
     if not (source.folder / "router.py").is_file():
-        problem, mend = "there is no router.py", "add one with a `router`"
-        yield FeatureError(name, problem, mend, path=source.folder / "router.py")
+        yield source.fault("there is no router.py", "add one with a `router`")
 
 
 def load_model(source: Source) -> None:
@@ -202,24 +205,17 @@ def load_model(source: Source) -> None:
     try:
         source.load("model")
     except InvalidRequestError as error:
-        raise FeatureError(
-            source.name,
-            f"its model cannot be mapped ({error})",
-            "give its tables names that no other feature has",
-            path=source.folder / "model.py",
-        ) from error
+        problem = f"its model cannot be mapped ({error})"
+        mend = "give its tables names that no other feature has"
+        raise source.fault(problem, mend, file="model.py") from error
 
 
 def load_router(source: Source) -> Router:
     """Load a feature's router."""
     router = getattr(source.load("router"), "router", None)
     if not isinstance(router, Router):
-        raise FeatureError(
-            source.name,
-            "router.py has no `router` made by core.api.routing.Router",
-            f'write `router = Router("/{source.name}", description="...")`',
-            path=source.folder / "router.py",
-        )
+        problem = "router.py has no `router` made by core.api.routing.Router"
+        raise source.fault(problem, f'write `router = Router("/{source.name}", description="...")`')
     return router
 
 
@@ -228,12 +224,9 @@ def load_listener(source: Source) -> Listener | None:
     module = source.load("listener")
     listener: Listener | None = getattr(module, "on_changes", None)
     if module is not None and not callable(listener):
-        raise FeatureError(
-            source.name,
-            "listener.py has no function `on_changes`",
-            "write `def on_changes(session, changes)`",
-            path=source.folder / "listener.py",
-        )
+        problem = "listener.py has no function `on_changes`"
+        mend = "write `def on_changes(session, changes)`"
+        raise source.fault(problem, mend, file="listener.py")
     return listener
 
 
@@ -250,42 +243,30 @@ def load_resources(source: Source) -> dict[type[Resource], type[Output] | None]:
 
 def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:
     """Iterate over what is wrong with a feature's router."""
-    path = source.folder / "router.py"
     if router.prefix != f"/{source.name}":
-        yield FeatureError(
-            source.name,
-            f"the prefix is {router.prefix!r} and not the feature's name",
-            f"make it {f'/{source.name}'!r}",
-            path=path,
-        )
+        problem = f"the prefix is {router.prefix!r} and not the feature's name"
+        yield source.fault(problem, f"make it {f'/{source.name}'!r}")
     for route in router.routes:
         if not isinstance(route, Operation):
-            yield FeatureError(
-                source.name,
-                f"{getattr(route, 'path', route)!r} is no Operation, so the shared rules miss it",
-                "define it with the decorators of the feature's router",
-                path=path,
-                line=place_of(route.endpoint)[1] if isinstance(route, APIRoute) else 1,
-            )
+            name = getattr(route, "path", route)
+            problem = f"{name!r} is no Operation, so the shared rules miss it"
+            line = place_of(route.endpoint)[1] if isinstance(route, APIRoute) else 1
+            yield source.fault(problem, "define it with the feature's router", line=line)
 
 
 def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
     """Iterate over the operation ids that are taken already."""
-    owners = {
-        operation.unique_id: "the application" for operation in operations(problem_types.router)
-    }
+    owners = {it.unique_id: "the application" for it in operations(problem_types.router)}
     for feature in features:
         for operation in feature.operations:
-            if owner := owners.get(operation.unique_id):
+            name = operation.unique_id
+            if owner := owners.get(name):
                 path, line = place_of(operation.endpoint)
+                problem = f"its operation {name!r} exists in {owner} already"
                 yield FeatureError(
-                    feature.name,
-                    f"its operation {operation.unique_id!r} exists in {owner} already",
-                    "rename the handler",
-                    path=path,
-                    line=line,
+                    feature.name, problem, "rename the handler", path=path, line=line
                 )
-            owners[operation.unique_id] = f"feature {feature.name!r}"
+            owners[name] = f"feature {feature.name!r}"
 
 
 def load_additions(source: Source) -> tuple[Addition, ...]:

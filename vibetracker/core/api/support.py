@@ -59,7 +59,6 @@ def is_async(function: Callable[..., Any]) -> bool:
 def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> None:
     """Raise ``UnsupportedError`` for what would be silently wrong."""
     for reason in (
-        *_of_route(route),
         *_of_handler(route, endpoint, writes=writes),
         *(reason for it in dependencies(route.dependant) for reason in _of_dependency(it)),
         *_of_body(route),
@@ -67,15 +66,12 @@ def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes:
         raise UnsupportedError(f"{endpoint.__name__}: {reason}")
 
 
-def _of_route(route: APIRoute) -> Iterator[str]:
+def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> Iterator[str]:
     if not route.include_in_schema:
         yield (
             "what is not documented is refused, so that nobody could send its parameters; leave "
             "include_in_schema out"
         )
-
-
-def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> Iterator[str]:
     is_stream = is_generator(endpoint)
     models = list(query_models(route.dependant))
     if is_stream and models:

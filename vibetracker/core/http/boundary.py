@@ -48,12 +48,7 @@ class Boundary:
     which would close the connection without a word.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        settings: Settings,
-        any_host: Collection[str] = (),
-    ) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, any_host: Collection[str] = ()) -> None:
         app = Compression(app)
         self.cors = CORS(app, settings) if settings.cors_origins else None
         self.app = self.cors or app
@@ -76,9 +71,9 @@ class _Exchange:
         self.boundary = boundary
         self.settings = boundary.settings
         self.headers = Headers(scope=scope)
-        self.is_head = scope["method"] == "HEAD"
+        self.method = scope["method"]
         self.scope = {**scope, "state": {**scope.get("state", {})}}
-        if self.is_head:
+        if self.method == "HEAD":
             self.scope["method"] = "GET"
         sent_id = self.headers.get("x-request-id", "")
         self.request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else f"{getrandbits(128):032x}"
@@ -95,19 +90,10 @@ class _Exchange:
         finally:
             milliseconds = (time.perf_counter() - started) * 1000
             route = getattr(self.scope.get("route"), "path_format", None)
-            access.info(
-                "%s %s %s %.1f ms",
-                "HEAD" if self.is_head else self.scope["method"],
-                route or "(no route)",
-                self.status or "aborted",
-                milliseconds,
-                extra={
-                    "method": "HEAD" if self.is_head else self.scope["method"],
-                    "route": route,
-                    "status": self.status,
-                    "duration_ms": round(milliseconds, 1),
-                },
-            )
+            line = (self.method, route or "(no route)", self.status or "aborted", milliseconds)
+            members = {"method": self.method, "route": route, "status": self.status}
+            members["duration_ms"] = round(milliseconds, 1)
+            access.info("%s %s %s %.1f ms", *line, extra=members)
             current_request_id.reset(token)
 
     async def _answer(self) -> None:
@@ -144,7 +130,7 @@ class _Exchange:
             if would_be_compressed(self.status, fields):
                 sent.append(VARY)
             message = {**message, "headers": sent}
-        elif self.is_head:
+        elif self.method == "HEAD":
             message = {**message, "body": b""}
         await self.send(message)
 
