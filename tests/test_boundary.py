@@ -79,7 +79,7 @@ def test_every_answer_forbids_to_guess_to_frame_and_to_keep(specimens: TestClien
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
         assert headers["referrer-policy"] == "no-referrer"
-        kept = "no-cache" if url == "/specimens/1" else "no-store"
+        kept = "no-cache, no-transform" if url == "/specimens/1" else "no-store"
         assert headers["cache-control"] == kept, url
 
 

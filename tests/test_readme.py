@@ -34,6 +34,9 @@ http {{
     fastcgi_temp_path {folder}/tmp;
     uwsgi_temp_path {folder}/tmp;
     scgi_temp_path {folder}/tmp;
+    gzip on;
+    gzip_proxied any;
+    gzip_types *;
     server {{
         listen 127.0.0.1:{port};
         {location}
@@ -72,7 +75,10 @@ def test_a_proxy_serves_it_under_a_path_of_its_own(tmp_path: Path) -> None:
             with httpx2.Client(transport=transport, base_url=base, headers=headers) as client:
                 made = client.post("/tags", json={"name": "home"})
                 assert (made.status_code, made.headers["Location"]) == (201, "/api/tags/1")
-                assert client.get("/tags/1").json() == made.json()
+                got = client.get("/tags/1", headers={"Accept-Encoding": "gzip"})
+                assert (got.json(), got.headers["ETag"]) == (made.json(), '"1"')
+                demand = {"If-Match": got.headers["ETag"]}
+                assert client.patch("/tags/1", json={}, headers=demand).status_code == 200
                 (listed,) = client.get("/openapi.json").json()["servers"]
                 assert listed["url"] == "/api"
         finally:

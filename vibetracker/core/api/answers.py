@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from vibetracker.core.api.includes import View
 from vibetracker.core.api.paging import Rows
+from vibetracker.core.api.preconditions import REVALIDATED
 from vibetracker.core.db.model import Resource
 
 
@@ -58,7 +59,7 @@ class Answers:
             row_id, version = result.get("id"), result.get("version")
         if version is None:
             return {}
-        headers = {"ETag": f'"{version}"', "Cache-Control": "no-cache"}
+        headers = {"ETag": f'"{version}"', "Cache-Control": REVALIDATED}
         if status == HTTPStatus.CREATED:
             headers["Location"] = f"{request.scope['path']}/{row_id}"
         return headers

@@ -17,6 +17,8 @@ from vibetracker.core.db.model import Resource, has_trash, noun
 from vibetracker.core.http.boundary import SAFE_METHODS
 from vibetracker.core.http.problems import Gone, NotFound, PreconditionFailed, Problem
 
+REVALIDATED = "no-cache, no-transform"
+"""The ``Cache-Control`` of what has an ``ETag``: a proxy that compresses would weaken that."""
 ENTITY_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
 """The list of a field value; its empty members count for nothing (RFC 9110 5.6.1)."""
@@ -47,7 +49,7 @@ class Preconditions:
         if self.if_match is not None and not _matches(self.if_match, etag, weakly=False):
             raise PreconditionFailed(f"The current version is {version}", headers={"ETag": etag})
         if self.if_none_match is not None and _matches(self.if_none_match, etag, weakly=True):
-            headers = {"ETag": etag, "Cache-Control": "no-cache"}
+            headers = {"ETag": etag, "Cache-Control": REVALIDATED}
             raise HTTPException(HTTPStatus.NOT_MODIFIED, headers=headers)
 
 

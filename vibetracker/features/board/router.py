@@ -7,6 +7,7 @@ from fastapi import Path, Request
 from fastapi.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from vibetracker.core.api.preconditions import REVALIDATED
 from vibetracker.core.api.routing import Router
 
 PAGE = FilePath(__file__).parent / "page"
@@ -77,5 +78,5 @@ async def get_board_file(
 async def _file(name: str, request: Request) -> Response:
     response = await files.get_response(name, request.scope)
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["Cache-Control"] = "no-cache"
+    response.headers["Cache-Control"] = REVALIDATED
     return response
