@@ -40,7 +40,14 @@ class Documented:
     def body(self) -> Schema | None:
         """Give the schema of the body; None for an operation that takes none."""
         content = self.spec.get("requestBody", {}).get("content", {})
-        return self.resolve(content["application/json"]["schema"]) if content else None
+        if not content or self.takes_file:
+            return None
+        return self.resolve(content["application/json"]["schema"])
+
+    @property
+    def takes_file(self) -> bool:
+        """Return whether the body is a file."""
+        return "application/octet-stream" in self.spec.get("requestBody", {}).get("content", {})
 
     @property
     def body_members(self) -> list[str]:
@@ -50,7 +57,7 @@ class Documented:
     def answer(self, status: int) -> Schema:
         """Give the schema of an answer; empty where it has no body."""
         content = self.spec["responses"].get(str(status), {}).get("content", {})
-        return self.resolve(content["application/json"]["schema"]) if content else {}
+        return self.resolve(content.get("application/json", {}).get("schema", {}))
 
     def resolve(self, schema: Schema) -> Schema:
         """Follow a reference to the schema that it means."""

@@ -146,7 +146,7 @@ def test_a_body_that_nobody_asked_for_is_refused(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
-        if operation.body is None:
+        if operation.body is None and not operation.takes_file:
             with subtests.test(operation=str(operation)):
                 for body in (b'{"a": 1}', b"[]", b"null", b'""'):
                     (error,) = errors_of(

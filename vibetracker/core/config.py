@@ -154,7 +154,11 @@ class Settings(BaseSettings):
     )
     max_body_size: int = Field(1_048_576, ge=1024, description="Largest request body accepted.")
     body_timeout: float = Field(
-        10, gt=0, le=600, description="How long a request body may take to arrive as a whole."
+        10,
+        gt=0,
+        le=600,
+        description="How long a request body may take to arrive as a whole; "
+        "longer where an operation takes larger ones.",
     )
     max_uploads: int = Field(
         256,

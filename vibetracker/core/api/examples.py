@@ -24,10 +24,14 @@ class Examples:
         self._inside: list[Schema] = []
 
     def learn(self, schema: Schema) -> None:
-        """Keep the example of an object, and its defaults, for other properties of their names."""
+        """Keep the example of an object, and its defaults, for other properties of their names.
+
+        A file has none.
+        """
         members = self._resolve(schema).get("properties", {})
         defaults = {name: member.get("default") for name, member in members.items()}
-        for name, value in (defaults | self.of(schema)).items():
+        example = self.of(schema) if members else {}
+        for name, value in (defaults | example).items():
             if value is not None:
                 self.known.setdefault(name, value)
 

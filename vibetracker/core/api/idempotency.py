@@ -3,7 +3,7 @@
 import json
 import re
 from datetime import datetime, timedelta
-from hashlib import sha256
+from hashlib import file_digest, sha256
 
 from sqlalchemy import Index, LargeBinary, String, Text, delete, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -58,11 +58,19 @@ def fingerprint_of(request: Request) -> bytes:
         request.method.encode(),
         request.scope["path"].encode(errors="surrogateescape"),
         request.scope["query_string"],
-        request.state.body,
+        request.state.body or _digest_of_file(request),
     ):
         digest.update(len(part).to_bytes(8))
         digest.update(part)
     return digest.digest()
+
+
+def _digest_of_file(request: Request) -> bytes:
+    file = getattr(request.state, "file", None)
+    if file is None:
+        return b""
+    file.seek(0)
+    return file_digest(file, sha256).digest()
 
 
 def replay(session: Session, key: str, fingerprint: bytes) -> Response | None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, get_origin
+from os import SEEK_END
+from typing import Annotated, Any, BinaryIO, get_origin
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Request, params
+from fastapi import Depends, Request, params
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -142,8 +143,28 @@ def _refused(
     return faults
 
 
+async def get_body_file(request: Request) -> BinaryIO:
+    """Return the body as a file; ``ValidationFailed`` where there is none."""
+    file: BinaryIO = request.state.file
+    if not file.seek(0, SEEK_END):
+        raise invalid("Send the file as the body", code="missing", pointer="")
+    file.seek(0)
+    return file
+
+
+BodyFile = Annotated[BinaryIO, Depends(get_body_file)]
+"""The body as a file, of a media type that the route's ``openapi_extra`` has for it."""
+
+
+def takes_file(dependant: Dependant) -> bool:
+    """Return whether something takes the body as a file."""
+    return any(it.call is get_body_file or takes_file(it) for it in dependant.dependencies)
+
+
 def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:
     """Return the media types that a body can have, which follow from what the handler declares."""
+    if takes_file(route.dependant):
+        return tuple((route.openapi_extra or {})["requestBody"]["content"])
     if route.body_field is None:
         declared = "application/json"
     else:

@@ -28,6 +28,7 @@ from vibetracker.core.api.parameters import (
     check_unread,
     media_types_of,
     refuse_collected,
+    takes_file,
 )
 from vibetracker.core.api.session import (
     Transaction,
@@ -87,6 +88,11 @@ class Operation(APIRoute):
         return takes_session(self.dependant)
 
     @functools.cached_property
+    def takes_file(self) -> bool:
+        """Whether the body is received into a file: it may be more than memory should hold."""
+        return takes_file(self.dependant)
+
+    @functools.cached_property
     def media_types(self) -> tuple[str, ...]:
         """The media types that a body can have; none where no body is taken."""
         return media_types_of(self, self.verb)
@@ -130,6 +136,11 @@ class Operation(APIRoute):
             self._check_kind(request, is_required=False)
         state = request.app.state
         max_size = self.limit or state.settings.max_body_size
+        if self.takes_file:
+            file = await state.uploads.receive_file(request, max_size)
+            if file.tell():
+                self._check_kind(request, is_required=True)
+            return b""
         body: bytes = await state.uploads.receive(request, max_size)
         if body:
             self._check_kind(request, is_required=self.body_field is not None)
@@ -219,6 +230,9 @@ class Operation(APIRoute):
                 await super().handle(scope, received(request.state.body, receive), send)
         except SQLAlchemyError as error:
             raise problem_of(error) from error
+        finally:
+            if self.takes_file and hasattr(request.state, "file"):
+                request.state.file.close()
 
     async def _handle_transaction(self, request: Request, send: Send) -> None:
         database = database_of(request)

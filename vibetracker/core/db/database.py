@@ -16,7 +16,7 @@ from vibetracker.core.db.changes import Listeners
 from vibetracker.core.db.failures import is_outage, is_refused, log_outage, reason
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.postgresql import postgresql_engine
-from vibetracker.core.db.sqlite import sqlite_engine
+from vibetracker.core.db.sqlite import READS, sqlite_engine
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,15 @@ class Database:
         """Close every connection."""
         self.engine.dispose()
         self._probe.dispose()
+
+
+def read_snapshot(session: Session) -> None:
+    """Let all that a session reads from here on be of one moment; for one that only reads."""
+    if dialect_of(session) == "sqlite":
+        session.connection(execution_options={"isolation_level": "SERIALIZABLE", READS: True})
+    else:
+        session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+        session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
 
 
 def dialect_of(connection: Connection | Session) -> str:

@@ -8,6 +8,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from vibetracker.core.config import Settings, connection_url
 
+READS = "vibetracker_reads"
+"""The execution option of a transaction that writes nothing."""
+
 
 def sqlite_engine(settings: Settings, **options: Any) -> Engine:
     """Create an engine in autocommit."""
@@ -29,8 +32,9 @@ def sqlite_engine(settings: Settings, **options: Any) -> Engine:
     def lock_before_reading(connection: Connection) -> None:
         # What a write decides on must not change before it writes; without this SQLite locks only
         # at the first INSERT or UPDATE, and fails where two transactions get there together.
-        if "isolation_level" in connection.get_execution_options():
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        if "isolation_level" in options:
+            connection.exec_driver_sql("BEGIN" if READS in options else "BEGIN IMMEDIATE")
 
     @event.listens_for(engine, "handle_error")
     def end_what_could_not_be_committed(context: ExceptionContext) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import json
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, override
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO, cast, override
 
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -20,6 +21,9 @@ from vibetracker.core.http.problems import (
     ValidationFailed,
 )
 
+IN_MEMORY = 1024 * 1024
+"""Bytes of a file beyond which it is on disk."""
+
 
 class Uploads:
     """The bodies that are arriving: each has ``BODY_TIMEOUT``, and there are ``MAX_UPLOADS``."""
@@ -27,29 +31,45 @@ class Uploads:
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.body_timeout
         self._most = settings.max_uploads
+        self._size = settings.max_body_size
         self._arriving: dict[object, asyncio.Timeout] = {}
         """The oldest first."""
 
     async def receive(self, request: Request, max_size: int) -> bytes:
         """Receive a body; raises ``ContentTooLarge`` and ``RequestTimeout``."""
+        body = bytearray()
+        await self._receive(request, max_size, body.extend)
+        return bytes(body)
+
+    async def receive_file(self, request: Request, max_size: int) -> BinaryIO:
+        """Receive a body likewise into a temporary file, which is on disk where it is large."""
+        file: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed by the route
+        request.state.file = file
+        await self._receive(request, max_size, file.write)
+        return cast("BinaryIO", file)
+
+    async def _receive(
+        self, request: Request, max_size: int, write: Callable[[bytes], object]
+    ) -> None:
         declared = request.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_size:
             raise _too_large(max_size)
         if "transfer-encoding" not in request.headers and declared == "0":
-            return b""
-        body = bytearray()
-        async with self._in_time():
+            return
+        size = 0
+        # As many times longer as it may be larger.
+        async with self._within(self._timeout * max(1, max_size / self._size)):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > max_size:
+                size += len(chunk)
+                if size > max_size:
                     raise _too_large(max_size)
-        return bytes(body)
+                write(chunk)
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
+    async def _within(self, seconds: float) -> AsyncIterator[None]:
         this = object()
         try:
-            async with asyncio.timeout(self._timeout) as deadline:
+            async with asyncio.timeout(seconds) as deadline:
                 self._arriving[this] = deadline
                 if len(self._arriving) > self._most:
                     oldest = self._arriving.pop(next(iter(self._arriving)))

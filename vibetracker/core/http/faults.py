@@ -7,13 +7,14 @@ from pydantic import MISSING, BaseModel, ConfigDict, Field
 
 
 class Place(TypedDict, total=False):
-    """Where a rule is broken: exactly one of the three.
+    """Where a rule is broken: one of them, or in a file of JSON a line and a pointer.
 
-    ``pointer`` is an RFC 6901 pointer into the body, ``parameter`` names a path or query
-    parameter, ``header`` a header field.
+    ``pointer`` is an RFC 6901 pointer into the body, ``line`` the line of a file, the first being
+    1, ``parameter`` names a path or query parameter, ``header`` a header field.
     """
 
     pointer: str
+    line: int
     parameter: str
     header: str
 
@@ -34,6 +35,7 @@ class FaultRead(BaseModel):
         MISSING,
         description="RFC 6901 pointer into the request body; the empty string is all of it.",
     )
+    line: int | MISSING = Field(MISSING, description="Line of the file; the first is 1.")
     parameter: str | MISSING = Field(MISSING, description="Name of the path or query parameter.")
     header: str | MISSING = Field(MISSING, description="Name of the header field.")
     code: str = Field(description="Stable, machine-readable name of the rule.")

@@ -119,6 +119,11 @@ def ids_named(session: Session, names: Iterable[str]) -> list[list[int]]:
     return [[found[key]] if key in found else [] for key in keys]
 
 
+def association_of(owner: str) -> Table | None:
+    """Return the table through which the rows of the table ``owner`` have tags, if they have."""
+    return next((table for table, tagged in _associations() if tagged.name == owner), None)
+
+
 def _associations() -> list[tuple[Table, Table]]:
     tables = Base.metadata.tables
     return [(table, tables[table.info[OWNER]]) for table in tables.values() if OWNER in table.info]

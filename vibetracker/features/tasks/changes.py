@@ -16,7 +16,7 @@ from vibetracker.features.tags.model import key_of
 
 from . import ranking, tree
 from .calendar import LAST_ZONE, Clock, last_instant
-from .model import Status, live, task_tags, tasks
+from .model import Status, Values, live, task_tags, tasks
 from .problems import ParentInTrash, TaskCycle
 from .rows import LAST_CHILD, LAST_ROOT, TaskRow, insert_last, new_values, read_again, write
 from .schema import TaskCreate, TaskMove, TaskUpdate
@@ -93,7 +93,7 @@ class TaskChanges:
         if data.completed_at and data.status is not Status.DONE:
             raise invalid("Only with the status done", code="not_done", pointer="/completed_at")
         enter(row, data.status, data.completed_at or now)
-        _check_times(row, data.model_fields_set)
+        check_times(row, data.model_fields_set)
         if data.parent_id is not None:
             if data.parent_id not in self._good_parents:
                 tree.lock_tree(self.session, shared=True)
@@ -118,7 +118,7 @@ class TaskChanges:
         row.values |= {name: changes[name] for name in SENT_IN_PATCH if name in changes}
         if "status" in changes:
             enter(row, changes["status"], self.clock.now)
-        _check_times(row, changes.keys())
+        check_times(row, changes.keys())
         if "tags" in changes:
             self._replace_tags(row, self._tags(changes["tags"]))
         self._change(row)
@@ -360,7 +360,8 @@ def _check_same_project(row: TaskRow, project_id: int | None) -> None:
         )
 
 
-def _check_times(row: TaskRow, sent: Collection[str]) -> None:
+def check_times(row: TaskRow | Values, sent: Collection[str]) -> None:
+    """Refuse two dues, and a start behind the due; ``sent`` names what the request has changed."""
     if DATES.isdisjoint(sent):
         return
     due_on, due_at, start_at = row["due_on"], row["due_at"], row["start_at"]

@@ -19,8 +19,11 @@ from vibetracker.core.db.types import OrderedText
 
 WHOLE = 12
 FIRST = 16 ** (WHOLE - 1) * 8
+LAST = 16 ** (WHOLE - 1) * 15
 STEP = 16**4
 LONGEST = 100
+RANK = rf"^[1-9a-e][0-9a-f]{{{WHOLE - 1}}}([0-9a-f]{{0,{LONGEST - WHOLE - 1}}}[1-9a-f])?$"
+"""A rank that leaves room on both sides."""
 
 
 def between(before: str | None, after: str | None) -> str | None:
@@ -49,6 +52,16 @@ def spread(count: int) -> list[str]:
     """Return ranks for a list of this length, with room between all neighbours."""
     start = FIRST - count // 2 * STEP
     return [_write(start + index * STEP, WHOLE) for index in range(count)]
+
+
+def shifted(rank: str, first: str, behind: str) -> str | None:
+    """Return a rank of a list that begins with ``first``, for the same list behind another one.
+
+    None when there is no room for it.
+    """
+    offset = int(behind[:WHOLE], 16) + STEP - int(first[:WHOLE], 16)
+    number = int(rank[:WHOLE], 16) + offset
+    return _write(number, WHOLE) + rank[WHOLE:] if number < LAST else None
 
 
 def _write(number: int, digits: int) -> str:

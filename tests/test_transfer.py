@@ -1,0 +1,153 @@
+"""An export is the whole service: imported elsewhere it is the same, whatever the database."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+from vibetracker.core.db.database import Database
+from vibetracker.testing import empty
+
+from .operations import operations
+
+WORDS = ["Paint", "the", "Ærø", "SHELF", "=1+1", "日本", "İstanbul", "🚲", "ß", '"a",b;c']
+ZONES = ["", "2026-02-28T23:59:59.999999+01:00", "1900-01-01T00:00:00Z", "9998-12-31T23:59:59Z"]
+
+
+def lists(client: TestClient) -> dict[str, list[bytes]]:
+    """Return every page of every list of what can be created, byte for byte."""
+    app: Any = client.app
+    found = operations(app)
+    created = {it.path for it in found if "201" in it.spec["responses"]}
+    pages: dict[str, list[bytes]] = {}
+    for operation in found:
+        if operation.method != "GET" or operation.path not in created:
+            continue
+        names = operation.parameters("query")
+        everything = "&deleted=include" if "deleted" in names else ""
+        for sort in ("id", "-updated_at"):
+            path = f"{operation.path}?sort={sort}&limit=200&include_total=true{everything}"
+            pages[path] = []
+            cursor = ""
+            while cursor is not None:
+                response = client.get(path + cursor)
+                assert response.status_code == 200, response.text
+                pages[path].append(response.content)
+                following = response.json()["next_cursor"]
+                cursor = following and f"&cursor={following}"
+    return pages
+
+
+def fill(client: TestClient, seed: int, steps: int) -> None:
+    """Do what clients do, at random; what is refused changes nothing."""
+    random = Random(seed)  # noqa: S311 - no secret
+
+    def text() -> str:
+        return " ".join(random.choices(WORDS, k=random.randint(1, 5)))
+
+    def some_id() -> int:
+        return random.randint(1, steps)
+
+    def task() -> dict[str, Any]:
+        due = random.choice([{}, {"due_on": "2026-03-01"}, {"due_at": random.choice(ZONES[1:])}])
+        return {
+            "title": text(),
+            "description": random.choice(["", f"{text()}\r\n\t{text()}\n"]),
+            "status": random.choice(["todo", "in_progress", "done", "cancelled"]),
+            "priority": random.choice(["none", "low", "medium", "high", "urgent"]),
+            "tags": random.sample(["home", "Home", "a b", "ß", "SS", "=x", "日本"], 2),
+            **due,
+            **random.choice([{}, {}, {"parent_id": some_id()}, {"project_id": some_id()}]),
+        }
+
+    for _ in range(steps):
+        method, path, body = random.choice(
+            [
+                ("POST", "/tasks", task()),
+                ("POST", "/tasks", task()),
+                ("POST", "/tasks", task()),
+                ("PATCH", f"/tasks/{some_id()}", random.choice([task(), {"parent_id": some_id()}])),
+                ("POST", f"/tasks/{some_id()}/move", {"to": random.choice(["first", "last"])}),
+                ("POST", f"/tasks/{some_id()}/move", {"before_id": some_id()}),
+                ("DELETE", f"/tasks/{some_id()}", None),
+                ("DELETE", f"/tasks/{some_id()}?permanent=true", None),
+                ("POST", f"/tasks/{some_id()}/restore", None),
+                ("PATCH", f"/tags/{some_id()}", {"name": text(), "color": "#123456"}),
+                ("DELETE", f"/tags/{some_id()}", None),
+                ("POST", "/projects", {"name": text(), "archived": random.random() < 0.3}),
+                ("POST", "/comments", {"task_id": some_id(), "body": text(), "author": text()}),
+                (
+                    "POST",
+                    "/recurrences",
+                    {"task_id": some_id(), "rule": "FREQ=MONTHLY;BYMONTHDAY=31,-1"},
+                ),
+            ]
+        )
+        response = client.request(method, path, json=body)
+        assert response.status_code < 500, response.text
+
+
+def move(source: TestClient, target: TestClient) -> None:
+    """Export from one service, import into another, and compare them."""
+    file = source.get("/transfer/export").content
+    headers = {"Content-Type": "application/json"}
+    response = target.post("/transfer/import", content=file, headers=headers)
+    assert response.status_code == 200, response.text
+    assert response.json()["skipped"] == []
+    assert target.get("/transfer/export").content == file
+    assert lists(target) == lists(source)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_random_service_survives_the_way_into_another(
+    client: TestClient, database: Database, tmp_path: Path, seed: int
+) -> None:
+    fill(client, seed, 60)
+    with serving(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        move(client, other)
+    before, file = lists(client), client.get("/transfer/export").content
+    empty(database)
+    headers = {"Content-Type": "application/json"}
+    client.post("/transfer/import", content=file, headers=headers)
+    assert lists(client) == before
+
+
+@contextmanager
+def serving(url: str) -> Iterator[TestClient]:
+    """Serve a database."""
+    with TestClient(create_app(Settings(database_url=url, _env_file=None))) as client:
+        yield client
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_random_service_moves_from_sqlite_to_postgresql_and_back(
+    postgres_url: str, tmp_path: Path, seed: int
+) -> None:
+    with ExitStack() as stack:
+        first, last = (
+            stack.enter_context(serving(f"sqlite:///{tmp_path / name}")) for name in "ab"
+        )
+        between = stack.enter_context(serving(postgres_url))
+        app: Any = between.app
+        empty(app.state.database)
+        fill(first, seed, 400)
+        move(first, between)
+        move(between, last)
+        # Both go on in the same way.
+        for client in (first, between, last):
+            assert client.post("/tags", json={"name": "new"}).status_code == 201
+        ids = [client.get("/tags?q=new").json()["items"][-1]["id"] for client in (first, last)]
+        assert ids[0] == ids[1]
+
+
+def test_every_resource_of_every_feature_is_transferred(client: TestClient, app: FastAPI) -> None:
+    created = {it.path.removeprefix("/") for it in operations(app) if "201" in it.spec["responses"]}
+    assert created <= client.get("/transfer/export").json().keys()

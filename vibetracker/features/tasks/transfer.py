@@ -1,0 +1,144 @@
+"""How tasks are exported and imported; the feature of transfers finds it by its name."""
+
+from typing import Annotated, Self
+
+from pydantic import MISSING, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+from sqlalchemy.orm import Session
+
+from vibetracker.core.api.schema import WHOLE, Id, Timestamp
+from vibetracker.core.db.types import utcnow
+from vibetracker.core.http.problems import invalid
+
+from . import ranking
+from .changes import check_times
+from .model import Status, Task, Values
+from .rows import LAST_ROOT
+from .schema import TaskCreate
+from .tree import MAX_DEPTH
+
+REFERENCES = {"deleted_with": Task.__tablename__}
+
+ENDS = {Status.DONE: "completed_at", Status.CANCELLED: "cancelled_at"}
+"""What has an instant, which is now where the file has none."""
+
+Position = Annotated[str, StringConstraints(pattern=ranking.RANK)]
+Version = Annotated[int, Field(ge=1, le=2**31), WHOLE]
+
+
+class TaskRecord(TaskCreate):
+    """What is stored of a task."""
+
+    id: Id
+    position: Position | MISSING = MISSING
+    started_at: Timestamp | MISSING | None = MISSING
+    cancelled_at: Timestamp | MISSING | None = MISSING
+    created_at: Timestamp | MISSING = MISSING
+    updated_at: Timestamp | MISSING = MISSING
+    version: Version | MISSING = MISSING
+    deleted_at: Timestamp | None = None
+    deleted_with: Id | None = None
+
+    @model_validator(mode="after")
+    def _times_fit_the_status(self) -> Self:
+        fits = {
+            "completed_at": self.status is Status.DONE,
+            "cancelled_at": self.status is Status.CANCELLED,
+            "started_at": self.status is not Status.TODO,
+            "deleted_with": self.deleted_at is not None,
+        }
+        for name, may_be in fits.items():
+            if getattr(self, name) not in {None, MISSING} and not may_be:
+                raise PydanticCustomError(
+                    "does_not_fit", "{name} does not fit the rest", {"name": name}
+                )
+        return self
+
+
+class TaskImport:
+    """The tree that the new tasks are, and their places in it.
+
+    In an empty database they have the places that the file says. Otherwise tasks without a parent
+    come behind those that are there, in the same order.
+    """
+
+    def __init__(self, session: Session, *, is_empty: bool) -> None:
+        self._now = utcnow()
+        last = None if is_empty else session.scalar(LAST_ROOT)
+        self._last: dict[int | None, str | None] = {None: last}
+        """The last position below each parent so far."""
+        self._behind = last
+        self._first: str | None = None
+        self._levels: dict[int, int] = {}
+        self._projects: dict[int, int | None] = {}
+        self._trash: dict[int, int] = {}
+        """Of tasks in the trash, with which they went there."""
+
+    def look(self, record: TaskRecord) -> None:
+        """Check the times of a task, and find the first place."""
+        check_times(record.__dict__, ("due_on", "due_at", "start_at"))
+        if record.parent_id is None and isinstance(record.position, str):
+            self._first = min(self._first or record.position, record.position)
+
+    def complete(self, row_id: int, values: Values) -> Values:
+        """Return the columns of a task."""
+        parent_id = values["parent_id"]
+        self._put_into_tree(row_id, parent_id, values)
+        position = self._position(parent_id, values)
+        stamps = {"created_at": self._now, "updated_at": self._now, "started_at": None}
+        if values["status"] is Status.IN_PROGRESS:
+            stamps["started_at"] = self._now
+        row = {**stamps, **values, "position": position}
+        for status, stamp in ENDS.items():
+            if row["status"] is status and row.get(stamp) is None:
+                row[stamp] = self._now
+        return row
+
+    def _put_into_tree(self, row_id: int, parent_id: int | None, values: Values) -> None:
+        if parent_id == row_id:
+            raise invalid(
+                "A task is no part of itself", code="not_its_own_parent", pointer="/parent_id"
+            )
+        level = 1 if parent_id is None else self._levels[parent_id] + 1
+        if level > MAX_DEPTH:
+            raise invalid(
+                f"Tasks are at most {MAX_DEPTH} levels deep", code="too_deep", pointer="/parent_id"
+            )
+        self._levels[row_id] = level
+        if parent_id is not None:
+            project_id = self._projects[parent_id]
+            if values["project_id"] not in {None, project_id}:
+                raise invalid(
+                    "A subtask is in the project of its parent",
+                    code="not_the_parents_project",
+                    pointer="/project_id",
+                )
+            values["project_id"] = project_id
+        self._projects[row_id] = values["project_id"]
+        group = self._trash.get(parent_id or 0)
+        if values["deleted_at"] is None:
+            if group is not None:
+                raise invalid(
+                    "The parent is in the trash", code="parent_in_trash", pointer="/parent_id"
+                )
+            return
+        values["deleted_with"] = values["deleted_with"] or group or row_id
+        self._trash[row_id] = values["deleted_with"]
+        if self._trash[row_id] not in {row_id, group}:
+            raise invalid(
+                "Neither the task itself nor what took its parent to the trash",
+                code="deleted_with",
+                pointer="/deleted_with",
+            )
+
+    def _position(self, parent_id: int | None, values: Values) -> str:
+        last = self._last.get(parent_id)
+        position: str | None = values.get("position")
+        if position is None:
+            position = ranking.between(last, None)
+        elif parent_id is None and self._behind and self._first:
+            position = ranking.shifted(position, self._first, self._behind)
+        if position is None:
+            raise invalid("There is no room behind the others", code="position", pointer="")
+        self._last[parent_id] = max(last or position, position)
+        return position

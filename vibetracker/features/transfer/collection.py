@@ -1,0 +1,181 @@
+"""What can be transferred: the rows of every feature, each collection by the schemas of its own.
+
+A ``Resource`` with a ``<Model>Create`` and a ``<Model>Read`` in its feature's ``schema`` is
+transferred as it is: a record has the members of both that are stored. A feature that stores more
+than its clients see has a module ``transfer`` with a ``<Model>Record``, and there it can also have
+
+- ``REFERENCES``: members that refer to rows without a foreign key, and the tables of those;
+- ``<Model>Import``: what new rows have to agree on, an ``Agreement``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import Enum
+from functools import cache
+from graphlib import TopologicalSorter
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType, UnionType
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin
+
+from pydantic import MISSING, BaseModel, Field, create_model
+from sqlalchemy import ColumnElement, Select, Table, UniqueConstraint, inspect, select, type_coerce
+from sqlalchemy.orm import Session
+
+from vibetracker.core.api.schema import CalendarDate, Input, Output, Timestamp
+from vibetracker.core.db.model import Base, Resource
+from vibetracker.core.db.types import Ranked
+from vibetracker.core.discovery import Feature
+from vibetracker.features.tags.association import association_of
+from vibetracker.features.tags.model import Tag
+
+from .records import Values
+
+TAGS = "tag_names"
+"""The attribute of rows that have tags."""
+
+
+class Agreement(Protocol):
+    """What the new rows of one import have to agree on: with each other, and with what is there.
+
+    A problem that it raises has pointers into the record.
+    """
+
+    def __init__(self, session: Session, *, is_empty: bool) -> None:
+        """Begin an import, into a database without rows or beside those that are there."""
+
+    def look(self, record: Any) -> None:
+        """Look at a record before anything is written; it refers to nothing yet."""
+
+    def complete(self, row_id: int, values: Values) -> Values:
+        """Return the values of a new row; what it refers to is there, behind new ids."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """The rows of one table."""
+
+    name: str
+    """The table's, and that of the member in JSON."""
+    model: type[Resource]
+    record: type[BaseModel]
+    sources: Mapping[str, str]
+    """The attributes of the model that the members of a record come from."""
+    references: Mapping[str, str]
+    """Members that refer to rows, and the tables of those."""
+    agreement: type[Agreement] | None
+    association: Table | None
+    """Through which the rows have tags."""
+    unique: Sequence[tuple[str, ...]] = field(default=())
+    """Columns of which no two rows have the same values."""
+
+    @property
+    def table(self) -> Table:
+        """The table."""
+        return Base.metadata.tables[self.name]
+
+    @property
+    def behind(self) -> set[str]:
+        """The tables whose rows have to be there before."""
+        tags = {Tag.__tablename__} if self.association is not None else set()
+        return {*self.references.values(), *tags} - {self.name}
+
+    def statement(self) -> Select[*tuple[Any, ...]]:
+        """Select the members of the records."""
+        attributes = inspect(self.model).column_attrs
+        columns = []
+        for name, source in self.sources.items():
+            column: ColumnElement[Any] = attributes[source].columns[0]
+            if isinstance(column.type, Ranked):
+                column = type_coerce(column, column.type.spelled)
+            columns.append(column.label(name))
+        return select(*columns)
+
+
+def collections(features: Sequence[Feature]) -> dict[str, Collection]:
+    """Return what the features store, each collection behind those that it refers to."""
+    return _collections(tuple((feature.name, feature.package) for feature in features))
+
+
+@cache
+def _collections(packages: tuple[tuple[str, str], ...]) -> dict[str, Collection]:
+    found: dict[str, Collection] = {}
+    for _, package in packages:
+        schema, transfer = (_module(f"{package}.{name}") for name in ("schema", "transfer"))
+        for mapper in Base.registry.mappers:
+            model = mapper.class_
+            if issubclass(model, Resource) and model.__module__.startswith(f"{package}."):
+                collection = _collection(model, schema, transfer)
+                if collection is not None:
+                    found[collection.name] = collection
+    graph = {name: sorted(found[name].behind & found.keys()) for name in sorted(found)}
+    return {name: found[name] for name in TopologicalSorter(graph).static_order()}
+
+
+def _module(name: str) -> ModuleType | None:
+    return import_module(name) if find_spec(name) else None
+
+
+def _collection(
+    model: type[Resource], schema: ModuleType | None, transfer: ModuleType | None
+) -> Collection | None:
+    name = model.__name__
+    create: Any = getattr(schema, f"{name}Create", None)
+    read: Any = getattr(schema, f"{name}Read", None)
+    record: Any = getattr(transfer, f"{name}Record", None)
+    if read is None or (record or create) is None:
+        return None
+    attributes = inspect(model).column_attrs
+    record = record or _record(create, read, model)
+    named = read.sources()
+    sources = {
+        member: source
+        for member in dict.fromkeys((*read.model_fields, *record.model_fields))
+        if member in record.model_fields and (source := named.get(member, member)) in attributes
+    }
+    table = Base.metadata.tables[model.__tablename__]
+    references = {
+        member: next(iter(keys)).column.table.name
+        for member, source in sources.items()
+        if source in table.c and (keys := table.c[source].foreign_keys)
+    }
+    return Collection(
+        table.name,
+        model,
+        record,
+        sources,
+        {**references, **getattr(transfer, "REFERENCES", {})},
+        getattr(transfer, f"{name}Import", None),
+        association_of(table.name) if TAGS in sources.values() else None,
+        [
+            tuple(column.name for column in constraint.columns)
+            for constraint in table.constraints
+            if isinstance(constraint, UniqueConstraint)
+        ],
+    )
+
+
+def _record(create: type[Input], read: type[Output], model: type[Resource]) -> type[BaseModel]:
+    """Make the type of a record: what clients send, and what else they read of the row."""
+    attributes = inspect(model).column_attrs
+    further: dict[str, Any] = {
+        name: (_lenient(field.annotation) | MISSING, MISSING)
+        for name, field in read.model_fields.items()
+        if name not in create.model_fields and read.sources().get(name, "") in attributes
+    }
+    return create_model(f"{model.__name__}Record", __base__=create, **further)
+
+
+def _lenient(annotation: Any) -> Any:
+    """Return the type of a member that is read, as it is written in JSON."""
+    if annotation is datetime:
+        return Timestamp
+    if annotation is date:
+        return CalendarDate
+    if get_origin(annotation) in {Union, UnionType}:
+        return Union[tuple(_lenient(part) for part in get_args(annotation))]  # noqa: UP007
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return Annotated[annotation, Field(strict=False)]
+    return annotation

@@ -1,0 +1,87 @@
+"""What is exported: rows in portions, so that memory holds a portion, however many there are."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy.orm import Session
+
+from vibetracker.core.db.model import Base
+from vibetracker.features.tasks.model import tasks
+
+from .collection import Collection
+from .numbering import last_id
+from .records import Values
+
+PORTION = 500
+"""Rows that are read at once."""
+
+
+@dataclass
+class Export:
+    """The rows of a database, all of them or those that belong to some tasks."""
+
+    session: Session
+    collections: Mapping[str, Collection]
+    narrowed: list[ColumnElement[bool]] | None = None
+    """Conditions of the tasks; None for everything."""
+    _chosen: dict[str, Select[int] | None] = field(init=False, default_factory=dict)
+    """Of each collection the ids of the rows; None for all of them."""
+
+    def __post_init__(self) -> None:
+        """Choose the rows."""
+        if self.narrowed is not None:
+            chosen = select(tasks.c.id).where(*self.narrowed)
+            self._chosen = {
+                name: self._related(it, chosen) for name, it in self.collections.items()
+            }
+            self._chosen[tasks.name] = chosen
+
+    def last_ids(self) -> dict[str, int]:
+        """Return the last id that each collection has given, which no row may get again."""
+        return {name: last_id(self.session, it.table) for name, it in self.collections.items()}
+
+    def count(self, name: str) -> int:
+        """Count the rows of a collection."""
+        ids = self._ids(self.collections[name])
+        return self.session.scalar(select(func.count()).select_from(ids.subquery())) or 0
+
+    def portions(self, name: str) -> Iterator[list[Values]]:
+        """Read the rows of a collection by their ids; none where there is no such collection."""
+        collection = self.collections.get(name)
+        if collection is None:
+            return
+        row_id = collection.table.c.id
+        statement = collection.statement()
+        if (chosen := self._chosen.get(name)) is not None:
+            statement = statement.where(row_id.in_(chosen))
+        statement = statement.where(row_id > bindparam("after")).order_by(row_id).limit(PORTION)
+        members = list(collection.sources)
+        connection = self.session.connection()
+        after = 0
+        while rows := connection.execute(statement, {"after": after}).all():
+            portion = [dict(zip(members, row, strict=True)) for row in rows]
+            after = portion[-1]["id"]
+            yield portion
+
+    def _ids(self, collection: Collection) -> Select[int]:
+        chosen = self._chosen.get(collection.name)
+        return select(collection.table.c.id) if chosen is None else chosen
+
+    def _related(self, collection: Collection, chosen: Select[int]) -> Select[int]:
+        """Select the rows that refer to the chosen tasks, or that those refer to."""
+        table = collection.table
+        for member, target in collection.references.items():
+            if target == tasks.name:
+                return select(table.c.id).where(table.c[member].in_(chosen))
+        for key in tasks.foreign_keys:
+            if key.column.table is table:
+                return select(table.c.id).where(
+                    table.c.id.in_(select(key.parent).where(tasks.c.id.in_(chosen)))
+                )
+        for link in Base.metadata.tables.values():
+            targets = {key.column.table: key.parent for key in link.foreign_keys}
+            if link not in {tasks, table} and {tasks, table} <= targets.keys():
+                linked = select(targets[table]).where(targets[tasks].in_(chosen))
+                return select(table.c.id).where(table.c.id.in_(linked))
+        return select(table.c.id).where(table.c.id.is_(None))

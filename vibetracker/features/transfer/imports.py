@@ -1,0 +1,327 @@
+"""Imports a file: all of it, or nothing.
+
+It is read twice at least. First everything is checked that can be without the database, so that a
+file with an error writes nothing and locks nobody out; then the rows are written, in portions. What
+refers to something further down waits for another reading.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+
+from pydantic import MISSING, BaseModel, ValidationError
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from vibetracker.core.db.changes import announce_new, call_listeners
+from vibetracker.core.db.database import lock
+from vibetracker.core.db.failures import code_of
+from vibetracker.core.db.model import noun
+from vibetracker.core.http.faults import Fault, faults
+from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
+from vibetracker.features.tags.association import tags_named
+from vibetracker.features.tags.model import key_of
+
+from .collection import Agreement, Collection
+from .numbering import go_beyond, reserve
+from .records import (
+    Found,
+    LastIds,
+    LeftOut,
+    Place,
+    Record,
+    Told,
+    Values,
+    broken,
+    broken_file,
+    fault_at,
+)
+from .twins import New, Twins
+
+logger = logging.getLogger(__name__)
+
+PORTION = 1000
+"""Rows that are written at once."""
+LOGGED = 20_000
+"""Records after which the log says how far an import is."""
+LARGEST_ID = 2**52
+"""Ids beyond it would leave too few for what comes."""
+BROKEN_RULES = {"23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK"}
+"""Codes of the databases for a value that a row may not have."""
+
+type Read = Callable[[], Iterator[Found]]
+"""Reads the file from its beginning."""
+
+
+class Import:
+    """One import, in the transaction of a session."""
+
+    def __init__(
+        self, session: Session, collections: Mapping[str, Collection], most: int | None = None
+    ) -> None:
+        self.session = session
+        self.collections = collections
+        self.most = most
+        """Records that a file may have."""
+        self.told = Told()
+        self.created: dict[str, int] = {}
+        self._is_empty = False
+        self._last_ids: dict[str, int] = {}
+        self._keys: dict[str, set[Hashable]] = defaultdict(set)
+        """What the file has, of each collection."""
+        self._ids: dict[str, dict[Hashable, int]] = defaultdict(dict)
+        """What was written already: the id of each key."""
+        self._counts: Counter[str] = Counter()
+        self._numbers: dict[str, Iterator[int]] = {}
+        self._agreements: dict[str, Agreement] = {}
+        self._twins = Twins(session)
+        self._tags: dict[str, int] = {}
+        self._pending: list[New] = []
+        self._pending_of: Collection | None = None
+        self._done = 0
+
+    def run(self, read: Read) -> None:
+        """Import what ``read`` reads; a problem with its lines for a file that breaks a rule."""
+        lock(self.session, "transfer import")
+        self._is_empty = not any(map(self._has_rows, self.collections.values()))
+        for name, collection in self.collections.items():
+            if collection.agreement is not None:
+                agreement = collection.agreement(self.session, is_empty=self._is_empty)
+                self._agreements[name] = agreement
+        self._check(read())
+        if self._is_empty:
+            self._go_beyond()
+        waiting: set[int] | None = None
+        while waiting is None or waiting:
+            before = waiting
+            waiting = self._write(read(), before)
+            if waiting == before:
+                self._refuse_circle(read(), min(waiting))
+        logger.info("imported %s", self.created or "nothing")
+
+    def _has_rows(self, collection: Collection) -> bool:
+        return self.session.scalar(select(collection.table.c.id).limit(1)) is not None
+
+    def _go_beyond(self) -> None:
+        """Let no row get an id that is in the file, or was in the service that it comes from."""
+        for name, collection in self.collections.items():
+            used = (key for key in self._keys[name] if isinstance(key, int))
+            last = max(*used, self._last_ids.get(name, 0), 0, 0)
+            go_beyond(self.session, collection.table, last)
+
+    def _check(self, records: Iterable[Found]) -> None:
+        """Check what can be without the database, and tell what is left out."""
+        found: list[Fault] = []
+        for number, record in enumerate(records, 1):
+            if isinstance(record, LastIds):
+                self._last_ids = record.ids
+            elif self.most is not None and number > self.most:
+                detail = f"At most {self.most} records are imported at once"
+                raise broken(record.place, "too_many", detail)
+            elif isinstance(record, LeftOut):
+                self.told.add(record)
+            elif record.collection not in self.collections:
+                name = record.collection
+                detail = f"Nothing here stores {name}"
+                self.told.add(LeftOut(record.place, "unknown_collection", detail, (name,)))
+            else:
+                found += self._faults_of(record, self.collections[record.collection])
+                if len(found) >= MAX_ERRORS:
+                    break
+            self._log(number, "checked")
+        if found:
+            raise broken_file(found)
+
+    def _faults_of(self, record: Record, collection: Collection) -> list[Fault]:
+        values, place = record.values, record.place
+        key = values.get("id")
+        if key is None or not self._is_empty or not isinstance(key, int):
+            self._counts[collection.name] += 1
+        for member in ("id", *collection.references):
+            if not isinstance(values.get(member), int | str | None):
+                return [fault_at(place, "reference", "Expected an id", member)]
+        if key is not None:
+            if key in self._keys[collection.name]:
+                return [fault_at(place, "repeated", "Another record has this id", "id")]
+            if isinstance(key, int) and not 1 <= key <= LARGEST_ID:
+                return [fault_at(place, "id", f"Expected an id from 1 to {LARGEST_ID}", "id")]
+            self._keys[collection.name].add(key)
+        for name in sorted(values.keys() - collection.record.model_fields.keys()):
+            detail = f"Nothing here stores {name!r} of {collection.name}"
+            group = (collection.name, name)
+            place_of = Place(place.line, place.pointer and f"{place.pointer}/{name}")
+            self.told.add(LeftOut(place_of, "unknown_member", detail, group))
+        # Any id will do for now.
+        refers = {name: 1 for name in collection.references if values.get(name) is not None}
+        try:
+            checked = self._validated(record, collection, {"id": 1, **refers})
+            if collection.name in self._agreements:
+                self._agreements[collection.name].look(checked)
+        except ValidationFailed as problem:
+            return _at(place, problem.errors)
+        return []
+
+    def _validated(self, record: Record, collection: Collection, ids: Values) -> BaseModel:
+        fields = collection.record.model_fields
+        values = {name: value for name, value in record.values.items() if name in fields}
+        try:
+            return collection.record.model_validate({**values, **ids})
+        except ValidationError as error:
+            located = ({**it, "loc": ("body", *it["loc"])} for it in error.errors())
+            raise ValidationFailed("", errors=faults(located, values)) from None
+
+    def _write(self, records: Iterable[Found], only: set[int] | None) -> set[int]:
+        """Write the records, or some of them by their numbers; return those that have to wait."""
+        waiting = set()
+        for number, record in enumerate(records):
+            if only is not None and number not in only:
+                continue
+            if not isinstance(record, Record) or record.collection not in self.collections:
+                continue
+            collection = self.collections[record.collection]
+            if collection is not self._pending_of or len(self._pending) >= PORTION:
+                self._flush()
+                self._pending_of = collection
+            ids = self._resolved(record, collection)
+            if ids is None:
+                waiting.add(number)
+            elif ids:
+                self._add(record, collection, ids)
+        self._flush()
+        return waiting
+
+    def _resolved(self, record: Record, collection: Collection) -> Values | None:
+        """Return the new ids for a record; None while it has to wait, empty if it is left out."""
+        key = record.values.get("id")
+        ids: Values = {}
+        for member, target in collection.references.items():
+            wanted = record.values.get(member)
+            if wanted is None:
+                continue
+            known = self._ids[target].get(wanted)
+            if target == collection.name and wanted == key:
+                continue
+            if known is None and wanted in self._keys[target]:
+                return None
+            if known is None and not self._tell_missing(record, collection, member, target):
+                return {}
+            ids[member] = known
+        keeps_id = self._is_empty and isinstance(key, int)
+        ids["id"] = key if keeps_id else self._next_id(collection)
+        for member, target in collection.references.items():
+            wanted = record.values.get(member)
+            if wanted is not None and target == collection.name and wanted == key:
+                ids[member] = ids["id"]
+        return ids
+
+    def _tell_missing(
+        self, record: Record, collection: Collection, member: str, target: str
+    ) -> bool:
+        """Tell of a reference to what the file does not have; return whether it can be left out."""
+        column = collection.table.c[collection.sources[member]]
+        kind = noun(self.collections[target].model) if target in self.collections else target
+        place = record.place
+        if place.pointer is not None:
+            place = Place(place.line, f"{place.pointer}/{member}")
+        code = f"unknown_{kind.replace(' ', '_')}"
+        if column.nullable:
+            detail = f"The file does not have this {kind}; the {noun(collection.model)} has none"
+            self.told.add(LeftOut(place, code, detail))
+            return True
+        detail = f"The file does not have this {kind}; the {noun(collection.model)} is left out"
+        self.told.add(LeftOut(place, code, detail))
+        self._keys[collection.name].discard(record.values.get("id"))
+        return False
+
+    def _next_id(self, collection: Collection) -> int:
+        if collection.name not in self._numbers:
+            many = self._counts[collection.name]
+            self._numbers[collection.name] = reserve(self.session, collection.table, many)
+        return next(self._numbers[collection.name])
+
+    def _add(self, record: Record, collection: Collection, ids: Values) -> None:
+        checked = self._validated(record, collection, ids)
+        columns = collection.table.c
+        values = {
+            source: value
+            for member, source in collection.sources.items()
+            if source in columns and (value := getattr(checked, member)) is not MISSING
+        }
+        if collection.name in self._agreements:
+            try:
+                values = self._agreements[collection.name].complete(ids["id"], values)
+            except ValidationFailed as problem:
+                raise broken_file(_at(record.place, problem.errors)) from None
+        tags = getattr(checked, "tags", []) if collection.association is not None else []
+        key = record.values.get("id")
+        if key is not None:
+            self._ids[collection.name][key] = ids["id"]
+        self._pending.append(New(collection.model(**values), record.place, key, tags))
+        self._done += 1
+        self._log(self._done, "imported")
+
+    def _flush(self) -> None:
+        """Write what is pending; rows that are there already stay, and stand for the new ones."""
+        collection, pending = self._pending_of, self._pending
+        self._pending = []
+        if collection is None or not pending:
+            return
+        for new, row_id in self._twins.of(collection, pending, look=not self._is_empty):
+            detail = f"The {noun(collection.model)} {row_id} is there already, and stays as it is"
+            self.told.add(LeftOut(new.place, "exists", detail))
+            pending.remove(new)
+            if new.key is not None:
+                self._ids[collection.name][new.key] = row_id
+        self._insert(pending)
+        if collection.association is not None:
+            self._put_tags(collection, pending)
+        self.created[collection.name] = self.created.get(collection.name, 0) + len(pending)
+        # Now and not at the end, so that what is announced is never more than a portion.
+        call_listeners(self.session)
+        self.session.expunge_all()
+
+    def _insert(self, pending: list[New]) -> None:
+        try:
+            with self.session.begin_nested():
+                self.session.add_all(new.row for new in pending)
+        except IntegrityError as error:
+            if code_of(error) not in BROKEN_RULES:
+                raise
+            if len(pending) == 1:
+                detail = "The record breaks a rule of the stored data"
+                raise broken(pending[0].place, "invalid", detail) from None
+            half = len(pending) // 2
+            for part in (pending[:half], pending[half:]):
+                self._insert(part)
+
+    def _put_tags(self, collection: Collection, pending: list[New]) -> None:
+        missing = [name for new in pending for name in new.tags if key_of(name) not in self._tags]
+        if missing:
+            for tag in tags_named(self.session, missing, create=True):
+                self._tags[tag.key] = tag.id
+        rows = [
+            {"owner_id": new.row.id, "tag_id": tag_id}
+            for new in pending
+            for tag_id in {self._tags[key_of(name)]: None for name in new.tags}
+        ]
+        if rows and collection.association is not None:
+            self.session.execute(insert(collection.association), rows)
+            announce_new(self.session, collection.table, {row["owner_id"] for row in rows})
+
+    def _refuse_circle(self, records: Iterable[Found], first: int) -> None:
+        found = next(it for number, it in enumerate(records) if number == first)
+        place = Place(1) if isinstance(found, LastIds) else found.place
+        raise broken(place, "circle", "The record refers to itself, through others or directly")
+
+    def _log(self, number: int, what: str) -> None:
+        if number % LOGGED == 0:
+            logger.info("%s %d records", what, number)
+
+
+def _at(place: Place, errors: Iterable[Fault]) -> list[Fault]:
+    """Return errors of a record as errors of the file."""
+    return [
+        fault_at(place, error["code"], error["detail"], *error.get("pointer", "").split("/")[1:])
+        for error in errors
+    ]

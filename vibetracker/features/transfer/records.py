@@ -1,0 +1,106 @@
+"""What files are made of: records of collections, and what is wrong with them or left out."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vibetracker.core.http.faults import Fault, pointer_to
+from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
+
+MOST_TOLD = 1000
+"""Things left out that are told one by one; of more there are only the numbers."""
+
+type Values = dict[str, Any]
+"""Values of a record, by the names of its members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is in a file: its line, the first being 1, and in JSON its pointer."""
+
+    line: int
+    pointer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of a file, before anything of it is checked.
+
+    ``id`` among its values, and what refers to that, is a key within the file: what other records
+    name it by.
+    """
+
+    collection: str
+    values: Values
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something of a file that has no counterpart here."""
+
+    place: Place
+    code: str
+    detail: str
+    group: tuple[str, ...] = ()
+    """Of several with the same group only the first one is told, with their number."""
+
+
+def broken_file(faults: Sequence[Fault]) -> ValidationFailed:
+    """Make the problem of a file with one or several errors."""
+    where = f" in line {faults[0]['line']}" if "line" in faults[0] else ""
+    more = "" if len(faults) == 1 else "; it is the first of several errors"
+    detail = f"{faults[0]['detail']}{where}{more}. Nothing was imported"
+    return ValidationFailed(detail, errors=faults[:MAX_ERRORS])
+
+
+def fault_at(place: Place, code: str, detail: str, *steps: object) -> Fault:
+    """Return what is wrong at a place, or at a member of the record there."""
+    fault = Fault(line=place.line, code=code, detail=detail)
+    if place.pointer is not None:
+        fault["pointer"] = place.pointer + pointer_to(*steps)
+    elif steps:
+        fault["detail"] = f"{'.'.join(map(str, steps))}: {detail}"
+    return fault
+
+
+def broken(place: Place, code: str, detail: str, *steps: object) -> ValidationFailed:
+    """Make the problem of a file with one error."""
+    return broken_file([fault_at(place, code, detail, *steps)])
+
+
+@dataclass(frozen=True, slots=True)
+class LastIds:
+    """The last ids that a service had given, by collection; no row may get them again."""
+
+    ids: dict[str, int]
+
+
+type Found = Record | LeftOut | LastIds
+"""What a file is read as."""
+
+
+class Told:
+    """What was left out of an import, as it is told at its end."""
+
+    def __init__(self) -> None:
+        self._first: dict[Hashable, LeftOut] = {}
+        self._counts: Counter[Hashable] = Counter()
+
+    def add(self, left_out: LeftOut) -> None:
+        """Note what was left out."""
+        alone = len(self._first) if len(self._first) < MOST_TOLD else None
+        key = (left_out.code, left_out.group or alone)
+        self._first.setdefault(key, left_out)
+        self._counts[key] += 1
+
+    def entries(self) -> list[Values]:
+        """Return what is told of it."""
+        return [self._entry(left_out, self._counts[key]) for key, left_out in self._first.items()]
+
+    def _entry(self, left_out: LeftOut, count: int) -> Values:
+        detail = left_out.detail if count == 1 else f"{left_out.detail} ({count} times)"
+        place = left_out.place
+        where = {"line": place.line} if place.pointer is None else {"pointer": place.pointer}
+        return {**where, "code": left_out.code, "detail": detail}

@@ -1,0 +1,222 @@
+"""Exports and imports of everything, as JSON."""
+
+import json
+
+import pytest
+from starlette.testclient import TestClient
+
+from vibetracker.core.db.database import Database, read_snapshot
+from vibetracker.features.transfer.collection import collections
+from vibetracker.features.transfer.export import Export
+from vibetracker.features.transfer.json_format import write
+from vibetracker.testing import empty
+
+from .databases import exported, faults, imported, lists, send
+
+
+def fill(client: TestClient) -> None:
+    """Make a bit of everything: a tree that was moved about, trash, tags, projects, an order."""
+    client.post("/tags", json={"name": "Home", "color": "#00AA55", "description": "Around"})
+    for number in range(6):
+        task = {"title": f"task {number}", "tags": ["home", "Ünïcode"]}
+        client.post("/tasks", json=task)
+    client.post("/tasks", json={"title": "Paint", "due_on": "2026-03-01", "tags": ["shed"]})
+    client.post("/tasks", json={"title": "done", "status": "done", "parent_id": 7})
+    # A parent with a larger id than its child, and one in the trash with some of its children.
+    client.patch("/tasks/2", json={"parent_id": 6, "status": "in_progress"})
+    client.patch("/tasks/3", json={"parent_id": 2, "status": "cancelled"})
+    client.post("/tasks/5/move", json={"to": "first"})
+    client.patch("/tasks/4", json={"parent_id": 1})
+    client.delete("/tasks/4")
+    client.delete("/tasks/1")
+    client.post("/tasks", json={"title": "purged"})
+    client.delete("/tasks/9?permanent=true")
+
+
+def test_an_export_imported_into_an_empty_service_is_the_same(
+    client: TestClient, database: Database
+) -> None:
+    fill(client)
+    before, file = lists(client), exported(client)
+    empty(database)
+    result = imported(client, file)
+    assert result == {"created": {"tags": 3, "tasks": 8}, "skipped": []}
+    assert lists(client) == before
+    assert exported(client) == file
+    # The trash is what it was: what went there together comes back together.
+    assert client.post("/tasks/1/restore").status_code == 200
+    assert client.get("/tasks/4").status_code == 410
+
+
+def test_no_id_is_given_twice_behind_an_import(client: TestClient, database: Database) -> None:
+    fill(client)
+    file = exported(client)
+    empty(database)
+    imported(client, file)
+    assert client.post("/tasks", json={"title": "next"}).json()["id"] == 10
+    assert client.post("/tags", json={"name": "next"}).json()["id"] == 4
+
+
+def test_an_import_beside_what_is_there_gets_new_ids_and_comes_behind(client: TestClient) -> None:
+    fill(client)
+    before = client.get("/tasks?deleted=include&sort=position&is_subtask=false").json()["items"]
+    result = imported(client, exported(client))
+    assert result["created"] == {"tags": 0, "tasks": 8}
+    assert {entry["code"] for entry in result["skipped"]} == {"exists"}
+    after = client.get("/tasks?deleted=include&sort=position&is_subtask=false").json()["items"]
+    assert after[: len(before)] == before
+    new = after[len(before) :]
+    assert [task["title"] for task in new] == [task["title"] for task in before]
+    assert min(task["id"] for task in new) > 9
+    (painted,) = (task for task in new if task["title"] == "Paint")
+    (child,) = client.get(f"/tasks/{painted['id']}/subtasks").json()["items"]
+    assert child["title"] == "done"
+    assert client.get("/tags?include_total=true").json()["total"] == 3
+
+
+def test_filters_narrow_an_export_to_tasks_and_what_they_refer_to(client: TestClient) -> None:
+    fill(client)
+    file = client.get("/transfer/export?tag=shed").json()
+    assert [task["title"] for task in file["tasks"]] == ["Paint"]
+    assert [tag["name"] for tag in file["tags"]] == ["shed"]
+    file = json.loads(exported(client, "?parent_id=7"))
+    result = imported(client, file)
+    assert result["created"]["tasks"] == 1
+    assert ("/tasks/0/parent_id", "unknown_task") in [
+        (entry["pointer"], entry["code"]) for entry in result["skipped"]
+    ]
+
+
+def test_a_dry_run_and_a_repeated_import(client: TestClient) -> None:
+    file = {"tasks": [{"id": 7, "title": "a"}, {"title": "b", "parent_id": 7}]}
+    assert imported(client, file, "?dry_run=true")["created"] == {"tasks": 2}
+    assert client.get("/tasks").json()["items"] == []
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "import"}
+    content = json.dumps(file)
+    first = client.post("/transfer/import", content=content, headers=headers)
+    second = client.post("/transfer/import", content=content, headers=headers)
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert second.content == first.content
+    tasks = client.get("/tasks?sort=id").json()["items"]
+    assert [(task["title"], task["parent_id"]) for task in tasks] == [("a", None), ("b", 7)]
+
+
+def test_what_has_no_counterpart_is_told(client: TestClient) -> None:
+    file = {
+        "zoo": [{"id": 1}, {"id": 2}],
+        "motto": "x",
+        "tasks": [{"title": "a", "colour": "red"}, {"title": "b", "colour": "red"}],
+    }
+    result = imported(client, file)
+    assert result["created"] == {"tasks": 2}
+    assert [(entry["pointer"], entry["code"]) for entry in result["skipped"]] == [
+        ("/zoo/0", "unknown_collection"),
+        ("/motto", "unknown_member"),
+        ("/tasks/0/colour", "unknown_member"),
+    ]
+    assert "(2 times)" in result["skipped"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ('{"title": "a"},\n{"title": ""}', (2, "/tasks/1/title", "string_too_short")),
+        ('{"title": "a"},\n\n 5', (3, "/tasks/1", "not_an_object")),
+        ('{"title": "a", "status": "later"}', (1, "/tasks/0/status", "enum")),
+        ('{"title": "a", "id": 1},\n{"title": "b", "id": 1}', (2, "/tasks/1/id", "repeated")),
+        ('{"title": "a", "id": [1]}', (1, "/tasks/0/id", "reference")),
+        ('{"title": "a", "id": 9007199254740991}', (1, "/tasks/0/id", "id")),
+        ('{"title": "a", "parent_id": 2.5}', (1, "/tasks/0/parent_id", "reference")),
+        (
+            '{"title": "a", "due_on": "2026-01-01", "due_at": "2026-01-01T00:00:00Z"}',
+            (1, "/tasks/0/due_at", "two_dues"),
+        ),
+        ('{"title": "a", "completed_at": "2026-01-01T00:00:00Z"}', (1, "/tasks/0", "does_not_fit")),
+        ('{"title": "a", "position": "zz"}', (1, "/tasks/0/position", "string_pattern_mismatch")),
+        ('{"title": "a", "title": "b"}', (1, "", "repeated")),
+        (
+            '{"title": "a", "id": 1, "parent_id": 1}',
+            (1, "/tasks/0/parent_id", "not_its_own_parent"),
+        ),
+        (
+            '{"title": "a", "id": 1, "parent_id": 2},\n{"title": "b", "id": 2, "parent_id": 1}',
+            (1, "/tasks/0", "circle"),
+        ),
+        (
+            (
+                '{"title": "a", "id": 1, "deleted_at": "2026-01-01T00:00:00Z"},\n'
+                '{"title": "b", "parent_id": 1}'
+            ),
+            (2, "/tasks/1/parent_id", "parent_in_trash"),
+        ),
+        (
+            ",\n".join(
+                json.dumps({"title": "a", "id": n, "parent_id": n - 1 or None})
+                for n in range(1, 10)
+            ),
+            (9, "/tasks/8/parent_id", "too_deep"),
+        ),
+    ],
+)
+def test_a_broken_record_is_refused_with_its_line(
+    client: TestClient, tasks: str, expected: tuple[int, str, str]
+) -> None:
+    response = send(client, f'{{"tasks": [{tasks}]}}')
+    assert faults(response)[0] == expected
+    assert client.get("/tasks?deleted=include").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        (b'{"tasks": [{"title": "a"},\n{"title": ', 2),
+        (b'{"tasks": [{"title": "a"}', 1),
+        (b"", None),
+        (b"\x00", 1),
+        (b"[]", 1),
+        (b'{"tasks": [\n{"title": "\xff"}]}', 2),
+        ('{"tasks": []}'.encode("utf-16"), 1),
+        (b'{"tasks": [' + b"[" * 100_000, 1),
+        (b'{"tasks": ' + b'{"a": ' * 100_000, 1),
+        (b'{"tasks": [{"title": NaN}]}', 1),
+        (b'{"tasks": [{"title": "' + b"x" * 3_000_000, 1),
+        (b'{"tasks": [{"id": ' + b"9" * 5000 + b"}]}", 1),
+        (b'{"tasks": []} trailing', 1),
+        (b'{"tasks": [{"title": "a"} {"title": "b"}]}', 1),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_line(
+    client: TestClient, file: bytes, line: int | None
+) -> None:
+    response = send(client, file)
+    assert response.status_code == (400 if line else 422), response.text
+    assert response.json().get("line") == line
+
+
+def test_json_is_read_however_it_is_laid_out(client: TestClient) -> None:
+    tasks = [{"title": "x" * 500, "description": "é" * 50_000} for _ in range(30)]
+    result = imported(client, b"\xef\xbb\xbf" + json.dumps({"tasks": tasks}, indent=3).encode())
+    assert result["created"] == {"tasks": 30}
+
+
+def test_the_media_type_has_to_be_that_of_the_format(client: TestClient) -> None:
+    assert send(client, "{}", "?format=json", "text/html").status_code == 415
+    response = client.post("/transfer/import", content=b"{}")
+    assert response.status_code == 415
+    assert "application/octet-stream" in response.headers["Accept"]
+    assert send(client, "{}", "?format=xml").status_code == 422
+    assert send(client, "{}", "?format=json", "application/json; charset=utf-8").status_code == 200
+
+
+def test_an_export_is_of_one_moment(busy_client: TestClient, busy_database: Database) -> None:
+    fill(busy_client)
+    before = exported(busy_client)
+    with busy_database.session(write=False) as session:
+        read_snapshot(session)
+        written = write(Export(session, collections(busy_client.app.state.features)))  # type: ignore[attr-defined] # a FastAPI
+        parts = [next(written)]
+        busy_client.delete("/tasks/7?permanent=true")
+        busy_client.post("/tasks", json={"title": "late", "tags": ["late"]})
+        parts += written
+    assert b"".join(parts) == before
+    assert b"late" in exported(busy_client)

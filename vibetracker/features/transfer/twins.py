@@ -1,0 +1,61 @@
+"""New rows with a value that no two rows may have, such as a name, and that another row has."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vibetracker.core.db.model import Resource
+
+from .collection import Collection
+from .records import Place
+
+
+@dataclass(slots=True, eq=False)
+class New:
+    """A row that is going to be written."""
+
+    row: Resource
+    place: Place
+    key: Hashable
+    tags: list[str]
+
+
+class Twins:
+    """What new rows of an import have in common with others that no two rows may have."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: defaultdict[tuple[str, ...], dict[tuple[Any, ...], int]] = defaultdict(dict)
+        """By table and columns: the values of rows, and their ids."""
+
+    def of(
+        self, collection: Collection, rows: Sequence[New], *, look: bool
+    ) -> list[tuple[New, int]]:
+        """Return those that have such a twin, each with the id of it; ``look`` in the table too."""
+        found: dict[New, int] = {}
+        for columns in collection.unique:
+            known = self._known[collection.name, *columns]
+            if look:
+                known |= self._stored(collection, columns, rows)
+            for new in rows:
+                values = tuple(getattr(new.row, name) for name in columns)
+                if None in values or new in found:
+                    continue
+                if values in known:
+                    found[new] = known[values]
+                else:
+                    known[values] = new.row.id
+        return list(found.items())
+
+    def _stored(
+        self, collection: Collection, columns: Sequence[str], rows: Sequence[New]
+    ) -> dict[tuple[Any, ...], int]:
+        table = collection.table.c
+        first = [getattr(new.row, columns[0]) for new in rows]
+        there = select(*(table[name] for name in columns), table.id)
+        stored = self._session.execute(there.where(table[columns[0]].in_(first)))
+        return {tuple(row[:-1]): row[-1] for row in stored}
