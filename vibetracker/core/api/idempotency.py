@@ -5,12 +5,12 @@ import re
 from datetime import datetime, timedelta
 from hashlib import file_digest, sha256
 
-from sqlalchemy import Index, LargeBinary, String, Text, delete, select, text
+from sqlalchemy import Index, LargeBinary, String, Text, delete, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from vibetracker.core.db.database import dialect_of, lock_key
+from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.types import UTCDateTime, utcnow
 from vibetracker.core.http.problems import InFlight, KeyReused, invalid
@@ -79,13 +79,10 @@ def replay(session: Session, key: str, fingerprint: bytes) -> Response | None:
     Raises ``InFlight`` while another transaction has the key and ``KeyReused`` when it stands
     for another request. The claim ends with the transaction, however that ends.
     """
-    if dialect_of(session) == "postgresql":
-        claim = text("SELECT pg_try_advisory_xact_lock(:key)")
-        if not session.scalar(claim, {"key": lock_key(f"idempotency {key}")}):
-            raise InFlight(
-                "Try again in a moment to get the answer of that request",
-                headers={"Retry-After": "1"},
-            )
+    if not lock(session, f"idempotency {key}", wait=False):
+        raise InFlight(
+            "Try again in a moment to get the answer of that request", headers={"Retry-After": "1"}
+        )
     stored = session.get(StoredResponse, key)
     if stored is None:
         return None

@@ -162,11 +162,18 @@ def dialect_of(connection: Connection | Session) -> str:
     return bind.dialect.name
 
 
-def lock(connection: Connection | Session, name: str, *, shared: bool = False) -> None:
-    """Hold a named lock until the transaction ends; SQLite's writes exclude each other anyway."""
-    if dialect_of(connection) == "postgresql":
-        function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-        connection.execute(text(f"SELECT {function}(:key)"), {"key": lock_key(name)})
+def lock(
+    connection: Connection | Session, name: str, *, shared: bool = False, wait: bool = True
+) -> bool:
+    """Hold a named lock until the transaction ends; SQLite's writes exclude each other anyway.
+
+    Return whether it is held, which is in doubt only without ``wait``.
+    """
+    if dialect_of(connection) != "postgresql":
+        return True
+    function = f"pg_{'' if wait else 'try_'}advisory_xact_lock{'_shared' if shared else ''}"
+    held = connection.scalar(text(f"SELECT {function}(:key)"), {"key": lock_key(name)})
+    return wait or bool(held)
 
 
 def lock_key(name: str) -> int:

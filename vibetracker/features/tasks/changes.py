@@ -1,4 +1,4 @@
-"""Every change of tasks, for the operations on one task and for batches of them."""
+"""Public: every change of tasks, for the operations on one task and for batches of them."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime

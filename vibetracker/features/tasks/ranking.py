@@ -1,4 +1,4 @@
-"""Ranks: short strings whose order is the order that tasks were put in by hand.
+"""Public: ranks: short strings whose order is the order that tasks were put in by hand.
 
 A rank is a hexadecimal number: twelve digits before an unwritten point, and more behind it only
 where a gap between neighbours has been split often. So one row is written per move, and a rank

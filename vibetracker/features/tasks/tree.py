@@ -1,4 +1,4 @@
-"""The tree of tasks: who is above and below whom, and which of them are in the trash."""
+"""Public: the tree of tasks: who is above and below whom, and which of them are in the trash."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,6 +6,7 @@ from itertools import batched
 
 from sqlalchemy import CTE, ColumnElement, Row, Select, bindparam, func, literal, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.db.changes import announcing
 from vibetracker.core.db.database import lock
@@ -25,6 +26,15 @@ def lock_tree(session: Session, *, shared: bool = False) -> None:
     Taken before any row is locked, so that two transactions cannot wait for each other.
     """
     lock(session, "tasks tree", shared=shared)
+
+
+def try_lock_tree(session: Session, *, shared: bool = False) -> None:
+    """Keep the tree as it is, for who has locked rows already, and must not wait.
+
+    While another transaction has it, this one begins again: raises ``StaleDataError``.
+    """
+    if not lock(session, "tasks tree", shared=shared, wait=False):
+        raise StaleDataError("the tree of tasks is changed by another transaction")
 
 
 def ancestry(session: Session, task_id: int) -> Sequence[Row[int, int | None]]:
