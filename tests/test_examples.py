@@ -126,15 +126,22 @@ def test_whatever_a_feature_has_gets_examples_that_fit() -> None:
 
 
 def populate(app: FastAPI, database: Database) -> None:
-    """Make three rows with each factory of the features, whose ids begin with 1."""
+    """Make three rows with each factory of the features, whose ids begin with 1.
+
+    A module of factories has a function ``complete`` where examples need more than that.
+    """
     empty(database)
     packages = tuple(feature.package for feature in app.state.features)
+    modules = []
     for package in packages:
         with suppress(ModuleNotFoundError):
-            import_module(f"{package}.tests.factory")
+            modules.append(import_module(f"{package}.tests.factory"))
     for factory in Factory.__subclasses__():
         if factory.__module__.startswith(packages):
             factory.create_batch(3)
+    for module in modules:
+        if hasattr(module, "complete"):
+            module.complete()
 
 
 def _sent(media_type: str, example: Any) -> str:

@@ -43,12 +43,16 @@ def service(database_url: str, log: Path) -> Iterator[str]:
 
 
 def populate(origin: str) -> None:
-    """Make the tasks and tags whose ids the configuration draws."""
+    """Make the tasks, tags and recurrences whose ids the configuration draws."""
+    due = {"due_on": "2040-01-31"}
     creations = [
-        {"op": "create", "data": {"title": f"Task {number}", "tags": [f"tag {number}"]}}
+        {"op": "create", "data": {"title": f"Task {number}", "tags": [f"tag {number}"], **due}}
         for number in range(1, 21)
     ]
     post(f"{origin}/tasks/batch", json={"operations": creations}).raise_for_status()
+    for task_id in range(1, 11):
+        recurrence = {"task_id": task_id, "rule": "FREQ=MONTHLY"}
+        post(f"{origin}/recurrences", json=recurrence).raise_for_status()
 
 
 def test(database_url: str, folder: Path) -> bool:

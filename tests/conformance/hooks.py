@@ -14,8 +14,11 @@ LAST = datetime(9998, 12, 30)  # noqa: DTZ001 - likewise
 
 BEYOND_SCHEMAS = {
     # Two members, or a member and what is stored, do not go together.
+    "never_again",
+    "no_due",
     "not_done",
     "start_after_due",
+    "task_not_open",
     "two_dues",
     "two_parents",
     # A name or an id means nothing here.
@@ -28,7 +31,9 @@ BEYOND_SCHEMAS = {
     "unknown_parent",
     "unknown_ref",
     "unknown_tag",
-    # No pattern counts.
+    "unknown_task",
+    # No pattern counts, or knows which parts of a rule go together.
+    "recurrence_rule",
     "sort_key_twice",
 }
 """Rules that no schema can tell, so that a request may fit its schema and break them."""

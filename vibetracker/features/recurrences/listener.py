@@ -1,0 +1,130 @@
+"""What completing a task and taking that back do to its recurrence."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy.orm import Session
+
+from vibetracker.core.db.changes import Change
+from vibetracker.features.projects.problems import ProjectArchived
+from vibetracker.features.tasks import ranking
+from vibetracker.features.tasks.calendar import LAST_ZONE, Clock, last_instant
+from vibetracker.features.tasks.changes import TaskChanges
+from vibetracker.features.tasks.model import OPEN, UTC, Status, Task, tasks
+from vibetracker.features.tasks.rows import TaskRow, lock_tasks
+from vibetracker.features.tasks.schema import TaskCreate
+from vibetracker.features.tasks.tree import height, try_lock_tree
+
+from .model import Recurrence
+from .occurrences import Due, due_of, dues_of
+
+COPIED = TaskCreate.model_fields.keys() - {
+    "status", "completed_at", "due_on", "due_at", "start_at",
+}  # fmt: skip
+"""Members that the next task has from the one before."""
+
+
+def on_changes(session: Session, changes: Sequence[Change]) -> None:
+    """Create the next task where one is done, and take it back where that is taken back."""
+    for change in changes:
+        if change.resource is not Task or change.before is None or change.after is None:
+            continue
+        was_open, is_open = (it["status"] in OPEN for it in (change.before, change.after))
+        if was_open and change.after["status"] == Status.DONE:
+            _move_on(session, change.id)
+        elif is_open and change.before["status"] == Status.DONE:
+            _take_back(session, change.id, change.before["completed_at"])
+
+
+def _move_on(session: Session, task_id: int) -> None:
+    recurrence = _locked(session, Recurrence.task_id == task_id)
+    if recurrence is None:
+        return
+    task = lock_tasks(session, [task_id])[task_id]
+    due = due_of(task.values)
+    # One transaction may have changed it once more since.
+    if due is None or task["status"] != Status.DONE or task["deleted_at"]:
+        return
+    completed_at = task["completed_at"]
+    series = recurrence.series(due, completed_at)
+    number, next_due = next(series.dues(completed_at, recurrence.number), (0, None))
+    if next_due is None:
+        return
+    try:
+        following = _copy(session, task, next_due, series.end(next_due) - series.end(due))
+    except ProjectArchived:
+        # Nothing is written yet: the task is done, and the recurrence has ended.
+        return
+    recurrence.task_id, recurrence.previous_task_id = following["id"], task_id
+    recurrence.number, recurrence.anchor = number, series.anchor.isoformat()
+
+
+def _copy(session: Session, task: TaskRow, due: Due, distance: timedelta) -> TaskRow:
+    """Write a copy of a task, with another due, right behind it."""
+    start_at = task["start_at"]
+    if start_at is not None:
+        # Where summer time moves the end of a day.
+        latest = due if isinstance(due, datetime) else last_instant(due, LAST_ZONE)
+        start_at = min(start_at + distance, latest)
+    values = {name: task[name] for name in COPIED} | dues_of(due)
+    if task["parent_id"] is not None:
+        try_lock_tree(session, shared=True)
+    changes = TaskChanges(session, Clock(UTC))
+    copy = changes.create(TaskCreate(**values, start_at=start_at))
+    copy.values["position"] = _position_behind(session, task)
+    changes.flush()
+    return copy
+
+
+def _position_behind(session: Session, task: TaskRow) -> str:
+    """Return a position between a task and the next one among its siblings.
+
+    Where there is no room, it is the same one, which the ids order.
+    """
+    place = tuple_(tasks.c.position, tasks.c.id)
+    behind = (
+        select(tasks.c.position)
+        .where(
+            tasks.c.parent_id == task["parent_id"],
+            place > (task["position"], task["id"]),
+        )
+        .order_by(tasks.c.parent_id, tasks.c.position, tasks.c.id)
+        .limit(1)
+    )
+    position: str = task["position"]
+    return ranking.between(position, session.scalar(behind)) or position
+
+
+def _take_back(session: Session, task_id: int, completed_at: datetime) -> None:
+    recurrence = _locked(session, Recurrence.previous_task_id == task_id)
+    if recurrence is None:
+        return
+    recurrence.previous_task_id = None
+    try_lock_tree(session)
+    found = lock_tasks(session, [task_id, recurrence.task_id])
+    task, copy = found[task_id], found[recurrence.task_id]
+    due, next_due = due_of(task.values), due_of(copy.values)
+    if task["status"] not in OPEN or not _is_untouched(session, copy, task):
+        return
+    recurrence.task_id = task_id
+    if due is not None and next_due is not None:
+        steps = recurrence.series(due, completed_at).steps_to(next_due)
+        recurrence.number = max(1, recurrence.number - steps)
+    TaskChanges(session, Clock(UTC)).trash(copy)
+
+
+def _is_untouched(session: Session, copy: TaskRow, task: TaskRow) -> bool:
+    """Return whether nobody has worked with a copy of a task."""
+    return (
+        copy["status"] == Status.TODO
+        and copy["deleted_at"] is None
+        and all(copy[name] == task[name] for name in COPIED)
+        and height(session, copy["id"]) == 1
+    )
+
+
+def _locked(session: Session, condition: ColumnElement[bool]) -> Recurrence | None:
+    """Return a recurrence as it is now, locked behind its tasks."""
+    found = select(Recurrence).where(condition).with_for_update()
+    return session.scalars(found, execution_options={"populate_existing": True}).first()

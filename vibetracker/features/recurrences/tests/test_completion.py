@@ -1,0 +1,285 @@
+"""A task that is done comes again, once, and is taken back with its completion."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from vibetracker.core.db.types import utcnow
+from vibetracker.features.tasks.tests.calls import change, ids, make, read, walk
+
+type Json = dict[str, Any]
+
+COPIED = ("title", "description", "priority", "tags", "parent_id", "project_id")
+
+
+def recurring(client: TestClient, rule: str = "FREQ=MONTHLY", **fields: Any) -> Json:
+    """Create a task that comes again."""
+    body: Json = {"rule": rule}
+    body |= {name: fields.pop(name) for name in ("mode", "time_zone") if name in fields}
+    task = make(client, **fields)
+    body["task_id"] = task["id"]
+    created = client.post("/recurrences", json=body)
+    assert created.status_code == 201, created.text
+    return task
+
+
+def complete(client: TestClient, task_id: int) -> Json:
+    """Complete a task, and get the one that its recurrence has moved on to."""
+    change(client, task_id, status="done")
+    (recurrence,) = walk(client, "/recurrences")
+    assert recurrence["previous_task_id"] == task_id
+    return read(client, recurrence["task_id"])
+
+
+def dues(client: TestClient, task: Json, number: int) -> Iterator[str]:
+    """Complete a task and those that follow on it; yield their dues."""
+    for _ in range(number):
+        task = complete(client, task["id"])
+        yield task["due_on"] or task["due_at"]
+
+
+def test_the_next_task_is_a_copy_in_the_same_place(client: TestClient) -> None:
+    parent = make(client, title="parent")["id"]
+    before, task, after = (
+        recurring(
+            client,
+            title="Pay the rent",
+            description="By *transfer*",
+            priority="high",
+            tags=["money", "home"],
+            due_on="2040-01-31",
+            parent_id=parent,
+        )
+        if number == 1
+        else make(client, parent_id=parent)
+        for number in range(3)
+    )
+    following = complete(client, task["id"])
+    assert {name: following[name] for name in COPIED} == {name: task[name] for name in COPIED}
+    assert (following["status"], following["due_on"]) == ("todo", "2040-02-29")
+    assert (following["version"], following["started_at"]) == (1, None)
+    assert ids(client, f"/tasks/{parent}/subtasks") == [
+        before["id"],
+        task["id"],
+        following["id"],
+        after["id"],
+    ]
+    done = read(client, task["id"])
+    assert (done["status"], done["due_on"], done["version"]) == ("done", "2040-01-31", 2)
+    assert done["position"] == task["position"]
+    (recurrence,) = walk(client, "/recurrences")
+    assert (recurrence["number"], recurrence["version"]) == (2, 2)
+
+
+def test_a_root_stays_in_its_place_however_often_it_is_done(client: TestClient) -> None:
+    task, last = recurring(client, "FREQ=DAILY", due_on="2040-01-31"), make(client)
+    for _ in range(5):
+        following = complete(client, task["id"])
+        assert ids(client, sort="position")[-2:] == [following["id"], last["id"]]
+        task = following
+
+
+@pytest.mark.parametrize(
+    ("rule", "due", "wanted"),
+    [
+        ("FREQ=MONTHLY", "2041-01-31", ["2041-02-28", "2041-03-31", "2041-04-30", "2041-05-31"]),
+        ("FREQ=MONTHLY;INTERVAL=2", "2040-12-31", ["2041-02-28", "2041-04-30", "2041-06-30"]),
+        (
+            "FREQ=YEARLY",
+            "2040-02-29",
+            ["2041-02-28", "2042-02-28", "2043-02-28", "2044-02-29", "2045-02-28"],
+        ),
+        ("FREQ=MONTHLY;BYMONTHDAY=31", "2041-01-31", ["2041-03-31", "2041-05-31"]),
+        ("FREQ=WEEKLY;BYDAY=MO,TH", "2040-01-02", ["2040-01-05", "2040-01-09", "2040-01-12"]),
+    ],
+)
+def test_days_keep_their_anchor(client: TestClient, rule: str, due: str, wanted: list[str]) -> None:
+    task = recurring(client, rule, due_on=due)
+    assert [*dues(client, task, len(wanted))] == wanted
+
+
+def test_instants_keep_their_anchor_and_their_time_on_the_wall_clock(client: TestClient) -> None:
+    """Half past two, across the end of February and a gap that skips the time."""
+    task = recurring(client, due_at="2040-01-31T01:30:00Z", time_zone="Europe/Berlin")
+    assert [*dues(client, task, 4)] == [
+        "2040-02-29T01:30:00Z",
+        "2040-03-31T00:30:00Z",
+        "2040-04-30T00:30:00Z",
+        "2040-05-31T00:30:00Z",
+    ]
+    gap = "2040-03-24T01:30:00Z"
+    for recurrence in walk(client, "/recurrences"):
+        client.delete(f"/recurrences/{recurrence['id']}")
+    task = recurring(client, "FREQ=DAILY", due_at=gap, time_zone="Europe/Berlin")
+    assert [*dues(client, task, 2)] == ["2040-03-25T01:30:00Z", "2040-03-26T00:30:00Z"]
+
+
+def test_what_was_missed_is_left_out_and_counted(client: TestClient) -> None:
+    begin = utcnow().date() - timedelta(days=9, hours=0)
+    task = recurring(client, "FREQ=DAILY;INTERVAL=2;COUNT=8", due_on=str(begin))
+    following = complete(client, task["id"])
+    assert following["due_on"] == str(begin + timedelta(days=10))
+    (recurrence,) = walk(client, "/recurrences")
+    assert recurrence["number"] == 6
+    assert [*dues(client, following, 2)] == [str(begin + timedelta(days=it)) for it in (12, 14)]
+    (last,) = ids(client, is_recurring=True)
+    change(client, last, status="done")
+    assert ids(client, is_open=True) == []
+    assert client.get(f"/recurrences/{recurrence['id']}").status_code == 410
+
+
+def test_a_day_is_due_until_it_is_over(client: TestClient) -> None:
+    """In the recurrence's zone: on the Line Islands the day is over when that of Samoa begins."""
+    for zone, ahead in (("Etc/GMT+12", 0), ("Pacific/Kiritimati", 1)):
+        today = (utcnow() - timedelta(hours=12)).date()
+        task = recurring(
+            client, "FREQ=DAILY", due_on=str(today - timedelta(days=3)), time_zone=zone
+        )
+        following = complete(client, task["id"])
+        assert following["due_on"] == str(today + timedelta(days=ahead))
+        client.delete(f"/tasks/{following['id']}")
+
+
+@pytest.mark.parametrize("due_on", ["2020-01-31", "2040-01-31"])
+def test_after_completion_counts_from_the_day_of_it(client: TestClient, due_on: str) -> None:
+    rule = "FREQ=DAILY;INTERVAL=10"
+    task = recurring(client, rule, due_on=due_on, mode="after_completion")
+    following = complete(client, task["id"])
+    completed_at = datetime.fromisoformat(read(client, task["id"])["completed_at"])
+    assert following["due_on"] == str(completed_at.date() + timedelta(days=10))
+
+
+def test_after_completion_keeps_the_time_of_the_due(client: TestClient) -> None:
+    task = recurring(
+        client,
+        "FREQ=WEEKLY",
+        due_at="2020-01-31T08:15:00Z",
+        mode="after_completion",
+        time_zone="Asia/Kathmandu",
+    )
+    due = datetime.fromisoformat(complete(client, task["id"])["due_at"])
+    assert (due.astimezone(UTC).hour, due.minute) == (8, 15)
+    assert timedelta(days=6) < due - utcnow() < timedelta(days=8)
+
+
+def test_the_start_keeps_its_distance(client: TestClient) -> None:
+    task = recurring(client, due_at="2040-01-31T09:00:00Z", start_at="2040-01-29T18:00:00Z")
+    assert complete(client, task["id"])["start_at"] == "2040-02-27T18:00:00Z"
+    (recurrence,) = walk(client, "/recurrences")
+    client.delete(f"/recurrences/{recurrence['id']}")
+    task = recurring(client, due_on="2040-01-31", start_at="2040-01-30T07:00:00Z")
+    assert complete(client, task["id"])["start_at"] == "2040-02-28T07:00:00Z"
+
+
+def test_a_start_at_the_very_end_of_a_day_stays_in_it(client: TestClient) -> None:
+    """The end of the day in Berlin comes an hour earlier in summer, west of it does not."""
+    task = recurring(
+        client,
+        "FREQ=DAILY",
+        due_on="2040-10-27",
+        start_at="2040-10-28T11:59:00Z",
+        time_zone="Europe/Berlin",
+    )
+    assert complete(client, task["id"])["start_at"] == "2040-10-29T11:59:59.999999Z"
+
+
+def test_a_due_that_is_moved_is_what_the_next_one_counts_from(client: TestClient) -> None:
+    task = recurring(client, "FREQ=WEEKLY", due_on="2040-01-02")
+    change(client, task["id"], due_on="2040-01-04")
+    following = complete(client, task["id"])
+    assert following["due_on"] == "2040-01-11"
+    change(client, following["id"], due_on=None, due_at="2040-01-12T15:00:00Z")
+    assert [*dues(client, following, 2)] == ["2040-01-19T15:00:00Z", "2040-01-26T15:00:00Z"]
+
+
+@pytest.mark.parametrize("fields", [{"status": "cancelled"}, {"status": "in_progress"}])
+def test_nothing_but_completing_makes_a_task_come_again(client: TestClient, fields: Json) -> None:
+    task = recurring(client, due_on="2040-01-31")
+    change(client, task["id"], **fields)
+    client.delete(f"/tasks/{task['id']}")
+    client.post(f"/tasks/{task['id']}/restore")
+    assert ids(client, deleted="include") == [task["id"]]
+
+
+def test_a_dry_run_makes_nothing(client: TestClient) -> None:
+    task = recurring(client, due_on="2040-01-31")
+    body = {"status": "done"}
+    assert client.patch(f"/tasks/{task['id']}?dry_run=true", json=body).status_code == 200
+    assert ids(client) == ids(client, is_recurring=True) == [task["id"]]
+
+
+def test_a_task_completed_twice_or_in_a_batch_comes_again_once(client: TestClient) -> None:
+    task = recurring(client, due_on="2040-01-31")
+    operations = [
+        {"op": "update", "id": task["id"], "data": {"status": status}}
+        for status in ("done", "todo", "done", "done")
+    ]
+    body = {"operations": [*operations, {"op": "create", "data": {"title": "x"}}]}
+    first = client.post("/tasks/batch", json=body, headers={"Idempotency-Key": "done"})
+    again = client.post("/tasks/batch", json=body, headers={"Idempotency-Key": "done"})
+    assert (first.status_code, again.content) == (200, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    change(client, task["id"], status="done", title="changed")
+    assert len(ids(client)) == 3
+    (following,) = ids(client, is_recurring=True)
+    assert read(client, following)["due_on"] == "2040-02-29"
+
+
+@pytest.mark.parametrize("last", ["todo", "cancelled", None])
+def test_a_batch_that_ends_otherwise_makes_nothing(client: TestClient, last: str | None) -> None:
+    task = recurring(client, due_on="2040-01-31")
+    done = {"op": "update", "id": task["id"], "data": {"status": "done"}}
+    end = {**done, "data": {"status": last}} if last else {"op": "delete", "id": task["id"]}
+    assert client.post("/tasks/batch", json={"operations": [done, end]}).status_code == 200
+    assert ids(client, deleted="include") == [task["id"]]
+
+
+def test_opening_the_task_again_takes_the_next_one_back(client: TestClient) -> None:
+    task = recurring(client, "FREQ=MONTHLY;COUNT=4", due_on="2040-01-31")
+    (before,) = walk(client, "/recurrences")
+    following = complete(client, task["id"])
+    change(client, task["id"], status="todo")
+    assert ids(client, is_open=True) == [task["id"]]
+    assert read(client, following["id"])["deleted_at"] is not None
+    (after,) = walk(client, "/recurrences")
+    kept = before.keys() - {"version", "updated_at"}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert [*dues(client, task, 3)] == ["2040-02-29", "2040-03-31", "2040-04-30"]
+
+
+@pytest.mark.parametrize("work", ["changed", "begun", "divided"])
+def test_a_next_task_that_somebody_has_worked_with_stays(client: TestClient, work: str) -> None:
+    task = recurring(client, due_on="2040-01-31")
+    following = complete(client, task["id"])
+    if work == "divided":
+        make(client, parent_id=following["id"])
+    else:
+        fields = {"changed": {"description": "Notes"}, "begun": {"status": "in_progress"}}
+        change(client, following["id"], **fields[work])
+    # And the recurrence has nothing to do with the one before any more.
+    for status in ("in_progress", "done", "todo"):
+        change(client, task["id"], status=status)
+        assert {task["id"], following["id"]} <= set(ids(client))
+        assert ids(client, is_recurring=True) == [following["id"]]
+
+
+def test_opening_an_older_task_changes_nothing_else(client: TestClient) -> None:
+    first = recurring(client, due_on="2040-01-31")
+    second = complete(client, first["id"])
+    third = complete(client, second["id"])
+    change(client, first["id"], status="todo")
+    assert ids(client, is_recurring=True) == [third["id"]]
+    assert sorted(ids(client, is_open=True)) == [first["id"], third["id"]]
+
+
+def test_a_task_in_an_archived_project_is_done_and_comes_no_more(client: TestClient) -> None:
+    project = client.post("/projects", json={"name": "Move"}).json()["id"]
+    task = recurring(client, due_on="2040-01-31", project_id=project)
+    task = complete(client, task["id"])
+    assert task["project_id"] == project
+    client.patch(f"/projects/{project}", json={"archived": True})
+    change(client, task["id"], status="done")
+    assert ids(client, is_open=True) == ids(client, "/recurrences") == []
