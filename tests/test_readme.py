@@ -13,9 +13,12 @@ from threading import Timer
 
 import httpx2
 import pytest
+from sqlalchemy import inspect, text
 
 from vibetracker.cli import main
 from vibetracker.core.config import Settings
+from vibetracker.core.db.database import Database, OutdatedSchemaError
+from vibetracker.features.tasks.model import tasks
 from vibetracker.testing import free_port
 
 from .documents import blocks, follow, turns
@@ -96,6 +99,32 @@ def test_the_table_has_every_setting() -> None:
         text = str(default).lower() if isinstance(default, bool) else str(default)
         expected.append((name.upper(), text, field.description))
     assert rows == expected
+
+
+def test_a_database_of_the_version_before_is_refused_until_it_has_the_column(
+    tmp_path: Path,
+) -> None:
+    """And is left as it is until then."""
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    database = Database(Settings(database_url=url, _env_file=None))
+    database.prepare()
+    columns = ", ".join(column.name for column in tasks.columns if column.name != "project_id")
+    with database.engine.begin() as connection:
+        connection.execute(text(f"CREATE TABLE old AS SELECT {columns} FROM tasks"))  # noqa: S608 - our own names
+        for table in ("tasks", "projects"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("ALTER TABLE old RENAME TO tasks"))
+        connection.execute(text("PRAGMA wal_checkpoint"))
+    before = sorted(inspect(database.engine).get_table_names())
+    with pytest.raises(OutdatedSchemaError, match=r"lacks tasks\.project_id; .* .README, Upgrade"):
+        database.prepare()
+    assert sorted(inspect(database.engine).get_table_names()) == before
+    (statement,) = re.findall(r"^ALTER TABLE tasks .*;$", README, re.MULTILINE)
+    with database.engine.begin() as connection:
+        connection.execute(text(statement))
+    database.prepare()
+    assert "projects" in inspect(database.engine).get_table_names()
+    database.dispose()
 
 
 def test_what_its_commands_refer_to_exists() -> None:

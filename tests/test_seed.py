@@ -63,6 +63,7 @@ def test_demo_data_is_added_to_what_is_there(
     assert first[0].startswith("tags: 11 in ")
     assert "tags: 12 there already" in again
     assert any(line.startswith(f"tasks: {COUNT} in ") for line in again)
+    assert "projects: 8 there already" in again
     assert client.get("/tags/1").json() == made.json()
     assert client.get("/tags", params={"q": "home", "include_total": True}).json()["total"] == 1
     listed = client.get("/tasks", params={"deleted": "include", "include_total": True})

@@ -108,7 +108,8 @@ class Database:
             if missing := _missing_columns(connection):
                 raise OutdatedSchemaError(
                     f"the database lacks {', '.join(missing)}; it was made by an older version, "
-                    "and there are no migrations: add the columns by hand or use a new database"
+                    "which can go on with it, and there are no migrations: use a new database, or "
+                    "add the columns by hand (README, Upgrade)"
                 )
         self._prepared = True
 

@@ -1,6 +1,6 @@
 """Demo data: a year of tasks, the older ones mostly done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +8,10 @@ from itertools import batched
 from random import Random
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
+
+from vibetracker.features.projects.model import Project
 
 from .calendar import DAY, Clock
 from .changes import TaskChanges
@@ -21,26 +24,31 @@ PORTION = 1000
 """Tasks of one transaction."""
 YEAR = 365 * DAY
 PARTS = 15
-"""Subtasks of a project."""
+"""Subtasks of a task that has some."""
 UTC = ZoneInfo("UTC")
+
+type Projects = Mapping[str, int]
+"""The ids of projects, by their names."""
 
 
 @dataclass(frozen=True)
 class Area:
-    """A part of life: its tag, what is done there, and to what."""
+    """A part of life: its tag, its projects, what is done there, and to what."""
 
     tag: str
+    projects: Sequence[str]
     verbs: Sequence[str]
     objects: Sequence[str]
 
 
-def _area(tag: str, verbs: str, objects: str) -> Area:
-    return Area(tag, verbs.split(", "), objects.split(", "))
+def _area(tag: str, projects: str, verbs: str, objects: str) -> Area:
+    return Area(tag, *(names.split(", ") for names in (projects, verbs, objects)))
 
 
 AREAS = [
     _area(
         "home",
+        "New kitchen",
         "Clean, Repair, Paint, Replace, Measure, Sort out",
         "the kitchen shelf, the bathroom sink, the bedroom window, the cellar "
         "light, the hall cupboard, the balcony door, the washing machine, the "
@@ -48,11 +56,13 @@ AREAS = [
     ),
     _area(
         "garden",
+        "Vegetable garden",
         "Water, Plant, Cut back, Move, Order, Feed",
         "the tomatoes, the hedge, the roses, the apple tree, the herbs, the tulips",
     ),
     _area(
         "work",
+        "Autumn release, Move of the office",
         "Draft, Review, Present, Send round, Rewrite, Discuss, Plan",
         "the quarterly report, the budget, the release notes, the hiring plan, the "
         "contract with the supplier, the survey, the roadmap, the backup schedule, "
@@ -60,29 +70,34 @@ AREAS = [
     ),
     _area(
         "money",
+        "Taxes",
         "Pay, Check, File, Dispute, Cancel, Renew",
         "the electricity bill, the insurance, the tax return, the phone contract, "
         "the rent statement, the train pass, the plumber's invoice",
     ),
     _area(
         "health",
+        "",
         "Book, Move, Prepare for, Ask about",
         "the dentist's appointment, the eye test, the vaccination, the physiotherapy",
     ),
     _area(
         "travel",
+        "Loire by bicycle",
         "Book, Compare, Pack for, Ask friends about, Plan",
         "the weekend in Ghent, the train to Vienna, the hut in the Alps, the ferry "
         "to Gotland, the cycling tour along the Loire",
     ),
     _area(
         "reading",
+        "Winter reading",
         "Read, Return, Lend out, Write notes on",
         "the novel from the library, the history of maps, the cookbook, the essays, "
         "the book on birds, the biography",
     ),
     _area(
         "bicycle",
+        "Loire by bicycle",
         "Clean, Oil, Replace, Order, Adjust",
         "the chain, the brake pads, the rear tyre, the gear cable, the lights",
     ),
@@ -136,8 +151,13 @@ def fill(session: Session, random: Random, count: int, now: datetime) -> Iterato
 
     Each is created as if it had been sent at an instant of that year.
     """
-    for portion in _ahead(_portions(random, count, now)):
+    projects = {
+        project.name: project.id
+        for project in session.scalars(select(Project).where(~Project.archived))
+    }
+    for portion in _ahead(_portions(random, projects, count, now)):
         changes = TaskChanges(session, Clock(UTC, now))
+        changes.know_projects(projects.values())
         changes.know_tags(tag for new in portion.tasks() for tag in new.data.tags)
         lock_tree(session)
         roots = [_create(changes, new) for new in portion.roots]
@@ -161,18 +181,18 @@ def _ahead[T](items: Iterator[T]) -> Iterator[T]:
             yield item
 
 
-def _portions(random: Random, count: int, now: datetime) -> Iterator[Portion]:
+def _portions(random: Random, projects: Projects, count: int, now: datetime) -> Iterator[Portion]:
     for numbers in batched(range(count), PORTION):
         moments = [now - YEAR * (1 - (number + random.random()) / count) for number in numbers]
-        projects = len(numbers) // 333
-        roots = [_new(random, moment, now) for moment in moments[PARTS * projects :]]
-        places = random.sample(range(len(roots)), projects)
+        parents = len(numbers) // 333
+        roots = [_new(random, projects, moment, now) for moment in moments[PARTS * parents :]]
+        places = random.sample(range(len(roots)), parents)
         children = []
         for place in places:
             begun = roots[place].moment
             times = [begun + random.random() * (now - begun) for _ in range(PARTS)]
-            children.append((place, [_new(random, moment, now) for moment in times]))
-        yield Portion(roots, children, random.sample(range(len(roots)), projects // 2))
+            children.append((place, [_new(random, {}, moment, now) for moment in times]))
+        yield Portion(roots, children, random.sample(range(len(roots)), parents // 2))
 
 
 def _create(changes: TaskChanges, new: New, parent_id: int | None = None) -> TaskRow:
@@ -181,8 +201,10 @@ def _create(changes: TaskChanges, new: New, parent_id: int | None = None) -> Tas
     return changes.create(data)
 
 
-def _new(random: Random, moment: datetime, now: datetime) -> New:
+def _new(random: Random, projects: Projects, moment: datetime, now: datetime) -> New:
     area = random.choice(AREAS)
+    # Every second one, where there are such projects.
+    project = random.choice([*area.projects, *[""] * len(area.projects)])
     status, completed_at = _progress(random, now - moment, moment)
     due_on = due_at = start_at = None
     kind = random.random()
@@ -204,6 +226,7 @@ def _new(random: Random, moment: datetime, now: datetime) -> New:
             due_on=due_on,
             due_at=due_at,
             start_at=start_at,
+            project_id=projects.get(project),
             tags=[area.tag, *random.choice(CONTEXTS)],
             completed_at=completed_at,
         ),
