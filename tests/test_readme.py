@@ -101,7 +101,7 @@ def test_the_table_has_every_setting() -> None:
     assert rows == expected
 
 
-def test_a_database_of_the_version_before_is_refused_until_it_has_the_column(
+def test_a_database_of_the_version_before_is_refused_without_the_column(
     tmp_path: Path,
 ) -> None:
     """And is left as it is until then."""

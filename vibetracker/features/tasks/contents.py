@@ -69,7 +69,10 @@ def _trees() -> CTE:
     trees = top.cte(recursive=True)
     child = tasks.alias()
     return trees.union_all(
-        select(child.c.id, trees.c.root).join(trees, child.c.parent_id == trees.c.id)
+        select(child.c.id, trees.c.root)
+        .join(trees, child.c.parent_id == trees.c.id)
+        # As all are; PostgreSQL overrates what a tree can be, and would read all tasks.
+        .where(child.c.project_id == _PROJECT)
     )
 
 

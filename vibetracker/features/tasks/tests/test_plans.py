@@ -37,6 +37,9 @@ FILTERS = (
     "tag=tag+7&tag=tag+38",
     "tag_any=tag+7&tag_any=tag+8",
     "parent_id=17",
+    "project_id=7",
+    "project_id=7&sort=-created_at&status=todo",
+    "project_id=7&project_id=8&project_id=9",
     "deleted=only",
     "completed_after=2026-01-01",
     "created_before=2025-01-02",
@@ -48,9 +51,15 @@ FILL = """
     SELECT 'tag ' || n, 'tag ' || n, 'tag ' || n, '', now(), now(), 1
     FROM generate_series(0, 199) n;
 
+    INSERT INTO projects (
+        name, key, search_key, description, archived, created_at, updated_at, version
+    )
+    SELECT 'project ' || n, 'project ' || n, 'project ' || n, '', false, now(), now(), 1
+    FROM generate_series(0, 199) n;
+
     INSERT INTO tasks (
         title, title_key, description, search_text, status, priority, due_on, due, start_at,
-        parent_id, position, completed_at, cancelled_at, deleted_at, deleted_with,
+        parent_id, project_id, position, completed_at, cancelled_at, deleted_at, deleted_with,
         created_at, updated_at, version
     )
     SELECT
@@ -58,6 +67,7 @@ FILL = """
         day, (day + 1)::timestamp AT TIME ZONE 'UTC',
         CASE WHEN n % 5 = 0 THEN moment END,
         CASE WHEN n > 5000 AND n % 2 = 0 THEN n % 5000 + 1 END,
+        nullif(CASE WHEN n > 5000 AND n % 2 = 0 THEN n % 5000 + 1 ELSE n END % 200, 0),
         lpad(to_hex(n), 12, '8'),
         CASE WHEN status = 2 THEN moment END,
         CASE WHEN status = 3 THEN moment END,
@@ -219,6 +229,8 @@ def test_a_request_for_one_task_reads_its_neighbours_at_most(
         ("POST", "/tasks/17/move", {"to": "first"}),
         ("POST", "/tasks/17/move", {"to": "last", "parent_id": None}),
         ("POST", "/tasks/17/move", {"before_id": 200}),
+        ("POST", "/tasks", {"title": "x", "project_id": 7}),
+        ("PATCH", "/tasks/17", {"project_id": 8}),
         ("DELETE", "/tasks/18", None),
         ("POST", "/tasks/18/restore", None),
     ):
@@ -227,3 +239,28 @@ def test_a_request_for_one_task_reads_its_neighbours_at_most(
             answer = client.request(method, path, json=body)
             assert answer.is_success, answer.text
             check(database, statements, most=100)
+
+
+def test_what_is_in_a_project_is_found_without_the_rest(
+    client: TestClient, database: Database, statements: list[Statement], subtests: pytest.Subtests
+) -> None:
+    """The pages of its list, the counts, and what becomes of it."""
+    cursor = ""
+    for _ in range(3):
+        page = client.get(f"/tasks?project_id=7&limit=10{cursor}").json()
+        assert len(page["items"]) == 10
+        check(database, statements, most=50)
+        cursor = f"&cursor={page['next_cursor']}"
+    for method, path, status in (
+        ("GET", "/tasks?project_id=7&deleted=only", 200),
+        ("GET", "/tasks?project_id=7&is_open=true&include_total=true", 200),
+        ("GET", "/projects/7?include=task_counts", 200),
+        ("GET", "/projects?limit=5&include=task_counts", 200),
+        ("DELETE", "/projects/7", 409),
+        ("DELETE", "/projects/7?tasks=keep", 204),
+        ("DELETE", "/projects/8?tasks=trash", 204),
+    ):
+        with subtests.test(f"{method} {path}"):
+            statements.clear()
+            assert client.request(method, path).status_code == status
+            check(database, statements, most=500)
