@@ -12,6 +12,7 @@ from sqlalchemy import delete
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
+from vibetracker.features.projects.tests.factory import ProjectFactory
 from vibetracker.features.tags.model import Tag
 from vibetracker.features.tasks.model import Task, task_tags
 
@@ -19,6 +20,7 @@ type Json = dict[str, Any]
 
 STATUSES = ["todo", "in_progress", "done", "cancelled"]
 PRIORITIES = ["none", "low", "medium", "high", "urgent"]
+PROJECTS = [1, 2]
 TAGS = ["home", "Garden", "work", "straße"]
 WORDS = ["plan", "PLAN", "call", "50%", "a_b", "Straße", "İstanbul"]
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Sao_Paulo", "Pacific/Kiritimati"]
@@ -41,6 +43,7 @@ def new_tasks(draw: st.DrawFn) -> Json:
         "status": draw(st.sampled_from(STATUSES)),
         "priority": draw(st.sampled_from(PRIORITIES)),
         "tags": draw(st.lists(st.sampled_from(TAGS), max_size=3)),
+        "project_id": draw(st.sampled_from([None, *PROJECTS])),
     }
     if draw(st.booleans()):
         task["due_on"] = str(draw(days))
@@ -61,6 +64,8 @@ filters = st.fixed_dictionaries(
         "tag_none": names,
         "has_tags": flags,
         "has_due": flags,
+        "project_id": st.lists(st.sampled_from([*PROJECTS, 77]), min_size=1, max_size=2),
+        "has_project": flags,
         "overdue": flags,
         "due_after": bounds,
         "due_before": bounds,
@@ -113,6 +118,8 @@ def matches(task: Json, query: Json) -> bool:
         "tag_none": lambda: not tags("tag_none") & worn,
         "has_tags": lambda: bool(worn),
         "has_due": lambda: end is not None,
+        "project_id": lambda: task["project_id"] in query["project_id"],
+        "has_project": lambda: task["project_id"] is not None,
         "overdue": lambda: still_open and end is not None and end < datetime.now(UTC),
         "due_after": lambda: end is not None and end >= instant(query["due_after"], zone),
         "due_before": lambda: end is not None and end < instant(query["due_before"], zone),
@@ -142,6 +149,7 @@ def ordered(tasks: list[Json], sort: list[tuple[bool, str]], zone: ZoneInfo) -> 
 @pytest.fixture
 def empty(database: Database) -> Callable[[], None]:
     """Empty the tables between the examples, which share the fixtures of one test."""
+    ProjectFactory.create_batch(len(PROJECTS))
 
     def clear() -> None:
         with database.session(write=True) as session:
