@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import compare, plot, scaffold, scale, steady
+from benchmarks import additions, compare, plot, scaffold, scale, steady
 from benchmarks.servers import require_load_generator
 from vibetracker.core.discovery import discover
 
@@ -20,11 +20,11 @@ def main() -> None:
         "what",
         nargs="?",
         default="compare",
-        choices=["compare", "scaffold", "scale", "workers", "memory"],
+        choices=["compare", "scaffold", "additions", "scale", "workers", "memory"],
         help="side by side with a hand-written and an idiomatic application, and with peers "
         "where the extra benchmarks is installed (the default); a feature as `vibetracker new` "
-        "writes it; among 1 000 to 1 000 000 tasks; two workers against one; the memory of a "
-        "worker",
+        "writes it; the lists of tasks with and without what other features add; among 1 000 to "
+        "1 000 000 tasks; two workers against one; the memory of a worker",
     )
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=3, help="per operation and turn")
@@ -53,6 +53,8 @@ def main() -> None:
             }
         case "scaffold":
             results = scaffold.scaffold(arguments.tasks, arguments.seconds, arguments.turns)
+        case "additions":
+            results = additions.additions(arguments.tasks, arguments.seconds, arguments.turns)
         case "scale":
             results = scale.scale()
         case "workers":

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -197,6 +197,7 @@ def serving(
     *arguments: str,
     cores: Cores = Cores(),
     folder: Path | None = None,
+    settings: Mapping[str, str] = {},
 ) -> Iterator[Serving]:
     """Run an application on the database of this URL, whose server has this process id.
 
@@ -207,7 +208,7 @@ def serving(
     with on_cores(cores.server):
         process = subprocess.Popen(  # noqa: S603 - our own arguments
             [sys.executable, *(part.format(port=port) for part in application), *arguments],
-            env={**os.environ, "DATABASE_URL": url, **code},
+            env={**os.environ, "DATABASE_URL": url, **code, **settings},
             cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

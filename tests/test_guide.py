@@ -12,8 +12,10 @@ from .documents import blocks, follow, turns
 from .processes import COMMAND, PLAIN_PYTEST, ROOT, call, copy_project, running
 
 GUIDE = (ROOT / "docs" / "add-a-feature.md").read_text()
-BEFORE, PRACTISED, AFTER = re.split(
-    r"^## What you know works$|^## Need another", GUIDE, flags=re.MULTILINE
+BEFORE, PRACTISED, NEEDS, COMMENTS, AFTER = re.split(
+    r"^## (?:What you know works|Need another.*|Hang something on.*|Bring it as.*)$",
+    GUIDE,
+    flags=re.MULTILINE,
 )
 PRACTICES = (ROOT / "tests" / "practices.py").read_text()
 
@@ -55,7 +57,7 @@ def test_a_feature_is_made_tested_and_served_in_twenty_seconds(tmp_path: Path) -
     assert machine_time() - begun < 20
     folder = project / "vibetracker" / "features" / "notes"
     written = [path.read_text() for path in folder.rglob("*.py")]
-    for block in blocks("python", BEFORE + AFTER):
+    for block in blocks("python", BEFORE + NEEDS + AFTER):
         assert sum(block in text for text in written) == 1, block
     whole = [text for text in written if text in blocks("python", BEFORE)]
     assert len(written) - len(whole) == 1
@@ -66,6 +68,20 @@ def test_what_it_says_works_is_what_is_tested() -> None:
     assert len(shown) > 20
     for block in shown:
         assert block in PRACTICES, block
+
+
+def test_what_it_shows_of_comments_is_what_is_there() -> None:
+    folder = ROOT / "vibetracker" / "features" / "comments"
+    if not folder.is_dir():
+        pytest.skip("there are no comments")
+    files = {
+        str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.py"))
+    }
+    for block in blocks("python", COMMENTS):
+        assert sum(block in text for text in files.values()) == 1, block
+    listed = re.findall(r"^\| `(.+\.py)` \| (\d+) \|", COMMENTS, re.MULTILINE)
+    lines = {name: len(text.splitlines()) for name, text in files.items() if name != "__init__.py"}
+    assert {name: int(count) for name, count in listed} == lines
 
 
 def test_its_distribution_is_the_one_that_is_tested() -> None:

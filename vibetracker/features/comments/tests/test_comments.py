@@ -5,11 +5,19 @@ from random import Random
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.session import get_database
+from vibetracker.core.app import create_app
+from vibetracker.core.config import Settings
+from vibetracker.core.db.changes import Change
 from vibetracker.core.db.database import Database
+from vibetracker.core.discovery import Feature
 from vibetracker.features.comments import demo
 from vibetracker.features.tasks.tests.factory import TaskFactory
+from vibetracker.testing import Client
 
 from .factory import CommentFactory
 
@@ -152,6 +160,37 @@ def test_comments_go_and_come_with_the_tree_of_their_task(client: TestClient) ->
     assert client.get(f"/comments/{comment.id}").json() == before
     assert client.delete("/tasks/1?permanent=true").status_code == 204
     assert client.get(f"/comments/{comment.id}").status_code == 404
+
+
+def test_who_listens_to_changes_sees_comments_that_go_with_their_task(
+    app: FastAPI, database: Database
+) -> None:
+    seen: list[Change] = []
+    listening = Feature(
+        "listening",
+        "listening",
+        Router("/listening", description="Sees every change."),
+        listener=lambda _, changes: seen.extend(changes),
+    )
+    settings = Settings(database_url="sqlite://", _env_file=None)
+    listened = create_app(settings, [*app.state.features, listening])
+    database.listeners, before = listened.state.database.listeners, database.listeners
+    listened.dependency_overrides[get_database] = lambda: database
+    try:
+        with Client(listened) as client:
+            comment = create(client)
+            task_id = comment["task_id"]
+            assert client.delete(f"/tasks/{task_id}").status_code == 204
+            assert [it.resource.__name__ for it in seen] == ["Task", "Comment", "Task"]
+            seen.clear()
+            assert client.delete(f"/tasks/{task_id}?permanent=true").status_code == 204
+    finally:
+        database.listeners = before
+    gone = {it.resource.__name__: it for it in seen}
+    assert gone.keys() == {"Comment", "Task"}
+    assert gone["Comment"].after is None
+    assert gone["Comment"].before is not None
+    assert gone["Comment"].before["body"] == comment["body"]
 
 
 def test_a_comment_is_no_new_version_of_its_task(client: TestClient) -> None:
