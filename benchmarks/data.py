@@ -89,7 +89,7 @@ def fill(database_url: str, tasks: int, now: datetime | None = None) -> None:
     engine = create_engine(connection_url(database_url))
     with engine.begin() as connection:
         connection.execute(
-            text("TRUNCATE tasks, tags, task_tags, idempotency_keys RESTART IDENTITY")
+            text("TRUNCATE tasks, tags, task_tags, idempotency_keys RESTART IDENTITY CASCADE")
         )
         connection.execute(text("SELECT setseed(0.5)"))
         connection.execute(text(FILL_TAGS), {"tags": TAGS})
