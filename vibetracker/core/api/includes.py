@@ -48,7 +48,10 @@ class Includes(BaseModel):
     @cache
     def query(cls) -> type["Include"]:
         """Return the model of the parameter ``include``."""
-        said = ", ".join(f"`{name}` (`{member}`)" for name, (member, _) in cls.members().items())
+        said = ", ".join(
+            f"`{name}`" if name == member else f"`{name}` (as `{member}`)"
+            for name, (member, _) in cls.members().items()
+        )
         description = f"Members to add: {said}. The answer then has no `ETag`."
         choice: Any = Literal[*cls.members()]
         asked: Any = (Annotated[list[choice], Field(description=description)], [])

@@ -141,5 +141,7 @@ def _live(model: type[Resource]) -> Select[int]:
 
 def _missing(session: Session, model: type[Resource], resource_id: int) -> Problem:
     if has_trash(model) and session.get(model, resource_id) is not None:
-        return Gone(f"The {noun(model)} with id {resource_id} is in the trash")
+        return Gone(
+            f"The {noun(model)} with id {resource_id} is in the trash, or what it belongs to is"
+        )
     return NotFound(f"There is no {noun(model)} with id {resource_id}")
