@@ -19,7 +19,7 @@ from vibetracker.core.api.schema import (
     UrlId,
     UrlInt,
 )
-from vibetracker.core.api.text import WHITE_SPACE, Line, Prose
+from vibetracker.core.api.text import WHITE_SPACE, Line, Prose, searchable
 
 LINE: TypeAdapter[str] = TypeAdapter(Annotated[str, Line(5)])
 PROSE: TypeAdapter[str] = TypeAdapter(Annotated[str, Prose(5)])
@@ -53,6 +53,20 @@ def refuses(adapter: TypeAdapter[Any], value: object) -> bool:
         ("<b>", "<b>"),
         ("👩‍👩‍👧", "👩‍👩‍👧"),
         ("  12345  ", "12345"),
+        *(("\ufeffmilk", "milk"), ("milk\u200b", "milk"), ("\u2060 \n\u00ada\u202e", "a")),
+        # What is inside of words and emoji stays, and so does what ends one.
+        *(
+            ("a\u200bb", "a\u200bb"),
+            ("a\u00adb", "a\u00adb"),
+            ("\u0646\u200c\u0645", "\u0646\u200c\u0645"),
+        ),
+        *(
+            ("\u2764\ufe0f", "\u2764\ufe0f"),
+            ("\u2764\ufe0f\u200b", "\u2764\ufe0f"),
+            ("a \ufe0f", "a"),
+        ),
+        *(("1\ufe0f\u20e3", "1\ufe0f\u20e3"), ("\u845b\U000e0100", "\u845b\U000e0100")),
+        ("\U0001f3f4\U000e0067\U000e0062\U000e007f", "\U0001f3f4\U000e0067\U000e0062\U000e007f"),
         ("e\u0301" * 5, "é" * 5),
         ("😀" * 5, "😀" * 5),
     ],
@@ -75,6 +89,20 @@ def test_a_line_has_no_control_characters_but_white_space_around_it(
 @pytest.mark.parametrize("value", ["", " ", "\u3000\u00a0", "123456", "😀" * 6, "\u0344" * 3])
 def test_a_line_has_a_length_that_counts_code_points(value: str) -> None:
     assert refuses(LINE, value)
+
+
+INVISIBLE = "\u200b\u2060\u00ad\ufeff\u3164\u2800\u202e\ufe0f\u0301\u20dd\u115f\U000e0041"
+
+
+@pytest.mark.parametrize("value", [*INVISIBLE, " \u200b\u0301 ", "\u034f\u0301\ufe0f"])
+def test_a_line_has_a_visible_character(value: str) -> None:
+    assert refuses(LINE, value)
+    assert not refuses(LINE, f"a{value}")
+
+
+def test_what_is_invisible_hides_no_word_from_a_search() -> None:
+    assert searchable("so\u00adft hy\u200bph\u2060en na\u0308ive") == "soft hyphen naive"
+    assert searchable(INVISIBLE) == ""
 
 
 def test_a_line_can_be_without_some_characters() -> None:

@@ -1,7 +1,6 @@
 """Texts in a body or a query: which characters they may have, and how they are trimmed."""
 
 import re
-import sys
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, override
@@ -16,21 +15,36 @@ WHITE_SPACE = (
 )
 """The characters with the Unicode property White_Space."""
 _SPACE = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_INVISIBLE = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""Those with the property Default_Ignorable_Code_Point, the blank of Braille, and annotations."""
+_BLANK_START = re.compile(f"^[{_SPACE}{_INVISIBLE}]+")
+_SELECTORS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]*")
+"""Which form the character before them has: they end emoji and names."""
 _GAPS = re.compile(f"[{WHITE_SPACE}]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-# Marks and soft hyphens are left out; letters that do not decompose have a plain one beside.
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+# Planes 0 and 1, and what there is of 14: the others have neither marks nor what is invisible.
+_SOME = "".join(map(chr, (*range(0x20000), *range(0xE0000, 0xE1000))))
+# Those are left out; letters that do not decompose have a plain one beside.
 _PLAIN = {
-    **{code: None for code in range(sys.maxunicode) if unicodedata.category(chr(code))[0] == "M"},
-    0xAD: None,
+    **dict.fromkeys(map(ord, filter(_is_mark, _SOME))),
+    **dict.fromkeys(map(ord, re.findall(f"[{_INVISIBLE}]", _SOME))),
     **str.maketrans("łøđðħıŧ", "loddhit"),
 }
 
 
 def searchable(text: str) -> str:
-    """Return a text as it is searched in and for: without case and accents.
+    """Return a text as it is searched in and for: without case, accents and what is invisible.
 
     Casefolded, decomposed (NFD) and without combining marks, so that ``cafe`` is in ``Café``.
     """
@@ -44,6 +58,7 @@ def searchable(text: str) -> str:
 class Line:
     """Marks a ``str`` as a single line of text, trimmed and NFC-normalised.
 
+    White space and invisible characters are trimmed, and what is left has a visible one.
     Lengths count code points after that. Control characters and line breaks inside are refused,
     and so is each character of ``without``. Constraints that stand before it hold as well.
     """
@@ -61,7 +76,7 @@ class Line:
         )
 
     def _trimmed(self, value: Any) -> Any:
-        return _normal(value.strip(WHITE_SPACE)) if isinstance(value, str) else value
+        return _normal(trimmed(value)) if isinstance(value, str) else value
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -70,14 +85,16 @@ class Line:
 
     def _pattern(self) -> str:
         excluded = re.escape(self.without)
-        ink = rf"[^{_SPACE}\u0000-\u001f\u007f-\u009f{excluded}]"
+        ink = rf"[^{_SPACE}{_INVISIBLE}\u0000-\u001f\u007f-\u009f{excluded}]"
         rest = rf"[^\u0000-\u001f\u007f-\u009f\u2028\u2029{excluded}]*"
-        # White space at both ends is trimmed, whatever it is.
+        # What is at both ends is trimmed, whatever it is.
         text = f"{rest}{ink}{rest}" if self.min_length else rest
-        return f"^[{_SPACE}]*{text}[{_SPACE}]*$"
+        return f"^[{_SPACE}{_INVISIBLE}]*{text}[{_SPACE}{_INVISIBLE}]*$"
 
     def _clean(self, value: str) -> str:
         _refuse(CONTROL, value, "a single line of text has no control characters or line breaks")
+        if self.min_length and not value.isascii() and all(map(_is_mark, value)):
+            raise PydanticCustomError("text_invisible", "Give at least one visible character")
         for character in self.without:
             if character in value:
                 raise PydanticCustomError(
@@ -128,6 +145,16 @@ class Prose:
     def _clean(self, value: str) -> str:
         _refuse(CONTROL_BUT_LAYOUT, value, "text has no control characters but tab and line break")
         return _check_length(value, self.min_length, self.max_length)
+
+
+def trimmed(value: str) -> str:
+    """Return a text without white space and what is invisible at both ends."""
+    if value.isascii():
+        return value.strip(WHITE_SPACE)
+    value = _BLANK_START.sub("", value)
+    end = len(_BLANK_START.sub("", value[::-1]))
+    selectors = _SELECTORS.match(value, end)
+    return value[: selectors.end() if selectors else end]
 
 
 def _normal(value: str) -> str:

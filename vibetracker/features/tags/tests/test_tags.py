@@ -71,7 +71,7 @@ def test_a_name_is_a_line_of_up_to_60_characters(client: TestClient, name: str) 
     "name",
     [
         *("", " ", "\u3000", "x" * 61, "a,b", ",", "a\nb", "a\tb", "a\0", "\u2028", "\x85"),
-        *(None, 1, True, ["a"], {"a": 1}),
+        *(None, 1, True, ["a"], {"a": 1}, "\u200b", "\ufeff", "\u0301"),
     ],
 )
 def test_another_name_is_refused(client: TestClient, name: object) -> None:
@@ -335,6 +335,12 @@ def test_a_search_ignores_accents(client: TestClient) -> None:
     )
     assert names(client, "?q=lodz") == ["Łódź"]
     assert names(client, "?q=%CC%81") == []
+
+
+def test_a_byte_order_mark_makes_no_other_name(client: TestClient) -> None:
+    assert create(client, name="home").status_code == 201
+    assert create(client, name="\ufeffhome").status_code == 409
+    assert create(client, name="home\u200b").status_code == 409
 
 
 def test_an_empty_q_finds_everything(client: TestClient) -> None:
