@@ -29,37 +29,31 @@ class Preconditions:
     """What a request demands of the resource that its path names."""
 
     writes: bool
-    if_match: str | None = None
-    if_none_match: str | None = None
+    tags: str | None
+    """``If-Match`` of a request that writes, ``If-None-Match`` of one that reads."""
 
     @classmethod
     def of(cls, request: Request) -> "Preconditions":
-        """Read the header fields; several lines of one field are one list (RFC 9110 5.3)."""
+        """Read the header field; several lines of one field are one list (RFC 9110 5.3)."""
         writes = request.method not in SAFE_METHODS
-        field = "if-match" if writes else "if-none-match"
-        lines = request.headers.getlist(field)
-        value = ",".join(lines) if lines else None
-        if writes:
-            return cls(writes, if_match=value)
-        return cls(writes, if_none_match=value)
+        lines = request.headers.getlist("if-match" if writes else "if-none-match")
+        return cls(writes, ",".join(lines) if lines else None)
 
     def check(self, version: int) -> None:
         """Raise ``PreconditionFailed``, or the 304 of RFC 9110, when the version demands it."""
+        if self.tags is None:
+            return
         etag = f'"{version}"'
-        if self.if_match is not None and not _matches(self.if_match, etag, weakly=False):
+        matches = self.tags.strip() == "*"
+        if not matches and ENTITY_TAGS.fullmatch(self.tags):
+            # Only reading compares weakly (RFC 9110 8.8.3.2).
+            tags = re.findall(ENTITY_TAG, self.tags)
+            matches = etag in tags or (not self.writes and f"W/{etag}" in tags)
+        if self.writes and not matches:
             raise PreconditionFailed(f"The current version is {version}", headers={"ETag": etag})
-        if self.if_none_match is not None and _matches(self.if_none_match, etag, weakly=True):
+        if matches and not self.writes:
             headers = {"ETag": etag, "Cache-Control": REVALIDATED}
             raise HTTPException(HTTPStatus.NOT_MODIFIED, headers=headers)
-
-
-def _matches(field: str, etag: str, *, weakly: bool) -> bool:
-    if field.strip() == "*":
-        return True
-    if not ENTITY_TAGS.fullmatch(field):
-        return False
-    tags = re.findall(ENTITY_TAG, field)
-    return etag in tags or (weakly and f"W/{etag}" in tags)
 
 
 def guard(session: Session, preconditions: Preconditions) -> None:

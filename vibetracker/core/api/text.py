@@ -55,7 +55,48 @@ def searchable(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class Prose:
+    """Marks a ``str`` as text of many lines, kept as it is written.
+
+    Control characters other than tab and line breaks are refused. Constraints that stand before it
+    hold as well.
+    """
+
+    max_length: int
+    min_length: int = 0
+
+    _refused = CONTROL_BUT_LAYOUT
+    _rule = "Text has no control characters but tab and line break"
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        checked = core_schema.no_info_after_validator_function(self._clean, handler(source))
+        return core_schema.no_info_before_validator_function(self._trimmed, checked)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return _restricted(handler(schema), self._pattern(), self.max_length, self.min_length)
+
+    def _pattern(self) -> str:
+        return r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
+
+    def _trimmed(self, value: Any) -> Any:
+        return value
+
+    def _clean(self, value: str) -> str:
+        if self._refused.search(value):
+            raise PydanticCustomError("text_control_character", "{rule}", {"rule": self._rule})
+        if len(value) < self.min_length:
+            raise PydanticKnownError("string_too_short", {"min_length": self.min_length})
+        if len(value) > self.max_length:
+            raise PydanticKnownError("string_too_long", {"max_length": self.max_length})
+        return value
+
+
+@dataclass(frozen=True)
+class Line(Prose):
     """Marks a ``str`` as a single line of text, trimmed and NFC-normalised.
 
     White space and invisible characters are trimmed, and what is left has a visible one.
@@ -63,26 +104,17 @@ class Line:
     and so is each character of ``without``. Constraints that stand before it hold as well.
     """
 
-    max_length: int
     min_length: int = 1
     without: str = ""
 
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(
-            self._trimmed,
-            core_schema.no_info_after_validator_function(self._clean, handler(source)),
-        )
+    _refused = CONTROL
+    _rule = "A single line of text has no control characters or line breaks"
 
+    @override
     def _trimmed(self, value: Any) -> Any:
         return _normal(trimmed(value)) if isinstance(value, str) else value
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return _restricted(handler(schema), self._pattern(), self.max_length, self.min_length)
-
+    @override
     def _pattern(self) -> str:
         excluded = re.escape(self.without)
         ink = rf"[^{_SPACE}{_INVISIBLE}\u0000-\u001f\u007f-\u009f{excluded}]"
@@ -91,8 +123,9 @@ class Line:
         text = f"{rest}{ink}{rest}" if self.min_length else rest
         return f"^[{_SPACE}{_INVISIBLE}]*{text}[{_SPACE}{_INVISIBLE}]*$"
 
+    @override
     def _clean(self, value: str) -> str:
-        _refuse(CONTROL, value, "a single line of text has no control characters or line breaks")
+        super()._clean(value)
         if self.min_length and not value.isascii() and all(map(_is_mark, value)):
             raise PydanticCustomError("text_invisible", "Give at least one visible character")
         for character in self.without:
@@ -102,7 +135,7 @@ class Line:
                     "The character {character} is not allowed here",
                     {"character": character},
                 )
-        return _check_length(value, self.min_length, self.max_length)
+        return value
 
 
 @dataclass(frozen=True)
@@ -118,33 +151,6 @@ class Terms(Line):
     @override
     def _pattern(self) -> str:
         return rf"^([{_SPACE}]|[^\u0000-\u001f\u007f-\u009f\u2028\u2029])*$"
-
-
-@dataclass(frozen=True)
-class Prose:
-    """Marks a ``str`` as text of many lines, kept as it is written.
-
-    Control characters other than tab and line breaks are refused. Constraints that stand before it
-    hold as well.
-    """
-
-    max_length: int
-    min_length: int = 0
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._clean, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        pattern = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
-        return _restricted(handler(schema), pattern, self.max_length, self.min_length)
-
-    def _clean(self, value: str) -> str:
-        _refuse(CONTROL_BUT_LAYOUT, value, "text has no control characters but tab and line break")
-        return _check_length(value, self.min_length, self.max_length)
 
 
 def trimmed(value: str) -> str:
@@ -173,18 +179,3 @@ def _restricted(
     else:
         schema["pattern"] = pattern
     return schema
-
-
-def _refuse(pattern: re.Pattern[str], value: str, detail: str) -> None:
-    if pattern.search(value):
-        raise PydanticCustomError(
-            "text_control_character", "{rule}", {"rule": detail[0].upper() + detail[1:]}
-        )
-
-
-def _check_length(value: str, shortest: int, longest: int) -> str:
-    if len(value) < shortest:
-        raise PydanticKnownError("string_too_short", {"min_length": shortest})
-    if len(value) > longest:
-        raise PydanticKnownError("string_too_long", {"max_length": longest})
-    return value

@@ -1,45 +1,29 @@
 """Broken rules of a request: where each is, and what is wrong there."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
-from pydantic import MISSING, BaseModel, ConfigDict, Field
+from pydantic import Field, with_config
 
 
 class Place(TypedDict, total=False):
-    """Where a rule is broken: one of them, or in a file of JSON a line and a pointer.
+    """Where a rule is broken: one of them, or in a file of JSON a line and a pointer."""
 
-    ``pointer`` is an RFC 6901 pointer into the body, ``line`` the line of a file, the first being
-    1, ``parameter`` names a path or query parameter, ``header`` a header field.
-    """
+    pointer: Annotated[
+        str,
+        Field(description="RFC 6901 pointer into the request body; the empty string is all of it."),
+    ]
+    parameter: Annotated[str, Field(description="Name of the path or query parameter.")]
+    header: Annotated[str, Field(description="Name of the header field.")]
+    line: Annotated[int, Field(description="Line of the file; the first is 1.")]
 
-    pointer: str
-    line: int
-    parameter: str
-    header: str
 
-
+@with_config(extra="ignore")
 class Fault(Place):
-    """One broken rule, and where."""
-
-    code: str
-    detail: str
-
-
-class FaultRead(BaseModel):
     """One broken rule of a request."""
 
-    model_config = ConfigDict(title="Fault")
-
-    pointer: str | MISSING = Field(
-        MISSING,
-        description="RFC 6901 pointer into the request body; the empty string is all of it.",
-    )
-    line: int | MISSING = Field(MISSING, description="Line of the file; the first is 1.")
-    parameter: str | MISSING = Field(MISSING, description="Name of the path or query parameter.")
-    header: str | MISSING = Field(MISSING, description="Name of the header field.")
-    code: str = Field(description="Stable, machine-readable name of the rule.")
-    detail: str = Field(description="What is wrong and what is expected, for people.")
+    code: Annotated[str, Field(description="Stable, machine-readable name of the rule.")]
+    detail: Annotated[str, Field(description="What is wrong and what is expected, for people.")]
 
 
 def pointer_to(*steps: object) -> str:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
-from vibetracker.core.http.faults import Fault, FaultRead, Place
+from vibetracker.core.http.faults import Fault, Place
 
 MEDIA_TYPE = "application/problem+json"
 PROBLEMS_PATH = "/problems"
@@ -38,7 +38,7 @@ class ProblemRead(BaseModel):
     detail: str = Field(description="What happened this time, for people.")
     instance: str = Field(description="Path of the request.")
     request_id: str = Field(description="Value of `X-Request-ID`; finds the request in the logs.")
-    errors: list[FaultRead] | MISSING = Field(
+    errors: list[Fault] | MISSING = Field(
         MISSING, description="Every broken rule; on validation errors only."
     )
 

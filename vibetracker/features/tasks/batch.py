@@ -214,7 +214,7 @@ class TaskBatch:
         if not isinstance(operation, RestoreOperation):
             refuse_trashed(task)
         if operation.if_match is not MISSING:
-            Preconditions(writes=True, if_match=operation.if_match).check(task["version"])
+            Preconditions(writes=True, tags=operation.if_match).check(task["version"])
         if isinstance(operation, UpdateOperation):
             if _touches_tree(operation):
                 # Its subtasks may go along by a statement, past what is pending.
