@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import cache, lru_cache
+from itertools import batched
 from typing import Any, NamedTuple, override
 
 from sqlalchemy import (
@@ -15,18 +16,22 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     ForeignKey,
+    FromClause,
     Index,
     ScalarSelect,
+    Select,
     Table,
     Text,
     TypeDecorator,
     and_,
     bindparam,
+    cast,
     delete,
     func,
     insert,
     literal_column,
     select,
+    true,
     type_coerce,
     update,
 )
@@ -46,7 +51,13 @@ from vibetracker.core.http.problems import ValidationFailed
 from .model import Tag, key_of
 
 OWNER = "tag_owner"
+AT_ONCE = 5000
+"""Rows that one statement writes, so that it stays within its timeout however many there are."""
+FEW = 500
+"""Rows of a tag up to which a filter looks each of them up."""
 _tags: Table = Base.metadata.tables[Tag.__tablename__]
+# As SQL, since one as a value would be put into the statement anew at each execution.
+_COMMA: Any = literal_column("','")
 
 
 def tag_association(name: str, owner: str) -> Table:
@@ -59,7 +70,9 @@ def tag_association(name: str, owner: str) -> Table:
         Base.metadata,
         Column("owner_id", BigInt, ForeignKey(f"{owner}.id", ondelete="CASCADE"), primary_key=True),
         Column("tag_id", BigInt, ForeignKey("tags.id"), primary_key=True),
-        Index(None, "tag_id", "owner_id"),
+        # Not with the owner: an index that has it, but not first, passes for a way to find it where
+        # statistics are out of date.
+        Index(None, "tag_id"),
         info={OWNER: owner},
     )
 
@@ -90,33 +103,85 @@ def names_of_tags(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
     """Return the SQL for the names of the tags that the row with this id has."""
     # A lookup for each tag: for a join PostgreSQL would read all tags anew for every row.
     name = select(_tags.c.name).where(_tags.c.id == association.c.tag_id).scalar_subquery()
-    # A comma as SQL, since one as a value would be put into the statement anew at each execution.
-    comma: Any = literal_column("','")
-    names = type_coerce(func.aggregate_strings(name, comma), TagNames)
+    names = type_coerce(func.aggregate_strings(name, _COMMA), TagNames)
     return select(names).where(association.c.owner_id == owner_id).scalar_subquery()
 
 
 def has_tag(
-    association: Table, owner_id: Any, tag_ids: Iterable[int] | None = None
+    association: FromClause, owner_id: Any, tag_ids: Iterable[int] | None = None
 ) -> ColumnElement[bool]:
-    """Return the condition that the row with this id has a tag: one of these, or any."""
+    """Return the condition that the row with this id has a tag: one of these, or any.
+
+    It is looked up for each row. Were it a join, PostgreSQL would read all rows that have the tag
+    anew for each, where its statistics say that there is hardly any.
+    """
     tags = select(association.c.tag_id).where(association.c.owner_id == owner_id)
     if tag_ids is not None:
         tags = tags.where(association.c.tag_id.in_(list(tag_ids)))
-    return tags.exists()
+    # The test for truth keeps it from becoming a join.
+    return tags.exists().is_(true())
 
 
-def ids_named(session: Session, names: Iterable[str]) -> list[list[int]]:
-    """Look up the tag of each of these names, whatever their case: its id, or none.
+def has_any_tag(
+    session: Session, association: Table, owner_id: Any, names: Iterable[str]
+) -> ColumnElement[bool]:
+    """Return the condition that a row has at least one of the tags of these names."""
+    tags = _tagged(session, association, names)
+    if any(tag.owners is None for tag in tags):
+        return has_tag(association, owner_id, [tag.id for tag in tags])
+    few: ColumnElement[bool] = owner_id.in_([row for tag in tags for row in tag.owners or ()])
+    return few
 
-    A list that is filtered by tags looks them up first, so that the database plans for the tags
-    that they are: for one that many rows have it looks at them in the order of the list, for one
-    that few have it finds those first.
+
+def has_all_tags(
+    session: Session, association: Table, owner_id: Any, names: Iterable[str]
+) -> ColumnElement[bool]:
+    """Return the condition that a row has all the tags of these names."""
+    tags = _tagged(session, association, names)
+    few = [set(tag.owners) for tag in tags if tag.owners is not None]
+    many = [has_tag(association, owner_id, [tag.id]) for tag in tags if tag.owners is None]
+    if few:
+        many.append(owner_id.in_(sorted(set.intersection(*few))))
+    return and_(true(), *many)
+
+
+class _Tagged(NamedTuple):
+    """A tag in a filter."""
+
+    id: int
+    owners: Sequence[int] | None
+    """The rows that have it; None for more than a few."""
+
+
+NOBODYS = _Tagged(0, ())
+"""What a name stands for that no tag has."""
+
+
+def _tagged(session: Session, association: Table, names: Iterable[str]) -> list[_Tagged]:
+    """Look up the tags of these names, whatever their case, and the rows that have each.
+
+    So a list reads a few such rows by their ids, and looks for many in its own order.
     """
     keys = [key_of(name) for name in names]
-    rows = session.execute(_IDS, {"keys": keys})
-    found = {key: tag_id for tag_id, key in rows}
-    return [[found[key]] if key in found else [] for key in keys]
+    found: dict[str, _Tagged] = {}
+    for tag_id, key, joined in session.execute(_tags_of(association), {"keys": keys}):
+        owners = [int(owner_id) for owner_id in joined.split(",")] if joined else []
+        found[key] = _Tagged(tag_id, owners if len(owners) <= FEW else None)
+    return [found.get(key, NOBODYS) for key in keys]
+
+
+@cache
+def _tags_of(association: Table) -> Select[int, str, str]:
+    owners = (
+        select(cast(association.c.owner_id, Text).label("id"))
+        .where(association.c.tag_id == _tags.c.id)
+        .limit(FEW + 1)
+        .correlate(_tags)
+        .subquery()
+    )
+    joined = select(func.aggregate_strings(owners.c.id, _COMMA)).scalar_subquery()
+    by_key = _tags.c.key.in_(bindparam("keys", expanding=True))
+    return select(_tags.c.id, _tags.c.key, joined).where(by_key)
 
 
 def association_of(owner: str) -> Table | None:
@@ -134,20 +199,17 @@ def touching_tagged(session: Session, tag_ids: Sequence[int]) -> Iterator[None]:
     """Add one to the version of every row that has one of the tags, where they change inside."""
     with ExitStack() as stack:
         for association, owner in _associations():
-            tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
-            stack.enter_context(announcing(session, owner, tagged.distinct()))
-            # Locking in one order keeps two such changes from waiting for each other.
-            locked = (
-                select(owner.c.id)
-                .where(owner.c.id.in_(tagged))
-                .order_by(owner.c.id)
-                .with_for_update()
-            )
-            session.execute(
-                update(owner)
-                .where(owner.c.id.in_(locked))
-                .values(version=owner.c.version + 1, updated_at=utcnow())
-            )
+            ids = _owners(session, association, tag_ids)
+            stack.enter_context(announcing(session, owner, ids))
+            for some in batched(ids, AT_ONCE):
+                # Locking in one order keeps two such changes from waiting for each other.
+                rows = select(owner.c.id).where(owner.c.id.in_(some)).order_by(owner.c.id)
+                session.execute(rows.with_for_update())
+                session.execute(
+                    update(owner)
+                    .where(owner.c.id.in_(some))
+                    .values(version=owner.c.version + 1, updated_at=utcnow())
+                )
         yield
 
 
@@ -155,29 +217,39 @@ def take_off(session: Session, tag_ids: Sequence[int]) -> None:
     """Take tags off every row that has them."""
     with touching_tagged(session, tag_ids):
         for association, _ in _associations():
-            session.execute(delete(association).where(association.c.tag_id.in_(tag_ids)))
+            _delete(session, association, tag_ids)
 
 
 def replace(session: Session, tag_ids: Sequence[int], target_id: int) -> None:
     """Put the target in the place of the tags, once, on every row that has one of them."""
     with touching_tagged(session, tag_ids):
         for association, _ in _associations():
-            has_target = association.alias()
-            tagged = (
-                select(association.c.owner_id, Tag.id)
-                .distinct()
-                .join(Tag, Tag.id == target_id)
-                .outerjoin(
-                    has_target,
-                    and_(
-                        has_target.c.owner_id == association.c.owner_id,
-                        has_target.c.tag_id == target_id,
-                    ),
-                )
-                .where(association.c.tag_id.in_(tag_ids), has_target.c.tag_id.is_(None))
-            )
-            session.execute(insert(association).from_select(["owner_id", "tag_id"], tagged))
-            session.execute(delete(association).where(association.c.tag_id.in_(tag_ids)))
+            # An update has only the tag's foreign key checked, an insert would that of the row too.
+            has_target = has_tag(association.alias(), association.c.owner_id, [target_id])
+            statement = update(association).values(tag_id=target_id).where(~has_target)
+            for tag_id in tag_ids:
+                for some in batched(_owners(session, association, [tag_id]), AT_ONCE):
+                    session.execute(statement.where(_pairs(association, some, [tag_id])))
+            _delete(session, association, tag_ids)
+
+
+def _delete(session: Session, association: Table, tag_ids: Sequence[int]) -> None:
+    for some in batched(_owners(session, association, tag_ids), AT_ONCE):
+        session.execute(delete(association).where(_pairs(association, some, tag_ids)))
+
+
+def _owners(session: Session, association: Table, tag_ids: Sequence[int]) -> Sequence[int]:
+    """Return the ids of all rows that have one of the tags, in order."""
+    tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
+    return session.scalars(tagged.distinct().order_by(association.c.owner_id)).all()
+
+
+def _pairs(
+    association: Table, owner_ids: Iterable[int], tag_ids: Iterable[int]
+) -> ColumnElement[bool]:
+    return and_(
+        association.c.owner_id.in_(list(owner_ids)), association.c.tag_id.in_(list(tag_ids))
+    )
 
 
 class NamedTag(NamedTuple):
@@ -278,7 +350,6 @@ _BY_KEY = (
     .where(_tags.c.key.in_(bindparam("keys", expanding=True)))
     .with_for_update(read=True, key_share=True)
 )
-_IDS = select(_tags.c.id, _tags.c.key).where(_tags.c.key.in_(bindparam("keys", expanding=True)))
 
 
 def _by_key(session: Session, keys: Iterable[str]) -> dict[str, NamedTag]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, bindparam, delete, select, tuple_, update
+from sqlalchemy import Select, bindparam, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.changes import announce, announcing
@@ -169,9 +169,8 @@ class TaskChanges:
         return row
 
     def purge(self, row: TaskRow) -> None:
-        """Remove a task and its subtree for good; the foreign keys take along what hangs on it."""
-        with announcing(self.session, tasks, [row["id"]], deletes=True):
-            self.session.execute(delete(tasks).where(tasks.c.id == row["id"]))
+        """Remove a task and its subtree for good."""
+        tree.purge(self.session, row["id"])
 
     def flush(self) -> None:
         """Write what has been changed, in as few statements as there are kinds of it."""

@@ -14,7 +14,7 @@ from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.api.text import Terms
-from vibetracker.features.tags.association import has_tag, ids_named
+from vibetracker.features.tags.association import has_all_tags, has_any_tag, has_tag
 from vibetracker.features.tags.schema import TagName
 
 from .calendar import DAY, Clock, LastInstant, Moment
@@ -67,13 +67,11 @@ def _due(asked: Asked) -> Any:
 
 
 def _has_all(names: list[str], asked: Asked) -> Condition:
-    tags = ids_named(asked.session, names)
-    return and_(*(has_tag(task_tags, tasks.c.id, ids) for ids in tags))
+    return has_all_tags(asked.session, task_tags, tasks.c.id, names)
 
 
 def _has_any(names: list[str], asked: Asked) -> Condition:
-    tags = ids_named(asked.session, names)
-    return has_tag(task_tags, tasks.c.id, [tag_id for ids in tags for tag_id in ids])
+    return has_any_tag(asked.session, task_tags, tasks.c.id, names)
 
 
 still_open = tasks.c.status.in_(OPEN)

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import batched
 
-from sqlalchemy import CTE, ColumnElement, Row, Select, bindparam, func, literal, select, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Row,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -15,7 +26,8 @@ from vibetracker.core.db.types import BigInt
 from .model import live, tasks
 
 MAX_DEPTH = 8
-UPDATED_AT_ONCE = 1000
+AT_ONCE = 1000
+"""Rows that one statement writes."""
 
 _TASK = bindparam("task", type_=BigInt)
 
@@ -52,28 +64,52 @@ def height(session: Session, task_id: int) -> int:
 
 def trash(session: Session, task_id: int, now: datetime) -> None:
     """Put what is live of a task's subtree into the trash."""
-    ids = session.scalars(_LIVE, {"task": task_id}).all()
+    ids = [task_id, *_lock_below(session, task_id, live)]
     _write(session, ids, now, deleted_at=now, deleted_with=task_id)
 
 
 def restore(session: Session, task_id: int, deleted_with: int, now: datetime) -> None:
     """Bring back what is of a task's subtree and went into the trash with the same task."""
-    values = {"task": task_id, "with": deleted_with}
-    ids = session.scalars(_TRASHED_TOGETHER, values).all()
+    together = tasks.c.deleted_with == deleted_with
+    ids = [task_id, *_lock_below(session, task_id, together)]
     _write(session, ids, now, deleted_at=None, deleted_with=None)
+
+
+def purge(session: Session, task_id: int) -> None:
+    """Remove a task and its subtree for good; the foreign keys take along what hangs on them.
+
+    The lowest first, so that no statement takes along more than it names.
+    """
+    subtree = [*session.scalars(_BELOW, {"task": task_id}), task_id]
+    with announcing(session, tasks, subtree, deletes=True):
+        for some in batched(subtree, AT_ONCE):
+            session.execute(delete(tasks).where(tasks.c.id.in_(some)))
 
 
 def put_below_in(session: Session, task_id: int, project_id: int | None, now: datetime) -> None:
     """Put all that is below a task into a project, the trash too; the task itself stays."""
-    ids = session.scalars(_BELOW, {"task": task_id}).all()
+    ids = _lock_below(session, task_id, true())
     _write(session, ids, now, project_id=project_id)
+
+
+def _lock_below(session: Session, task_id: int, condition: ColumnElement[bool]) -> list[int]:
+    """Lock those tasks below a task, whose row is locked, that meet a condition; return their ids.
+
+    By their ids, since PostgreSQL takes a subtree for larger or smaller than it is and would read
+    all tasks, or all of the subtree for each.
+    """
+    below = sorted(session.scalars(_BELOW, {"task": task_id}))
+    locked: list[int] = []
+    for some in batched(below, AT_ONCE):
+        rows = select(tasks.c.id).where(tasks.c.id.in_(some), condition).order_by(tasks.c.id)
+        locked += session.scalars(rows.with_for_update())
+    return locked
 
 
 def _write(session: Session, ids: Sequence[int], now: datetime, **values: object) -> None:
     statement = update(tasks).values(version=tasks.c.version + 1, updated_at=now, **values)
-    # By their ids, since PostgreSQL overrates what a subtree can be and would read all tasks.
     with announcing(session, tasks, ids):
-        for some in batched(ids, UPDATED_AT_ONCE):
+        for some in batched(ids, AT_ONCE):
             session.execute(statement.where(tasks.c.id.in_(some)))
 
 
@@ -100,19 +136,8 @@ def _descendants() -> CTE:
     )
 
 
-def _locked(condition: ColumnElement[bool]) -> Select[int]:
-    subtree = select(_descendants().c.id)
-    return (
-        select(tasks.c.id)
-        .where(tasks.c.id.in_(subtree), condition)
-        .order_by(tasks.c.id)
-        .with_for_update()
-    )
-
-
 _chain = _ancestors()
 _ANCESTRY = select(_chain.c.id, _chain.c.project_id).order_by(_chain.c.level)
-_HEIGHT = select(func.max(_descendants().c.level))
-_LIVE = _locked(live)
-_BELOW = _locked(tasks.c.id != _TASK)
-_TRASHED_TOGETHER = _locked(tasks.c.deleted_with == bindparam("with", type_=BigInt))
+_tree = _descendants()
+_HEIGHT = select(func.max(_tree.c.level))
+_BELOW = select(_tree.c.id).where(_tree.c.id != _TASK).order_by(_tree.c.level.desc())

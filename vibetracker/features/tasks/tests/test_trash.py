@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 from vibetracker.core.db.database import Database
 from vibetracker.features.tags.tests.factory import TagFactory
 from vibetracker.features.tasks.model import Task
-from vibetracker.features.tasks.tree import UPDATED_AT_ONCE
+from vibetracker.features.tasks.tree import AT_ONCE
 
 from .calls import change, everything, ids, make, read, walk
 from .factory import TaskFactory
@@ -184,7 +184,7 @@ def test_a_large_subtree_goes_to_the_trash_and_back(client: TestClient, database
     rows = [
         {"title": "x", "title_key": "x", "search_text": "x", "position": "8", "version": 1}
         | {"parent_id": parent}
-        for _ in range(UPDATED_AT_ONCE + 5)
+        for _ in range(AT_ONCE + 5)
     ]
     with database.session(write=True) as session:
         session.execute(insert(Task), rows)

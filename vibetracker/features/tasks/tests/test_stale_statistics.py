@@ -1,0 +1,89 @@
+"""PostgreSQL believes that tables are empty which have been filled since it last looked."""
+
+import pytest
+from sqlalchemy import text
+from starlette.testclient import TestClient
+
+from vibetracker.core.db.database import Database
+from vibetracker.testing import empty
+
+from .calls import Json
+from .test_plans import FILL, FILTERS, Statement, statements
+
+__all__ = ["statements"]
+
+TASKS = 4_000
+MOST = 12 * TASKS
+"""Pages of tables and indexes: some for each task, and not some thousand for each."""
+COMMON = """
+    INSERT INTO tags (name, key, search_key, description, created_at, updated_at, version)
+    VALUES ('common', 'common', 'common', '', now(), now(), 1);
+    INSERT INTO task_tags (owner_id, tag_id)
+    SELECT tasks.id, tags.id FROM tasks, tags WHERE tags.key = 'common';
+    UPDATE tasks SET parent_id = 1 WHERE id BETWEEN 2 AND 2000
+"""
+
+
+@pytest.fixture
+def database(database: Database) -> Database:
+    """Fill the database, purge it, let the server take it for empty, and fill it again."""
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("the statistics are PostgreSQL's")
+    with database.engine.connect() as connection:
+        for statement in FILL.strip().removesuffix(";").split(";"):
+            connection.execute(text(statement), {"tasks": TASKS})
+    empty(database)
+    with database.engine.connect() as connection:
+        # Where it gives pages back it would guess by their number.
+        connection.execute(text("VACUUM (TRUNCATE false)"))
+        for statement in FILL.replace("ANALYZE;", COMMON).strip().split(";"):
+            connection.execute(text(statement), {"tasks": TASKS})
+    return database
+
+
+def pages(database: Database, statement: Statement) -> int:
+    """Count the pages that a statement reads."""
+    sql, values = statement
+    with database.engine.connect() as connection:
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"
+        ((((plan),),),) = connection.exec_driver_sql(explain, values).all()
+    top: Json = plan["Plan"]
+    read: int = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+    return read
+
+
+def test_no_list_reads_all_rows_for_each(
+    client: TestClient,
+    database: Database,
+    statements: list[Statement],
+    subtests: pytest.Subtests,
+) -> None:
+    tags = ("tag_none=common", "tag=common", "tag=common&tag=tag+7", "tag_any=common&tag_any=tag+7")
+    more = ("has_tags=false", "has_tags=true", "include=subtask_counts", "sort=due&tag=common")
+    for query in (*FILTERS, *tags, *more):
+        for page in ("limit=50", "limit=1&include_total=true"):
+            with subtests.test(f"{query}&{page}"):
+                statements.clear()
+                assert client.get(f"/tasks?{query}&{page}").status_code == 200
+                sent = statements.copy()
+                assert sum(pages(database, statement) for statement in sent) < MOST
+
+
+def test_what_reaches_many_rows_stays_within_the_timeout_of_a_statement(
+    client: TestClient, database: Database, subtests: pytest.Subtests
+) -> None:
+    """Each would take longer by far if it looked at all rows for each."""
+    with database.engine.connect() as connection:
+        find = text("SELECT key, id FROM tags WHERE key IN ('common', 'tag 7')")
+        tags = {row.key: row.id for row in connection.execute(find)}
+    for method, path, body in (
+        ("PATCH", f"/tags/{tags['common']}", {"name": "usual"}),
+        ("POST", f"/tags/{tags['tag 7']}/merge", {"source_ids": [tags["common"]]}),
+        ("DELETE", f"/tags/{tags['tag 7']}", None),
+        ("DELETE", "/tasks/1", None),
+        ("POST", "/tasks/1/restore", None),
+        ("DELETE", "/tasks/1?permanent=true", None),
+    ):
+        with subtests.test(f"{method} {path}"):
+            answer = client.request(method, path, json=body)
+            assert answer.is_success, answer.text
