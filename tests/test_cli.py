@@ -74,7 +74,10 @@ def test_new_says_that_it_needs_the_dev_extra(missing: str, tmp_path: Path) -> N
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["dev", "serve", "seed", "openapi", "new", "check", "features"])
+@pytest.mark.parametrize(
+    "command",
+    ["dev", "serve", "seed", "export", "import", "openapi", "new", "check", "features"],
+)
 def test_the_help_of_a_command_has_examples_and_fits_a_terminal(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from vibetracker.features.tasks.model import tasks
 from vibetracker.testing import free_port
 
 from .documents import blocks, follow, turns
-from .processes import ROOT, Server, copy_project, running
+from .processes import ROOT, Server, call, copy_project, running
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 NGINX_CONF = """\
@@ -127,6 +127,23 @@ def test_a_database_of_the_version_before_is_refused_without_the_column(
     database.dispose()
 
 
+@pytest.mark.slow
+def test_a_database_is_upgraded_by_the_two_commands_that_it_names(tmp_path: Path) -> None:
+    (export, importing) = re.findall(
+        r"^.*vibetracker (?:export|import) tracker\.json$", README, re.MULTILINE
+    )
+    variable, _, importing = importing.partition(" ")
+    old, new = "sqlite:///old.db", variable.removeprefix("DATABASE_URL=")
+    command = Path(sys.executable).with_name("vibetracker")
+    call(command, "seed", "--count", "50", folder=tmp_path, DATABASE_URL=old)
+    call(command, *export.split()[1:], folder=tmp_path, DATABASE_URL=old)
+    said = call(command, *importing.split()[1:], folder=tmp_path, DATABASE_URL=new)
+    assert "tasks: 50\n" in said
+    call(command, "export", "again.json", folder=tmp_path, DATABASE_URL=new)
+    files = [tmp_path / name for name in ("tracker.json", "again.json")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_what_its_commands_refer_to_exists() -> None:
     for path in ("compose.yml", "Dockerfile", ".env.example"):
         assert (ROOT / path).is_file()
@@ -145,7 +162,13 @@ def test_what_its_commands_refer_to_exists() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    sorted(set(re.findall(r"vibetracker (dev|serve|seed|openapi|new|check|features)\b", README))),
+    sorted(
+        set(
+            re.findall(
+                r"vibetracker (dev|serve|seed|export|import|openapi|new|check|features)\b", README
+            )
+        )
+    ),
 )
 def test_the_commands_that_it_names_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from vibetracker.cli import main, transfer
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
@@ -151,3 +152,49 @@ def test_a_random_service_moves_from_sqlite_to_postgresql_and_back(
 def test_every_resource_of_every_feature_is_transferred(client: TestClient, app: FastAPI) -> None:
     created = {it.path.removeprefix("/") for it in operations(app) if "201" in it.spec["responses"]}
     assert created <= client.get("/transfer/export").json().keys()
+
+
+@pytest.fixture
+def command(app: FastAPI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let the commands work on a database of this test's."""
+    file = tmp_path / "tracker.db"
+    settings = Settings(database_url=f"sqlite:///{file}", _env_file=None)
+    made = create_app(settings, app.state.features)
+    monkeypatch.setattr(transfer, "load_application", lambda: made)
+    monkeypatch.setattr(transfer, "set_dev_defaults", lambda: settings)
+    return tmp_path
+
+
+def test_the_command_line_exports_and_imports(
+    command: Path, capsys: pytest.CaptureFixture[str], client: TestClient
+) -> None:
+    fill(client, 3, 20)
+    file, again = command / "all.json", command / "again.json"
+    file.write_bytes(client.get("/transfer/export").content)
+    assert main(["import", str(file)]) == 0
+    assert "tasks: " in capsys.readouterr().out
+    assert main(["export", str(again)]) == 0
+    assert again.read_bytes() == file.read_bytes()
+    assert sorted(path.suffix for path in command.glob("a*")) == [".json", ".json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.json", '{"tasks": [\n{"title": ""}]}', "line 2"),
+        ("a.json", "{", "line 1"),
+        ("a.doc", "", "--format"),
+        ("missing/a.json", None, "No such file"),
+    ],
+)
+def test_what_cannot_be_imported_is_said_in_a_line(
+    command: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: str | None,
+    reason: str,
+) -> None:
+    if content is not None:
+        (command / name).write_text(content)
+    assert main(["import", str(command / name)]) == 2
+    assert reason in capsys.readouterr().err

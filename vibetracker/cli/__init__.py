@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from vibetracker import __version__
 
-from . import develop, openapi, seed, serve
+from . import develop, openapi, seed, serve, transfer
 from .arguments import Layout
 from .refusals import refusal_of, refuse
 from .serve import server_config
@@ -22,6 +22,7 @@ examples:
   vibetracker dev                       work on it: SQLite, http://127.0.0.1:8000, reload
   vibetracker seed --count 5000         fill the database with demo data
   vibetracker serve --workers 4         serve the database that DATABASE_URL names
+  vibetracker export all.json           write everything into a file, for `import`
   vibetracker openapi > openapi.json    keep the API's description
   vibetracker new notes title:str       write a new feature
 
@@ -51,6 +52,6 @@ def parser() -> ArgumentParser:
     )
     command_line.add_argument("--version", action="version", version=f"vibetracker {__version__}")
     commands = command_line.add_subparsers(required=True, metavar="command")
-    for module in (serve, seed, openapi, develop):
+    for module in (serve, seed, transfer, openapi, develop):
         module.add_to(commands)
     return command_line

@@ -140,7 +140,7 @@ class Progress:
         """Count rows, and redraw the bar."""
         self.done += rows
         if self.stream.isatty():
-            bar = "#" * (BAR * self.done // self.total)
+            bar = "#" * min(BAR, BAR * self.done // max(1, self.total))
             line = f"{self.name} [{bar:.<{BAR}}] {self.done}/{self.total}"
             print(f"\r{line}", end="", file=self.stream, flush=True)
 

@@ -108,8 +108,8 @@ class Database:
             if missing := _missing_columns(connection):
                 raise OutdatedSchemaError(
                     f"the database lacks {', '.join(missing)}; it was made by an older version, "
-                    "which can go on with it, and there are no migrations: use a new database, or "
-                    "add the columns by hand (README, Upgrade)"
+                    "which can go on with it, and there are no migrations: export it with that "
+                    "version and import it into a new database (README, Upgrade)"
                 )
         self._prepared = True
 

@@ -1,6 +1,6 @@
 """What is exported: rows in portions, so that memory holds a portion, however many there are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, select
@@ -25,6 +25,8 @@ class Export:
     collections: Mapping[str, Collection]
     narrowed: list[ColumnElement[bool]] | None = None
     """Conditions of the tasks; None for everything."""
+    advance: Callable[[int], None] = lambda _: None
+    """Told how many rows have been read."""
     _chosen: dict[str, Select[int] | None] = field(init=False, default_factory=dict)
     """Of each collection the ids of the rows; None for all of them."""
 
@@ -63,6 +65,7 @@ class Export:
             portion = [dict(zip(members, row, strict=True)) for row in rows]
             after = portion[-1]["id"]
             yield portion
+            self.advance(len(portion))
 
     def _ids(self, collection: Collection) -> Select[int]:
         chosen = self._chosen.get(collection.name)
