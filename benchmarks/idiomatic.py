@@ -62,6 +62,7 @@ class Task(Base):
     due_at: Mapped[datetime | None]
     start_at: Mapped[datetime | None]
     parent_id: Mapped[int | None]
+    project_id: Mapped[int | None]
     position: Mapped[str] = mapped_column(default="800000000000")
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
@@ -108,6 +109,7 @@ class TaskRead(BaseModel):
     due_at: datetime | None
     start_at: datetime | None
     parent_id: int | None
+    project_id: int | None
     tags: list[TagRead]
     position: str
     started_at: datetime | None

@@ -33,6 +33,7 @@ COLUMNS = [
     "due_at",
     "start_at",
     "parent_id",
+    "project_id",
     "tags",
     "position",
     "started_at",
@@ -44,7 +45,7 @@ COLUMNS = [
     "deleted_at",
 ]
 SELECT = """
-SELECT id, title, description, status, priority, due_on, due_at, start_at, parent_id,
+SELECT id, title, description, status, priority, due_on, due_at, start_at, parent_id, project_id,
     (SELECT string_agg((SELECT name FROM tags WHERE tags.id = tag_id), ',')
      FROM task_tags WHERE owner_id = tasks.id),
     position, started_at, completed_at, cancelled_at, created_at, updated_at, version, deleted_at
@@ -120,7 +121,7 @@ def _page(
     next_cursor = None
     if len(rows) > 50:
         rows = rows[:50]
-        next_cursor = Binding.of(request).encode("-created_at,id", [rows[-1][14], rows[-1][0]])
+        next_cursor = Binding.of(request).encode("-created_at,id", [rows[-1][15], rows[-1][0]])
     return _json({"items": [_task(row) for row in rows], "next_cursor": next_cursor})
 
 
@@ -143,7 +144,7 @@ def _list(request: Request) -> Response:
 
 
 def _answer(row: tuple[Any, ...], status: int = 200) -> Response:
-    headers = {"ETag": f'"{row[16]}"'}
+    headers = {"ETag": f'"{row[17]}"'}
     if status == 201:
         headers["Location"] = f"/tasks/{row[0]}"
     return Response(_json(_task(row)), status, headers, "application/json")
@@ -160,7 +161,7 @@ def _get(request: Request) -> Response:
         pool.putconn(connection)
     if row is None:
         return Response(status_code=404)
-    etag = f'"{row[16]}"'
+    etag = f'"{row[17]}"'
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers={"ETag": etag})
     return _answer(row)
@@ -198,6 +199,7 @@ def _insert(
             "",
             0,
             0,
+            None,
             None,
             None,
             None,
@@ -256,8 +258,8 @@ def _patch(task_id: str, body: bytes) -> Response:
             cursor.execute(LOCKED, (task_id,))
             row = list(cursor.fetchone() or ())
             if row[4] != priority:
-                row[4], row[15], row[16] = priority, datetime.now(UTC), row[16] + 1
-                cursor.execute(PATCH, (priority, row[16], row[15], task_id))
+                row[4], row[16], row[17] = priority, datetime.now(UTC), row[17] + 1
+                cursor.execute(PATCH, (priority, row[17], row[16], task_id))
         connection.commit()
     finally:
         connection.rollback()

@@ -121,6 +121,7 @@ class Task(Base):
     due_at: Mapped[datetime | None]
     start_at: Mapped[datetime | None]
     parent_id: Mapped[int | None]
+    project_id: Mapped[int | None]
     position: Mapped[str]
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
@@ -176,6 +177,7 @@ class TaskRead(Struct):
     due_at: datetime | None
     start_at: datetime | None
     parent_id: int | None
+    project_id: int | None
     tags: list[str]
     position: str
     started_at: datetime | None

@@ -48,6 +48,7 @@ class Task(models.Model):
     due_at = models.DateTimeField(null=True)
     start_at = models.DateTimeField(null=True)
     parent = models.ForeignKey("self", models.CASCADE, null=True)
+    project_id = models.BigIntegerField(null=True)
     position = models.TextField()
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)

@@ -45,6 +45,7 @@ class TaskSerializer(serializers.ModelSerializer):
             "due_at",
             "start_at",
             "parent_id",
+            "project_id",
             "tags",
             "position",
             "started_at",

@@ -43,10 +43,20 @@ def service(database_url: str, log: Path) -> Iterator[str]:
 
 
 def populate(origin: str) -> None:
-    """Make the tasks, tags and recurrences whose ids the configuration draws."""
+    """Make the projects, tasks, tags and recurrences whose ids the configuration draws."""
+    for number in range(1, 21):
+        post(f"{origin}/projects", json={"name": f"project {number}"}).raise_for_status()
     due = {"due_on": "2040-01-31"}
     creations = [
-        {"op": "create", "data": {"title": f"Task {number}", "tags": [f"tag {number}"], **due}}
+        {
+            "op": "create",
+            "data": {
+                "title": f"Task {number}",
+                "tags": [f"tag {number}"],
+                "project_id": number,
+                **due,
+            },
+        }
         for number in range(1, 21)
     ]
     post(f"{origin}/tasks/batch", json={"operations": creations}).raise_for_status()
