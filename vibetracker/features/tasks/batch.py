@@ -219,13 +219,13 @@ class TaskBatch:
             if _touches_tree(operation):
                 # Its subtasks may go along by a statement, past what is pending.
                 self._settle()
-            project_id = task["project_id"]
             with _in_data(operation.data):
                 self.changes.update(task, self._with_parent(operation.data))
             self._results.append((HTTPStatus.OK, task))
-            if task["project_id"] != project_id:
+            if along := self._tasks.keys() & self.changes.taken_along:
                 self._settle()
-                read_again(self.session, self._tasks.values())
+                read_again(self.session, [self._tasks[task_id] for task_id in along])
+                self.changes.taken_along.clear()
             return
         # The others write by statements, past what is pending, and perhaps other tasks too.
         self._settle()

@@ -46,6 +46,8 @@ class TaskChanges:
         self.session = session
         self.clock = clock
         self.create_tags = missing_tags == "create"
+        self.taken_along: set[int] = set()
+        """Ids of tasks that a statement has put into a project, with one that is above them."""
         self._pending: dict[int, TaskRow] = {}
         """What ``flush`` writes, by identity in the order of the changes."""
         self._last_positions: dict[int | None, str | None] = {}
@@ -192,7 +194,9 @@ class TaskChanges:
             return
         self._enter(project_id)
         self.flush()
-        tree.put_below_in(self.session, row["id"], project_id, self.clock.now)
+        self.taken_along.update(
+            tree.put_below_in(self.session, row["id"], project_id, self.clock.now)
+        )
         row.values["project_id"] = project_id
         self._good_parents.clear()
 

@@ -86,10 +86,16 @@ def purge(session: Session, task_id: int) -> None:
             session.execute(delete(tasks).where(tasks.c.id.in_(some)))
 
 
-def put_below_in(session: Session, task_id: int, project_id: int | None, now: datetime) -> None:
-    """Put all that is below a task into a project, the trash too; the task itself stays."""
+def put_below_in(
+    session: Session, task_id: int, project_id: int | None, now: datetime
+) -> Sequence[int]:
+    """Put all that is below a task into a project, the trash too; return the ids of that.
+
+    The task itself stays.
+    """
     ids = _lock_below(session, task_id, true())
     _write(session, ids, now, project_id=project_id)
+    return ids
 
 
 def _lock_below(session: Session, task_id: int, condition: ColumnElement[bool]) -> list[int]:
