@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import Select, bindparam, select, tuple_, update
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from vibetracker.core.db.changes import announce, announcing
+from vibetracker.core.db.changes import announce
 from vibetracker.core.http.problems import invalid
 from vibetracker.features.projects.model import Project
 from vibetracker.features.projects.problems import ProjectArchived
@@ -16,10 +16,11 @@ from vibetracker.features.tags.model import key_of
 
 from . import ranking, tree
 from .calendar import LAST_ZONE, Clock, last_instant
-from .model import Status, Values, live, task_tags, tasks
+from .model import Status, Values, task_tags, tasks
 from .problems import ParentInTrash, TaskCycle
 from .rows import LAST_CHILD, LAST_ROOT, TaskRow, insert_last, new_values, read_again, write
 from .schema import TaskCreate, TaskMove, TaskUpdate
+from .siblings import Siblings
 
 SENT = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
 """Members of a new task that are stored as they are sent."""
@@ -32,9 +33,6 @@ _PROJECTS = (
     .order_by(Project.id)
     .with_for_update(read=True, key_share=True)
 )
-
-type Place = tuple[str, int]
-"""Where a task is among its siblings: its position, and its id where that is shared."""
 
 
 class TaskChanges:
@@ -133,13 +131,8 @@ class TaskChanges:
         """
         wanted = data.model_dump(include=set(TaskMove.model_fields))
         parent_id = wanted.get("parent_id", row["parent_id"])
-        siblings = (
-            select(tasks.c.position, tasks.c.id)
-            .where(tasks.c.parent_id == parent_id, tasks.c.id != row["id"])
-            # The parent is the same in all; PostgreSQL needs to be told to use its index.
-            .order_by(tasks.c.parent_id, tasks.c.position, tasks.c.id)
-        )
-        low, high = self._gap(siblings, wanted)
+        others = Siblings(self.session, parent_id, without=row["id"])
+        low, high = others.gap(wanted)
         is_there = parent_id == row["parent_id"]
         if not is_there:
             self._put_under(row, parent_id)
@@ -147,7 +140,7 @@ class TaskChanges:
         if is_there and (low is None or low < place) and (high is None or place < high):
             return row
         position = ranking.between(low and low[0], high and high[0])
-        row.values["position"] = position or self._spread(siblings, low)
+        row.values["position"] = position or others.spread(low, self.clock.now)
         self._last_positions.clear()
         self._change(row)
         return row
@@ -258,57 +251,6 @@ class TaskChanges:
         self._last_positions[parent_id] = last
         assert last is not None  # noqa: S101 - there is always room behind the last
         return last
-
-    def _gap(
-        self, siblings: Select[str, int], wanted: dict[str, Any]
-    ) -> tuple[Place | None, Place | None]:
-        """Find the neighbours between which the task is wanted."""
-        anchor_id = wanted.get("before_id") or wanted.get("after_id")
-        place = tuple_(tasks.c.position, tasks.c.id)
-        backwards = siblings.order_by(None).order_by(
-            tasks.c.parent_id.desc(), tasks.c.position.desc(), tasks.c.id.desc()
-        )
-        if anchor_id is None:
-            if wanted["to"] == "first":
-                return None, self._first(siblings)
-            return self._first(backwards), None
-        anchor = self._first(siblings.where(tasks.c.id == anchor_id, live))
-        if anchor is None:
-            raise invalid(
-                "Not another live task with the same parent",
-                code="not_a_sibling",
-                pointer="/before_id" if "before_id" in wanted else "/after_id",
-            )
-        if "before_id" in wanted:
-            return self._first(backwards.where(place < anchor)), anchor
-        return anchor, self._first(siblings.where(place > anchor))
-
-    def _first(self, siblings: Select[str, int]) -> Place | None:
-        row = self.session.execute(siblings.limit(1)).one_or_none()
-        return None if row is None else (row.position, row.id)
-
-    def _spread(self, siblings: Select[str, int], low: Place | None) -> str:
-        """Write new ranks for all siblings, with room between; return that behind ``low``."""
-        places = [(row.position, row.id) for row in self.session.execute(siblings)]
-        index = 0 if low is None else places.index(low) + 1
-        ranks = ranking.spread(len(places) + 1)
-        own = ranks.pop(index)
-        ids = [task_id for _, task_id in places]
-        with announcing(self.session, tasks, ids):
-            self.session.execute(
-                update(tasks)
-                .where(tasks.c.id == bindparam("sibling"))
-                .values(
-                    position=bindparam("rank"),
-                    version=tasks.c.version + 1,
-                    updated_at=self.clock.now,
-                ),
-                [
-                    {"sibling": task_id, "rank": rank}
-                    for task_id, rank in zip(ids, ranks, strict=True)
-                ],
-            )
-        return own
 
     def know_tags(self, names: Iterable[str]) -> None:
         """Find or create tags at once that several tasks are going to have."""

@@ -1,0 +1,75 @@
+"""The order of siblings by hand: between which of them a task is put."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, bindparam, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from vibetracker.core.db.changes import announcing
+from vibetracker.core.http.problems import invalid
+
+from . import ranking
+from .model import live, tasks
+
+type Place = tuple[str, int]
+"""Where a task is among its siblings: its position, and its id where that is shared."""
+
+
+class Siblings:
+    """The tasks under a parent, or those without one, but for the task that is moved."""
+
+    def __init__(self, session: Session, parent_id: int | None, *, without: int) -> None:
+        self.session = session
+        self._places = (
+            select(tasks.c.position, tasks.c.id)
+            .where(tasks.c.parent_id == parent_id, tasks.c.id != without)
+            # The parent is the same in all; PostgreSQL needs to be told to use its index.
+            .order_by(tasks.c.parent_id, tasks.c.position, tasks.c.id)
+        )
+
+    def gap(self, wanted: Mapping[str, Any]) -> tuple[Place | None, Place | None]:
+        """Find the neighbours between which a task is wanted, by members of a ``TaskMove``."""
+        anchor_id = wanted.get("before_id") or wanted.get("after_id")
+        place = tuple_(tasks.c.position, tasks.c.id)
+        backwards = self._places.order_by(None).order_by(
+            tasks.c.parent_id.desc(), tasks.c.position.desc(), tasks.c.id.desc()
+        )
+        if anchor_id is None:
+            if wanted["to"] == "first":
+                return None, self._first(self._places)
+            return self._first(backwards), None
+        anchor = self._first(self._places.where(tasks.c.id == anchor_id, live))
+        if anchor is None:
+            raise invalid(
+                "Not another live task with the same parent",
+                code="not_a_sibling",
+                pointer="/before_id" if "before_id" in wanted else "/after_id",
+            )
+        if "before_id" in wanted:
+            return self._first(backwards.where(place < anchor)), anchor
+        return anchor, self._first(self._places.where(place > anchor))
+
+    def _first(self, places: Select[str, int]) -> Place | None:
+        row = self.session.execute(places.limit(1)).one_or_none()
+        return None if row is None else (row.position, row.id)
+
+    def spread(self, low: Place | None, now: datetime) -> str:
+        """Write new ranks for all, with room between; return that behind ``low``."""
+        places = [(row.position, row.id) for row in self.session.execute(self._places)]
+        index = 0 if low is None else places.index(low) + 1
+        ranks = ranking.spread(len(places) + 1)
+        own = ranks.pop(index)
+        ids = [task_id for _, task_id in places]
+        with announcing(self.session, tasks, ids):
+            self.session.execute(
+                update(tasks)
+                .where(tasks.c.id == bindparam("sibling"))
+                .values(position=bindparam("rank"), version=tasks.c.version + 1, updated_at=now),
+                [
+                    {"sibling": task_id, "rank": rank}
+                    for task_id, rank in zip(ids, ranks, strict=True)
+                ],
+            )
+        return own
