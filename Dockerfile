@@ -44,7 +44,7 @@ EXPOSE 8000
 # http.client, because urllib would go through a proxy set in the environment. The start period covers the wait for a
 # database.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=40s --retries=3 \
-    CMD ["python", "-c", "import http.client; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', os.environ.get('PORT') or 8000, timeout=2); c.request('GET', '/health/live'); raise SystemExit(c.getresponse().status != 200)"]
 
 # Exec form, so that SIGTERM reaches the server.
-CMD ["vibetracker", "serve", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["vibetracker", "serve", "--host", "0.0.0.0"]

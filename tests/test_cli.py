@@ -220,6 +220,20 @@ def test_a_root_path_is_a_path(path: str, capsys: pytest.CaptureFixture[str]) ->
     assert "expected a path such as /api" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_the_environment_may_name_the_port(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value, port in (("8123", 8123), ("", 8000)):
+        monkeypatch.setenv("PORT", value)
+        assert cli.parser().parse_args([command]).port == port
+        assert cli.parser().parse_args([command, "--port", "81"]).port == 81
+    monkeypatch.setenv("PORT", "http")
+    with pytest.raises(SystemExit):
+        cli.main([command])
+    assert "argument --port: expected a port" in capsys.readouterr().err
+
+
 REFUSALS = {
     "port": (
         "serve --port {taken}",
@@ -382,13 +396,39 @@ def test_postgresql_that_forbids_the_tables_is_told_in_one_line(
     assert result.returncode == 2
 
 
-@pytest.mark.parametrize(
+ALONE_OR_NOT = pytest.mark.parametrize(
     "arguments",
     [
         pytest.param([], id="alone"),
         pytest.param(["--workers", "2"], id="workers", marks=pytest.mark.slow),
     ],
 )
+
+
+@ALONE_OR_NOT
+def test_serve_lets_load_balancers_look_elsewhere_before_it_ends(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    settings = {"DATABASE_URL": "sqlite:///tracker.db", "DRAIN_DELAY": "60", "DEBUG": "true"}
+    with running("serve", *arguments, folder=tmp_path, **settings) as server:
+        assert httpx2.get(f"{server.origin}/health/ready", timeout=60).status_code == 200
+        assert server.wait_for("GET /health/ready 200")[0]
+        server.process.send_signal(signal.SIGTERM)
+        # What the log says of the probe is read meanwhile, so that nothing waits for its pipe.
+        while httpx2.get(f"{server.origin}/health/ready").status_code == 200:
+            assert server.wait_for("GET /health/ready 200")[0]
+        assert httpx2.get(f"{server.origin}/tags").status_code == 200
+        assert httpx2.get(f"{server.origin}/health/live").status_code == 200
+        assert server.process.poll() is None
+        if not arguments:
+            # Who cannot wait says it again.
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for("Shutting down")
+        else:
+            os.killpg(server.process.pid, signal.SIGKILL)
+
+
+@ALONE_OR_NOT
 def test_serve_answers_what_it_has_begun_before_it_ends(
     arguments: list[str], tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """What the commands build their parsers from."""
 
+import os
 import re
 from argparse import ArgumentParser, ArgumentTypeError, HelpFormatter, Namespace
 from collections.abc import Callable
@@ -34,6 +35,12 @@ def add_command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def add_port(parser: ArgumentParser) -> None:
+    """Add the option that names the port; platforms name it in the environment."""
+    default = os.environ.get("PORT") or "8000"
+    parser.add_argument("--port", type=port, default=default, help="default: %(default)s")
 
 
 def port(text: str) -> int:

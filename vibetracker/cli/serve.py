@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .application import check_database, load_application, set_dev_defaults
-from .arguments import add_command, count, path, port
+from .arguments import add_command, add_port, count, path
 from .refusals import UnusableError, refusal_of, refuse
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_to(commands: "Commands") -> None:
         "  vibetracker dev\n"
         "  DEBUG=true vibetracker dev --port 8080    and log every SQL statement\n",
     )
-    dev.add_argument("--port", type=port, default=8000, help="default: %(default)s")
+    add_port(dev)
     serve = add_command(
         commands,
         "serve",
@@ -59,7 +59,7 @@ def add_to(commands: "Commands") -> None:
         "  LOG_FORMAT=json vibetracker serve               log lines for machines\n",
     )
     serve.add_argument("--host", default=LOOPBACK, help="address to bind; default: %(default)s")
-    serve.add_argument("--port", type=port, default=8000, help="default: %(default)s")
+    add_port(serve)
     serve.add_argument("--workers", type=count, default=1, help="processes; default: %(default)s")
     serve.add_argument(
         "--root-path",

@@ -165,6 +165,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Bodies received at once by one worker; a further one ends the oldest.",
     )
+    drain_delay: float = Field(
+        0,
+        ge=0,
+        le=600,
+        description="How long after SIGTERM requests are still taken, and readiness denied.",
+    )
 
     @field_validator("database_url")
     @classmethod

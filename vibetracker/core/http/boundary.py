@@ -56,6 +56,10 @@ class Boundary:
         self.any_host = any_host
         """Prefixes of the paths that are answered whatever the host."""
 
+    def answers_any_host(self, path: str) -> bool:
+        """Return whether a path is answered whatever the host, as those of probes are."""
+        return any(f"{path}/".startswith(f"{prefix}/") for prefix in self.any_host)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
@@ -93,7 +97,11 @@ class _Exchange:
             line = (self.method, route or "(no route)", self.status or "aborted", milliseconds)
             members = {"method": self.method, "route": route, "status": self.status}
             members["duration_ms"] = round(milliseconds, 1)
-            access.info("%s %s %s %.1f ms", *line, extra=members)
+            # Probes come every few seconds, and what they hear is worth a line when it is bad.
+            is_probe = self.boundary.answers_any_host(route or "")
+            is_well = self.status is not None and 200 <= self.status < 300
+            level = logging.DEBUG if is_probe and is_well else logging.INFO
+            access.log(level, "%s %s %s %.1f ms", *line, extra=members)
             current_request_id.reset(token)
 
     async def _answer(self) -> None:
@@ -141,7 +149,7 @@ class _Exchange:
             if any(_covers(allowed, name) for allowed in self.settings.allowed_hosts):
                 return
             path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
-            if any(f"{path}/".startswith(f"{prefix}/") for prefix in self.boundary.any_host):
+            if self.boundary.answers_any_host(path):
                 return
         raise InvalidHost("Send one Host header with a name that this service answers to")
 

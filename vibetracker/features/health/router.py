@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from fastapi import Request
 from sqlalchemy.exc import SQLAlchemyError
 
 from vibetracker import __version__
@@ -12,21 +13,25 @@ from vibetracker.core.db.database import Database
 from vibetracker.core.db.failures import log_outage
 from vibetracker.core.http.problems import Unavailable
 
+from .draining import draining
 from .schema import Health, Liveness
 
 logger = logging.getLogger(__name__)
 router = Router(
-    "/health", description="Is the service alive, and can it do its work?", any_host=True
+    "/health",
+    description="Is the service alive, and can it do its work?",
+    any_host=True,
+    lifespan=draining,
 )
 
 
 @router.get("", responses=raising(Unavailable))
-def get_health(database: DatabaseDep) -> Health:
+def get_health(request: Request, database: DatabaseDep) -> Health:
     """Return whether the service is ready, its version, and what was checked.
 
     The problem of a service that is not ready has `version` and `checks` too.
     """
-    _check(database, version=__version__, checks={"database": "unavailable"})
+    _check(request, database, version=__version__, checks={"database": "unavailable"})
     return Health(version=__version__, checks={"database": "ok"})
 
 
@@ -37,16 +42,18 @@ def get_liveness() -> Liveness:
 
 
 @router.get("/ready", responses=raising(Unavailable))
-def get_readiness(database: DatabaseDep) -> Liveness:
+def get_readiness(request: Request, database: DatabaseDep) -> Liveness:
     """Return whether requests can be answered, by going to the database and back.
 
     The verdict comes within two seconds, also when the database does not answer.
     """
-    _check(database)
+    _check(request, database)
     return Liveness()
 
 
-def _check(database: Database, **extensions: Any) -> None:
+def _check(request: Request, database: Database, **extensions: Any) -> None:
+    if getattr(request.app.state, "is_draining", False):
+        raise Unavailable("The service is about to end", **extensions)
     try:
         database.ping()
     except SQLAlchemyError as error:

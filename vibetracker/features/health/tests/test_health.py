@@ -79,6 +79,25 @@ def test_health_is_never_answered_from_a_cache(client: TestClient, url: str) -> 
     assert client.get(url).headers["cache-control"] == "no-store"
 
 
+def test_what_is_well_fills_no_log(
+    client: TestClient, app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    def levels(url: str) -> list[int]:
+        caplog.clear()
+        client.get(url)
+        return [line.levelno for line in caplog.records if line.name == "vibetracker.access"]
+
+    caplog.set_level(logging.DEBUG, "vibetracker.access")
+    for url in ("/health/live", *VERDICTS):
+        assert levels(url) == [logging.DEBUG]
+    for url in ("/health/ready?x=1", "/health/nothing", "/problems"):
+        assert levels(url) == [logging.INFO]
+    database = Database(Settings(database_url=UNANSWERED, _env_file=None))
+    app.dependency_overrides[get_database] = lambda: database
+    assert levels("/health/ready") == [logging.INFO]
+    database.dispose()
+
+
 def test_a_service_without_its_database_is_alive(away: TestClient) -> None:
     assert away.get("/health/live").json() == {"status": "ok"}
 
