@@ -195,6 +195,21 @@ def test_a_due_that_is_moved_is_what_the_next_one_counts_from(client: TestClient
     assert [*dues(client, following, 2)] == ["2040-01-19T15:00:00Z", "2040-01-26T15:00:00Z"]
 
 
+def test_a_due_that_is_moved_is_an_anchor_too(client: TestClient) -> None:
+    task = recurring(client, due_on="2041-01-31")
+    change(client, task["id"], due_on="2041-01-30")
+    assert [*dues(client, task, 3)] == ["2041-02-28", "2041-03-30", "2041-04-30"]
+
+
+def test_another_rule_counts_from_the_task_as_it_is(client: TestClient) -> None:
+    task = recurring(client, "FREQ=MONTHLY;COUNT=3", due_on="2041-01-31")
+    following = complete(client, task["id"])
+    (recurrence,) = ids(client, "/recurrences")
+    path = f"/recurrences/{recurrence}"
+    assert client.patch(path, json={"rule": "FREQ=MONTHLY;COUNT=2"}).json()["number"] == 1
+    assert [*dues(client, following, 1)] == ["2041-03-31"]
+
+
 @pytest.mark.parametrize("fields", [{"status": "cancelled"}, {"status": "in_progress"}])
 def test_nothing_but_completing_makes_a_task_come_again(client: TestClient, fields: Json) -> None:
     task = recurring(client, due_on="2040-01-31")

@@ -105,6 +105,10 @@ def test_a_rule_that_was_over_long_ago_never_comes_again(client: TestClient) -> 
     task = make(client, due_on="2020-01-31")
     assert faults(post(client, task["id"], "FREQ=DAILY;COUNT=3")) == [("/rule", "never_again")]
     assert post(client, task["id"], "FREQ=DAILY").status_code == 201
+    old = make(client, due_on="1900-01-31")
+    assert post(client, old["id"], "FREQ=YEARLY;INTERVAL=40").status_code == 201
+    (recurrence,) = ids(client, "/recurrences", task_id=old["id"])
+    assert occurrences(client, recurrence, 2) == ["2060-01-31", "2100-01-31"]
 
 
 def test_a_task_has_one_recurrence(client: TestClient) -> None:

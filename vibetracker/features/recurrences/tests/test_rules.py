@@ -111,6 +111,22 @@ def test_rules_end_with_the_calendar() -> None:
     assert [due.year for due in dues] == [*range(9991, 9998)]
 
 
+def test_until_is_a_day_or_an_instant_whatever_the_due_is() -> None:
+    line_islands = ZoneInfo("Pacific/Kiritimati")
+    day, instant = date(2040, 1, 31), datetime(2040, 1, 31, 9, tzinfo=line_islands)
+
+    def last(until: str, due: date) -> int:
+        row = Row(f"FREQ=DAILY;UNTIL={until}", due, [], None, goes_on=True)
+        return row.dues(due, line_islands)[-1].day
+
+    # Half past eleven in UTC is half past one on the next day there.
+    assert last("20400204T113000Z", day) == 5
+    assert last("20400204", day) == 4
+    assert last("20400204T185900Z", instant) == 3
+    assert last("20400204T190000Z", instant) == 4
+    assert last("20400204", instant) == 3
+
+
 def test_a_rule_is_written_as_rfc_5545_wants_it() -> None:
     assert canonical("interval=2;byday=mo,-1fr;freq=monthly") == (
         "FREQ=MONTHLY;INTERVAL=2;BYDAY=MO,-1FR"

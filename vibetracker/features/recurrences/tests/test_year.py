@@ -153,7 +153,7 @@ once_emptied = settings(
 )
 
 
-@settings(once_emptied, max_examples=6)
+@settings(once_emptied, max_examples=4)
 @given(data=st.data())
 def test_a_year_of_completions(
     app: FastAPI, client: TestClient, database: Database, data: st.DataObject
