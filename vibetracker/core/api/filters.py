@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, and_, false, true
+from sqlalchemy import ColumnElement, Exists, and_, false, true
 
 from vibetracker.core.api.text import searchable
 
@@ -23,7 +23,10 @@ def holds(condition: ColumnElement[bool] | Callable[[Any], ColumnElement[bool]])
 
     def where(wanted: bool, context: object) -> ColumnElement[bool]:  # noqa: FBT001 - a parameter's value
         whether = condition(context) if callable(condition) else condition
-        return whether if wanted else whether.is_not(true())
+        if wanted:
+            return whether
+        # Never null: PostgreSQL joins for NOT EXISTS, and would read the whole table otherwise.
+        return ~whether if isinstance(whether, Exists) else whether.is_not(true())
 
     return Where(where)
 
