@@ -177,8 +177,9 @@ for nullable in (Task.due, Task.start_at, Task.completed_at):
     _index(descending, nullable.desc().nulls_last()).ddl_if("postgresql")
 Index(None, Task.parent_id, Task.position, Task.id)
 # The list of a project in its default order; all that is in one, and how far it is.
-_index("project", Task.project_id, Task.created_at, where=and_(live, Task.project_id.is_not(None)))
-Index(None, Task.project_id, Task.deleted_at, Task.status)
+_inside = Task.project_id.is_not(None)
+_index("project", Task.project_id, Task.created_at, where=and_(live, _inside))
+_index("project_id", Task.project_id, Task.deleted_at, Task.status, where=_inside)
 _index("trash", Task.created_at, where=Task.deleted_at.is_not(None))
 _index("deleted_with", Task.deleted_with, where=Task.deleted_with.is_not(None))
 
