@@ -171,7 +171,10 @@ def send(
             headers=headers | ({"Content-Type": media_type} if content else {}),
         )
         assert response.is_success, response.text
-        if response.headers.get("content-type") == "application/json":
+        # What `fields` leaves out is required by the schema of the whole.
+        if response.headers.get("content-type") == "application/json" and "fields" not in (
+            query or {}
+        ):
             shown = operation.spec["responses"][str(response.status_code)]["content"]
             schema = shown["application/json"]["schema"]
             assert not faults(response.json(), schema, operation.document)

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from vibetracker.core.api.fields import Fields, pruned
 from vibetracker.core.api.includes import View
 from vibetracker.core.api.paging import Rows
 from vibetracker.core.api.preconditions import REVALIDATED
@@ -29,7 +30,8 @@ class Answers:
         self._route = route
         model = route.response_model
         self._adapter = TypeAdapter(model) if route.response_field is not None else None
-        self._is_plain = model is not None and is_plain(model)
+        self.is_plain = model is not None and is_plain(model)
+        """Whether values go out as they are."""
         own_class = route.response_class
         self._response_class = own_class if isinstance(own_class, type) else None
 
@@ -40,13 +42,17 @@ class Answers:
         if isinstance(result, Response):
             return result
         status = injected.status_code or self._route.status_code or HTTPStatus.OK
-        headers = self._headers(result, request, status) if not is_dry_run else {}
+        fields: Fields | None = getattr(request.state, "fields", None)
+        headers = {}
+        if not is_dry_run and fields is None:
+            headers = self._headers(result, request, status)
         if isinstance(result, Rows) and result.link is not None:
             headers["Link"] = result.link
         if not is_body_allowed_for_status_code(status):
             response = Response(status_code=status, headers=headers)
         else:
-            response = self._with_body(result, HTTPStatus.OK if is_dry_run else status, headers)
+            status = HTTPStatus.OK if is_dry_run else status
+            response = self._with_body(result, status, headers, fields)
         response.headers.raw.extend(injected.headers.raw)
         return response
 
@@ -64,19 +70,34 @@ class Answers:
             headers["Location"] = f"{request.scope['path']}/{row_id}"
         return headers
 
-    def _with_body(self, result: object, status: int, headers: dict[str, str]) -> Response:
+    def _with_body(
+        self, result: object, status: int, headers: dict[str, str], fields: Fields | None
+    ) -> Response:
         if self._response_class is not None:
             content = self._validated(result, as_json=False)
             return self._response_class(content, status_code=status, headers=headers)
         if isinstance(result, Rows):
             result = result.members()
-        if self._is_plain and isinstance(result, dict):
+        if fields is not None:
+            result = self._pruned(result, fields)
+            content = to_json(result)
+        elif self.is_plain and isinstance(result, dict):
             content = to_json(result)
         elif self._adapter is None:
             content = JSONResponse(jsonable_encoder(result)).body
         else:
             content = self._validated(result, as_json=True)
         return Response(content, status, headers, "application/json")
+
+    def _pruned(self, result: object, fields: Fields) -> object:
+        """Return the answer without the members that are not asked for."""
+        if self._adapter is not None and not (self.is_plain and isinstance(result, dict)):
+            result = self._adapter.dump_python(
+                self._adapter.validate_python(result, from_attributes=True), mode="json"
+            )
+        if isinstance(result, dict) and "next_cursor" in result:
+            return {**result, "items": pruned(fields, result["items"])}
+        return pruned(fields, [result])[0] if isinstance(result, dict) else result
 
     def _validated(self, result: object, *, as_json: bool) -> Any:
         if self._adapter is None:

@@ -13,7 +13,7 @@ from fastapi import Request
 
 from vibetracker.core.http.problems import invalid
 
-UNBOUND = {"cursor", "limit", "include_total", "sort"}
+UNBOUND = {"cursor", "fields", "limit", "include_total", "sort"}
 """Parameters that may differ between the pages of a list; the sort is bound by what it means."""
 
 

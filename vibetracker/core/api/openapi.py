@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from fastapi.routing import APIRoute
 
+from vibetracker.core.api.fields import answer_in, schema_of
 from vibetracker.core.http import problems
 from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, Problem
 
@@ -43,14 +44,12 @@ def document(
     route: APIRoute, *, verb: str, transaction: bool, raises: Iterable[type[Problem]]
 ) -> None:
     """Write into a route what follows from the shared rules: parameters, headers and problems."""
-    fields: dict[str, object] = getattr(route.response_model, "model_fields", {})
-    added = _Added({*raises, *ANYWHERE}, [], [])
+    members: dict[str, object] = getattr(route.response_model, "model_fields", {})
+    added = _Added({*raises, *ANYWHERE}, {}, [])
     if "{" in route.path_format:
         added.kinds.add(problems.NotFound)
-    if verb == "GET" and transaction and route.path_format.endswith("}"):
-        added.parameters.append("If-None-Match")
-        added.headers.append("ETag")
-        route.responses[304] = {"description": "Unchanged", "headers": _headers("ETag")}
+    if verb == "GET" and transaction:
+        _document_read(route, added)
     if verb != "GET":
         added.kinds.add(problems.CrossOrigin)
         if transaction:
@@ -63,10 +62,10 @@ def document(
             "description": "What would have been created (dry run)",
             "content": {"application/json": {"schema": schema}},
         }
-    if "next_cursor" in fields:
+    if "next_cursor" in members:
         added.headers.append("Link")
-    answer = _first_paragraph(route.response_model) if fields else "Done."
-    _add(route, success, {"description": answer, "headers": _headers(*added.headers)})
+    said = _first_paragraph(route.response_model) if members else "Done."
+    _add(route, success, {"description": said, "headers": _headers(*added.headers)})
     by_status = sorted(added.kinds, key=lambda kind: (kind.status, kind.slug))
     for status, kinds in groupby(by_status, attrgetter("status")):
         _add(route, int(status), _response(route, verb, list(kinds)))
@@ -77,8 +76,8 @@ def document(
     route.summary = route.summary or re.split(r"[:;.]", route.description, maxsplit=1)[0]
     route.description = f"{route.description}\n\n{rules}".strip()
     parameters = [
-        {"name": name, "required": False, **PARAMETERS[name]}
-        for name in (*added.parameters, "X-Request-ID")
+        {"name": name, "required": False, **PARAMETERS[name], **said}
+        for name, said in (*added.parameters.items(), ("X-Request-ID", {}))
     ]
     extra = route.openapi_extra or {}
     route.openapi_extra = {**extra, "parameters": [*extra.get("parameters", []), *parameters]}
@@ -88,20 +87,30 @@ class _Added(NamedTuple):
     """What the shared rules add to an operation."""
 
     kinds: set[type[Problem]]
-    parameters: list[str]
+    parameters: dict[str, dict[str, Any]]
+    """By name what is said of each beyond what is said everywhere."""
     headers: list[str]
 
 
+def _document_read(route: APIRoute, added: _Added) -> None:
+    if route.path_format.endswith("}"):
+        added.parameters["If-None-Match"] = {}
+        added.headers.append("ETag")
+        route.responses[304] = {"description": "Unchanged", "headers": _headers("ETag")}
+    if answer := answer_in(route.response_model):
+        added.parameters["fields"] = {"schema": schema_of(answer)}
+
+
 def _document_write(route: APIRoute, verb: str, added: _Added) -> None:
-    added.parameters.append("dry_run")
+    added.parameters["dry_run"] = {}
     added.kinds.add(problems.Conflict)
     if "{" in route.path_format:
-        added.parameters.append("If-Match")
+        added.parameters["If-Match"] = {}
         added.kinds.add(problems.PreconditionFailed)
     if "version" in getattr(route.response_model, "model_fields", {}):
         added.headers.append("ETag")
     if verb == "POST":
-        added.parameters.append("Idempotency-Key")
+        added.parameters["Idempotency-Key"] = {}
         added.headers.append("Idempotency-Replayed")
         added.kinds.update({problems.InFlight, problems.KeyReused})
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, func, or
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.cursors import Binding
+from vibetracker.core.api.fields import narrowed
 from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import FROM_DIGITS, Output, UrlBool
 from vibetracker.core.api.sorting import Key, SortExpression, Sorting, Term
@@ -106,6 +107,7 @@ def paginate(
     after the values of the row before it and not after a number of rows.
     """
     query, binding = page.query, page.binding
+    statement = narrowed(session, statement)
     names = [column.name for column in statement.selected_columns]
     terms = sorting.terms(sort)
     keys = [sorting.keys[term.name] for term in terms]

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from vibetracker.core.api.fields import Fields, narrowed
 from vibetracker.core.api.schema import Output
 from vibetracker.core.db.model import Resource, has_trash, noun
 from vibetracker.core.http.boundary import SAFE_METHODS
@@ -62,7 +63,12 @@ def guard(session: Session, preconditions: Preconditions) -> None:
 
 
 def check(session: Session, version: int) -> None:
-    """Meet the demands of the request on the resource that its path names."""
+    """Meet the demands of the request on the resource that its path names.
+
+    With ``fields`` there are none, since what is read then has no ``ETag``.
+    """
+    if session.info.get(Fields):
+        return
     preconditions: Preconditions = session.info[Preconditions]
     preconditions.check(version)
 
@@ -111,14 +117,18 @@ def read(
 
 
 def read_any(
-    session: Session, output: type[Output], model: type[Resource], resource_id: int
+    session: Session, output: type[Output], model: type[Resource], resource_id: int, *needed: str
 ) -> dict[str, Any]:
-    """Return an answer as ``read`` does, whatever the preconditions say."""
+    """Return an answer as ``read`` does, whatever the preconditions say.
+
+    The members that are ``needed`` are read also where the request does not ask for them.
+    """
     session.flush()
-    row = session.connection().execute(_by_id(output, model), {"id": resource_id}).first()
+    statement = narrowed(session, _by_id(output, model), "version", *needed)
+    row = session.connection().execute(statement, {"id": resource_id}).mappings().first()
     if row is None:
         raise _missing(session, model, resource_id)
-    return dict(zip(output.sources(), row, strict=True))
+    return dict(row)
 
 
 @cache

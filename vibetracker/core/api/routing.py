@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from vibetracker.core.api.answers import Answers
 from vibetracker.core.api.errors import problem_of
+from vibetracker.core.api.fields import answer_in, fields_of
 from vibetracker.core.api.openapi import document
 from vibetracker.core.api.parameters import (
     check_encoding,
@@ -77,6 +78,7 @@ class Operation(APIRoute):
         super().__init__(path, self._in_transaction(endpoint), **options)
         refuse_unsupported(self, endpoint, writes=self.writes)
         self._answers = Answers(self)
+        self._answer = None if self.writes else answer_in(self.response_model)
         field = None if self.body_field is None else self.body_field.field_info
         self._form = field if isinstance(field, params.Form) else None
         self._beginning = self.path_format.partition("{")[0]
@@ -132,6 +134,10 @@ class Operation(APIRoute):
         """Check the query, and receive the body, before anything else is held for the request."""
         if request.scope["query_string"]:
             check_query(request, self._documented_parameters(request))
+            if self._answer is not None:
+                request.state.fields = fields_of(
+                    request, self._answer, is_plain=self._answers.is_plain
+                )
         if request.headers.get("content-length", "0") != "0":
             self._check_kind(request, is_required=False)
         state = request.app.state

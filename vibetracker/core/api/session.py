@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from vibetracker.core.api import idempotency
 from vibetracker.core.api.answers import Answers
+from vibetracker.core.api.fields import Fields
 from vibetracker.core.api.parameters import flag
 from vibetracker.core.api.preconditions import Preconditions, guard
 from vibetracker.core.db.changes import call_listeners
@@ -65,6 +66,7 @@ class Transaction:
         self.session = database.session(write=writes)
         self.is_dry_run = writes and flag(request, "dry_run")
         guard(self.session, Preconditions.of(request))
+        self.session.info[Fields] = getattr(request.state, "fields", None)
         self.is_over = False
         """Whether the work is done, and the connection given back."""
         self.is_running = False

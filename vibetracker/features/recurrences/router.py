@@ -118,7 +118,7 @@ def create_recurrence(
 )
 def get_recurrence(session: SessionDep, recurrence_id: RecurrenceId) -> dict[str, Any]:
     """Get a recurrence."""
-    recurrence = read_any(session, RecurrenceRead, Recurrence, recurrence_id)
+    recurrence = read_any(session, RecurrenceRead, Recurrence, recurrence_id, "task_id")
     _due_of(session, recurrence["task_id"])
     check(session, recurrence["version"])
     return recurrence

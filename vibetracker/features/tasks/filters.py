@@ -19,6 +19,7 @@ from vibetracker.features.tags.schema import TagName
 
 from .calendar import DAY, Clock, LastInstant, Moment
 from .model import OPEN, UTC, Priority, Status, live, task_tags, tasks
+from .tree import is_below
 
 type Condition = ColumnElement[bool]
 type Instant = ColumnElement[Any]
@@ -190,6 +191,11 @@ class TaskFilters(Filters):
         UrlId | None,
         Where(lambda parent_id, _: tasks.c.parent_id == parent_id),
         Field(description="A direct subtask of this task."),
+    ] = None
+    ancestor_id: Annotated[
+        UrlId | None,
+        Where(lambda task_id, asked: is_below(asked.session, task_id)),
+        Field(description="Below this task, at any depth."),
     ] = None
     is_subtask: Annotated[
         UrlBool | None, holds(tasks.c.parent_id.is_not(None)), Field(description="Has a parent.")

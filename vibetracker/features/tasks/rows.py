@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
+from vibetracker.core.api.fields import narrowed
 from vibetracker.core.db.changes import announce
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import Gone, NotFound
@@ -86,10 +87,11 @@ class TaskRow:
 
 def read_task(session: Session, task_id: int) -> Values:
     """Return the answer for a live task; raises ``NotFound`` or ``Gone``."""
-    row = session.connection().execute(_ONE, {"id": task_id}).first()
+    statement = narrowed(session, _ONE, "version", "deleted_at")
+    row = session.connection().execute(statement, {"id": task_id}).mappings().first()
     if row is None:
         raise _not_found(task_id)
-    answer = dict(zip(MEMBERS, row[:-1], strict=True))
+    answer = {name: row[name] for name in MEMBERS if name in row}
     if answer["deleted_at"] is not None:
         raise gone(task_id)
     return answer

@@ -28,6 +28,8 @@ from .model import live, tasks
 MAX_DEPTH = 8
 AT_ONCE = 1000
 """Rows that one statement writes."""
+FEW = 500
+"""Tasks that a statement names by their ids."""
 
 _TASK = bindparam("task", type_=BigInt)
 
@@ -60,6 +62,18 @@ def ancestry(session: Session, task_id: int) -> Sequence[Row[int, int | None]]:
 def height(session: Session, task_id: int) -> int:
     """Count the levels from a task down to its lowest descendant."""
     return session.scalar(_HEIGHT, {"task": task_id}) or 1
+
+
+def is_below(session: Session, task_id: int) -> ColumnElement[bool]:
+    """Return the condition that a task is below another one, at any depth.
+
+    A few are named by their ids; whether a row is one of many is looked up for each, and no join:
+    PostgreSQL takes a subtree for larger or smaller than it is.
+    """
+    tree = _descendants(literal(task_id, BigInt))
+    below = select(tree.c.id).where(tree.c.id != task_id)
+    few = session.scalars(below.limit(FEW + 1)).all()
+    return tasks.c.id.in_(few) if len(few) <= FEW else tasks.c.id.in_(below).is_(true())
 
 
 def trash(session: Session, task_id: int, now: datetime) -> None:
@@ -133,8 +147,8 @@ def _ancestors() -> CTE:
     )
 
 
-def _descendants() -> CTE:
-    root = select(tasks.c.id, literal(1).label("level")).where(tasks.c.id == _TASK)
+def _descendants(task_id: ColumnElement[int] = _TASK) -> CTE:
+    root = select(tasks.c.id, literal(1).label("level")).where(tasks.c.id == task_id)
     tree = root.cte(recursive=True)
     child = tasks.alias()
     return tree.union_all(

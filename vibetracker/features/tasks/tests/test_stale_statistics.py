@@ -60,7 +60,8 @@ def test_no_list_reads_all_rows_for_each(
 ) -> None:
     tags = ("tag_none=common", "tag=common", "tag=common&tag=tag+7", "tag_any=common&tag_any=tag+7")
     more = ("has_tags=false", "has_tags=true", "include=subtask_counts", "sort=due&tag=common")
-    for query in (*FILTERS, *tags, *more):
+    trees = ("ancestor_id=1", "ancestor_id=1&tag_none=common", "ancestor_id=3000")
+    for query in (*FILTERS, *tags, *more, *trees):
         for page in ("limit=50", "limit=1&include_total=true"):
             with subtests.test(f"{query}&{page}"):
                 statements.clear()

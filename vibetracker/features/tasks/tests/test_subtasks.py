@@ -3,6 +3,8 @@
 import pytest
 from starlette.testclient import TestClient
 
+from vibetracker.features.tasks.tree import FEW
+
 from .calls import Json, change, everything, faults, ids, make, read, walk
 from .factory import TaskFactory
 
@@ -160,3 +162,27 @@ def test_counts_of_subtasks_are_added_on_request(client: TestClient) -> None:
     assert listed_child["subtasks"] == of_child
     assert "subtasks" not in walk(client)[0]
     assert client.get("/tasks/77?include=subtask_counts").status_code == 404
+
+
+def test_all_that_is_below_a_task_is_a_list_like_any(client: TestClient) -> None:
+    """Every depth, in the trash too, with the other filters, and nothing of other trees."""
+    for title, parent_id in (("a", None), ("b", 1), ("c", 2), ("d", 3), ("e", 2), ("f", None)):
+        make(client, title=title, parent_id=parent_id, tags=["x"] if title in "cdf" else [])
+    assert ids(client, ancestor_id=1, sort="id") == [2, 3, 4, 5]
+    assert ids(client, ancestor_id=2, sort="-title") == [5, 4, 3]
+    assert ids(client, ancestor_id=1, tag="x", sort="id") == [3, 4]
+    assert ids(client, ancestor_id=1, parent_id=2, sort="id") == [3, 5]
+    assert ids(client, ancestor_id=4) == ids(client, ancestor_id=4711) == []
+    client.delete("/tasks/3")
+    assert ids(client, ancestor_id=1, sort="id") == [2, 5]
+    assert ids(client, ancestor_id=1, deleted="only", sort="id") == [3, 4]
+    assert client.get("/tasks?ancestor_id=0").status_code == 422
+
+
+def test_there_may_be_many_below_a_task(client: TestClient) -> None:
+    root = TaskFactory.create()
+    TaskFactory.create_batch(FEW + 1, parent_id=root.id)
+    TaskFactory.create()
+    page = client.get(f"/tasks?ancestor_id={root.id}&include_total=true&limit=200&sort=id").json()
+    assert page["total"] == FEW + 1
+    assert [task["id"] for task in page["items"]] == list(range(root.id + 1, root.id + 201))

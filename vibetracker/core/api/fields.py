@@ -1,0 +1,81 @@
+"""``fields``: the members of an answer that a request names, which alone are read and written.
+
+Every operation has it that answers a GET with a resource, or with a page of them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from fastapi import Request
+from sqlalchemy import Select
+from sqlalchemy.orm import Session
+
+from vibetracker.core.api.schema import Output
+from vibetracker.core.http.problems import invalid
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The members that are asked for."""
+
+    names: frozenset[str]
+    others: frozenset[str]
+    """The members of the answer that are not. What ``include`` adds is neither."""
+    is_plain: bool
+    """Whether members are written as they are read, so that the others need not be."""
+
+
+def answer_in(model: Any) -> type[Output] | None:
+    """Return the answer for one resource that a response model is, or has a page of."""
+    members = getattr(model, "model_fields", {})
+    if "next_cursor" in members:
+        (model,) = get_args(members["items"].annotation)
+    is_resource = isinstance(model, type) and issubclass(model, Output)
+    return model if is_resource and {"id", "version"} <= model.model_fields.keys() else None
+
+
+def schema_of(answer: type[Output]) -> dict[str, Any]:
+    """Return the schema of the parameter."""
+    names = list(answer.sources())
+    name = f"({'|'.join(names)})"
+    return {"type": "string", "pattern": f"^{name}(,{name})*$", "examples": [",".join(names[:2])]}
+
+
+def fields_of(request: Request, answer: type[Output], *, is_plain: bool) -> Fields | None:
+    """Read the parameter; raises ``ValidationFailed`` for a name that the answer has not."""
+    text = request.query_params.get("fields")
+    if text is None:
+        return None
+    names, known = frozenset(text.split(",")), answer.sources().keys()
+    if not names <= known:
+        raise invalid(
+            f"Expected a comma-separated list of {', '.join(known)}",
+            code="fields",
+            parameter="fields",
+        )
+    return Fields(names, frozenset(known - names), is_plain)
+
+
+def narrowed(
+    session: Session, statement: Select[*tuple[Any, ...]], *needed: str
+) -> Select[*tuple[Any, ...]]:
+    """Return the statement without the members that the request does not ask for.
+
+    The id, and what else is ``needed`` to answer, stays.
+    """
+    fields: Fields | None = session.info.get(Fields)
+    if fields is None or not fields.is_plain:
+        return statement
+    dropped = fields.others - {"id", *needed}
+    return statement.with_only_columns(
+        *(column for column in statement.selected_columns if column.name not in dropped),
+        maintain_column_froms=True,
+    )
+
+
+def pruned(fields: Fields, rows: Iterable[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Return rows without the members that are not asked for."""
+    return [
+        {name: value for name, value in row.items() if name not in fields.others} for row in rows
+    ]

@@ -1,0 +1,52 @@
+"""``fields``: a part of a task, of which the rest is not read."""
+
+from sqlalchemy import event
+from starlette.testclient import TestClient
+
+from vibetracker.core.db.database import Database
+from vibetracker.features.tags.tests.factory import TagFactory
+
+from .factory import TaskFactory
+
+
+def test_what_is_not_asked_for_is_not_read(client: TestClient, database: Database) -> None:
+    task, tag = TaskFactory.create(), TagFactory.create()
+    sent: list[str] = []
+
+    def collect(_: object, __: object, statement: str, *___: object) -> None:
+        sent.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", collect)
+    try:
+        for path in ("/tasks", f"/tasks/{task.id}", "/tags", f"/tags/{tag.id}"):
+            assert client.get(f"{path}?fields=id").status_code == 200
+        client.get("/tasks?fields=title&include=subtask_counts&include_total=true")
+    finally:
+        event.remove(database.engine, "before_cursor_execute", collect)
+    assert sent
+    assert not [sql for sql in sent if "description" in sql or "task_tags" in sql]
+
+
+def test_it_goes_with_what_include_adds(client: TestClient) -> None:
+    task = TaskFactory.create()
+    query = "fields=title&include=subtask_counts"
+    for answer in (client.get(f"/tasks?{query}"), client.get(f"/tasks/{task.id}?{query}")):
+        content = answer.json()
+        one = content["items"][0] if "items" in content else content
+        assert one == {
+            "title": task.title,
+            "subtasks": {"total": 0, "open": 0, "done": 0, "cancelled": 0},
+        }
+
+
+def test_it_may_differ_from_page_to_page(client: TestClient) -> None:
+    TaskFactory.create_batch(2)
+    cursor = client.get("/tasks?limit=1&fields=title").json()["next_cursor"]
+    page = client.get("/tasks", params={"limit": 1, "cursor": cursor, "fields": "id"}).json()
+    assert [*page["items"][0]] == ["id"]
+
+
+def test_without_an_entity_tag_there_is_none_to_compare(client: TestClient) -> None:
+    task = TaskFactory.create()
+    response = client.get(f"/tasks/{task.id}?fields=id", headers={"If-None-Match": '"1"'})
+    assert (response.status_code, response.json()) == (200, {"id": task.id})
