@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.changes import Change
@@ -11,9 +11,10 @@ from vibetracker.features.projects.problems import ProjectArchived
 from vibetracker.features.tasks import ranking
 from vibetracker.features.tasks.calendar import LAST_ZONE, Clock, last_instant
 from vibetracker.features.tasks.changes import TaskChanges
-from vibetracker.features.tasks.model import OPEN, UTC, Status, Task, tasks
+from vibetracker.features.tasks.model import OPEN, UTC, Status, Task
 from vibetracker.features.tasks.rows import TaskRow, lock_tasks
 from vibetracker.features.tasks.schema import TaskCreate
+from vibetracker.features.tasks.siblings import Siblings
 from vibetracker.features.tasks.tree import height, try_lock_tree
 
 from .model import Recurrence
@@ -82,18 +83,10 @@ def _position_behind(session: Session, task: TaskRow) -> str:
 
     Where there is no room, it is the same one, which the ids order.
     """
-    place = tuple_(tasks.c.position, tasks.c.id)
-    behind = (
-        select(tasks.c.position)
-        .where(
-            tasks.c.parent_id == task["parent_id"],
-            place > (task["position"], task["id"]),
-        )
-        .order_by(tasks.c.parent_id, tasks.c.position, tasks.c.id)
-        .limit(1)
-    )
+    siblings = Siblings(session, task["parent_id"], without=0)
+    _, behind = siblings.gap({"after_id": task["id"]})
     position: str = task["position"]
-    return ranking.between(position, session.scalar(behind)) or position
+    return ranking.between(position, behind and behind[0]) or position
 
 
 def _take_back(session: Session, task_id: int, completed_at: datetime) -> None:

@@ -1,4 +1,4 @@
-"""The order of siblings by hand: between which of them a task is put."""
+"""Public: the order of siblings by hand: between which of them a task is put."""
 
 from collections.abc import Mapping
 from datetime import datetime
