@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy import and_, select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.filters import holds
@@ -12,10 +12,12 @@ from vibetracker.core.api.includes import Reads
 from vibetracker.core.api.schema import UrlBool
 from vibetracker.features.tasks.filters import TaskFilters
 from vibetracker.features.tasks.includes import TaskIncludes
-from vibetracker.features.tasks.model import tasks
+from vibetracker.features.tasks.model import Task
 
 from .model import CAN_RECUR, GOES_ON, Recurrence
 from .schema import RecurrenceRead
+
+IS_RECURRING = exists(Recurrence.id).where(Recurrence.task_id == Task.id, CAN_RECUR).correlate(Task)
 
 
 def _recurrences(session: Session, task_ids: Sequence[int]) -> Mapping[int, RecurrenceRead]:
@@ -28,7 +30,7 @@ class RecurringFilters(TaskFilters):
 
     is_recurring: Annotated[
         UrlBool | None,
-        holds(and_(CAN_RECUR, tasks.c.id.in_(select(Recurrence.task_id)))),
+        holds(IS_RECURRING),
         Field(description="Comes again when it is done."),
     ] = None
 
