@@ -17,35 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
+from vibetracker.core.api import parameters, support
 from vibetracker.core.api.answers import Answers
 from vibetracker.core.api.errors import problem_of
 from vibetracker.core.api.fields import answer_in, fields_of
 from vibetracker.core.api.openapi import document
-from vibetracker.core.api.parameters import (
-    check_encoding,
-    check_form,
-    check_media_type,
-    check_query,
-    check_unread,
-    media_types_of,
-    refuse_collected,
-    takes_file,
-)
-from vibetracker.core.api.session import (
-    Transaction,
-    database_of,
-    pause_before,
-    without_background,
-)
-from vibetracker.core.api.support import (
-    UnsupportedError,
-    dependencies,
-    has_late_work,
-    is_async,
-    is_generator,
-    refuse_unsupported,
-    takes_session,
-)
+from vibetracker.core.api.session import Transaction, database_of, pause_before, without_background
 from vibetracker.core.http.bodies import StrictRequest, received
 from vibetracker.core.http.boundary import SAFE_METHODS
 from vibetracker.core.http.problems import Problem
@@ -66,7 +43,8 @@ class Operation(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         methods = list(options.get("methods") or ["GET"])
         if len(methods) != 1:
-            raise UnsupportedError(f"{endpoint.__name__}: write one handler for each method")
+            name = endpoint.__name__
+            raise support.UnsupportedError(f"{name}: write one handler for each method")
         (self.verb,) = methods
         self._documented: WeakKeyDictionary[FastAPI, dict[str, bool]] = WeakKeyDictionary()
         self.writes = self.verb not in SAFE_METHODS
@@ -76,7 +54,7 @@ class Operation(APIRoute):
         self.limit = max_body_size
         """Bytes of a body; None is the setting ``MAX_BODY_SIZE``."""
         super().__init__(path, self._in_transaction(endpoint), **options)
-        refuse_unsupported(self, endpoint, writes=self.writes)
+        support.refuse_unsupported(self, endpoint, writes=self.writes)
         self._answers = Answers(self)
         self._answer = None if self.writes else answer_in(self.response_model)
         field = None if self.body_field is None else self.body_field.field_info
@@ -87,17 +65,17 @@ class Operation(APIRoute):
     @functools.cached_property
     def is_transaction(self) -> bool:
         """Whether the handler or a dependency takes the session."""
-        return takes_session(self.dependant)
+        return support.takes_session(self.dependant)
 
     @functools.cached_property
     def takes_file(self) -> bool:
         """Whether the body is received into a file: it may be more than memory should hold."""
-        return takes_file(self.dependant)
+        return parameters.takes_file(self.dependant)
 
     @functools.cached_property
     def media_types(self) -> tuple[str, ...]:
         """The media types that a body can have; none where no body is taken."""
-        return media_types_of(self, self.verb)
+        return parameters.media_types_of(self, self.verb)
 
     @override
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -122,7 +100,7 @@ class Operation(APIRoute):
         async def handler(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             if self._form is not None:
-                await check_form(strict, self._form.annotation)
+                await parameters.check_form(strict, self._form.annotation)
             response = await original(strict)
             if self.is_transaction and request.state.transaction.is_over:
                 request.state.release()
@@ -133,7 +111,7 @@ class Operation(APIRoute):
     async def _receive(self, request: Request) -> bytes:
         """Check the query, and receive the body, before anything else is held for the request."""
         if request.scope["query_string"]:
-            check_query(request, self._documented_parameters(request))
+            parameters.check_query(request, self._documented_parameters(request))
             if self._answer is not None:
                 request.state.fields = fields_of(
                     request, self._answer, is_plain=self._answers.is_plain
@@ -151,13 +129,14 @@ class Operation(APIRoute):
         if body:
             self._check_kind(request, is_required=self.body_field is not None)
             if self.body_field is None:
-                check_unread(body)
+                parameters.check_unread(body)
         return body
 
     def _check_kind(self, request: Request, *, is_required: bool) -> None:
-        check_encoding(request)
+        parameters.check_encoding(request)
         if self.writes:
-            check_media_type(request, self.verb, self.media_types, is_required=is_required)
+            accepted = self.media_types
+            parameters.check_media_type(request, self.verb, accepted, is_required=is_required)
 
     def _documented_parameters(self, request: Request) -> dict[str, bool]:
         """Read from the OpenAPI document what is accepted, and whether it may be repeated.
@@ -180,24 +159,24 @@ class Operation(APIRoute):
 
         Where there is a transaction it makes the whole answer and commits; FastAPI passes that on.
         """
-        if is_generator(endpoint):
+        if support.is_generator(endpoint):
             return endpoint
 
         @functools.wraps(endpoint)
         def run(**arguments: Any) -> Any:
-            refuse_collected(_current.get())
+            parameters.refuse_collected(_current.get())
             work = functools.partial(endpoint, **arguments)
             return self._run(work) if self.is_transaction else work()
 
         @functools.wraps(endpoint)
         async def run_async(**arguments: Any) -> Any:
-            refuse_collected(_current.get())
+            parameters.refuse_collected(_current.get())
             result = await endpoint(**arguments)
             if not self.is_transaction:
                 return result
             return await run_in_threadpool(self._run, lambda: result)
 
-        return run_async if is_async(endpoint) else run
+        return run_async if support.is_async(endpoint) else run
 
     def _run(self, work: Callable[[], Any]) -> Response:
         """Do the work of a handler, make its answer, and commit."""
@@ -282,7 +261,7 @@ class Operation(APIRoute):
 
     @functools.cached_property
     def _has_late_work(self) -> bool:
-        return self.writes and any(map(has_late_work, dependencies(self.dependant)))
+        return self.writes and any(map(support.has_late_work, support.dependencies(self.dependant)))
 
 
 def raising(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
