@@ -308,9 +308,16 @@ class NameOfInclude(ShelfIncludes):
     size: Annotated[int, Reads(lengths, name="label_length"), Field(description="It.")]
 
 
+class Unread(ShelfIncludes):
+    """A member that nothing reads."""
+
+    colour: Annotated[str, Field(description="It.")]
+
+
 @pytest.mark.parametrize(
     ("features", "fault"),
     [
+        ([other(Unread)], "'other': it does not say how to read 'colour'"),
         ([other(Unrelated)], "'other': its Unrelated adds to no list that is open"),
         ([other(OwnName)], "'other': it adds 'heavy', a name that the list itself has already"),
         ([other(NameOfPaging)], "'other': it adds 'limit', a name that the list itself has"),

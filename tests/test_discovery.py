@@ -130,6 +130,11 @@ MALFORMED = {
         "'list_problem_types' exists in the application already",
         "rename the handler",
     ),
+    "additions of nothing": (
+        {"additions": "from vibetracker.core.api.filters import Filters"},
+        "its additions.py adds nothing",
+        "derive a class from the Filters",
+    ),
     "a taken table": (
         {
             "model": f"""

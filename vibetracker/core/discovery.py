@@ -272,7 +272,11 @@ def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
 def load_additions(source: Source) -> tuple[Addition, ...]:
     """Load what a feature adds to the lists of others, if it does."""
     module = source.load("additions")
-    return additions_in(module) if module else ()
+    added = additions_in(module) if module else ()
+    if module and not added:
+        mend = "derive a class from the Filters or the Includes of a list that is open"
+        raise source.fault("its additions.py adds nothing", mend, file="additions.py")
+    return added
 
 
 def addition_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:

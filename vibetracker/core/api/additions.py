@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, create_model
 
 from vibetracker.core.api.filters import Filters
-from vibetracker.core.api.includes import Includes
+from vibetracker.core.api.includes import Includes, Reads
 from vibetracker.core.api.parameters import query_models
 from vibetracker.core.api.support import dependencies
 
@@ -67,16 +67,15 @@ def faults(
             base: Any = class_.__base__
             if base in {Filters, Includes} or _read(base) not in open_lists:
                 problem = f"its {class_.__name__} adds to no list that is open"
-                yield (
-                    feature,
-                    class_,
-                    problem,
-                    "derive it from the Filters or Includes of one that is",
-                )
+                mend = "derive it from the Filters or Includes of one that is"
+                yield feature, class_, problem, mend
                 continue
             taken = open_lists[_read(base)]
             if issubclass(base, Includes):
                 taken = {*base.answer.model_fields, *base.model_fields, *base.members()}
+            for name in _unread(class_):
+                problem = f"it does not say how to read {name!r}"
+                yield feature, class_, problem, "annotate it with Reads(...)"
             for name in sorted(_names(class_)):
                 owner = "the list itself" if name in taken else owners.get((base, name))
                 if owner:
@@ -91,6 +90,16 @@ def _names(class_: Addition) -> set[str]:
     if issubclass(class_, Includes):
         return own | {name for name, (member, _) in class_.members().items() if member in own}
     return own
+
+
+def _unread(class_: Addition) -> list[str]:
+    """Return the members that ``include`` could never add."""
+    fields = class_.model_fields.items() if issubclass(class_, Includes) else ()
+    return [
+        name
+        for name, field in fields
+        if not any(isinstance(mark, Reads) for mark in field.metadata)
+    ]
 
 
 def _parameters(route: APIRoute) -> set[str]:
