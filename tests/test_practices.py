@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from vibetracker.core.api.routing import Router
-from vibetracker.core.api.session import DatabaseDep, SessionDep, get_database
+from vibetracker.core.api.session import DatabaseDep, SessionDep, get_database, get_session
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
@@ -665,6 +665,16 @@ def test_dependencies_are_overridden_in_tests(
     practices_app.dependency_overrides[practices.check_key] = lambda: "anybody"
     assert albums.delete("/albums/1").status_code == 204
     assert count(database, Album) == 0
+
+
+def test_the_session_is_overridden_in_tests(
+    albums: TestClient, practices_app: FastAPI, database: Database
+) -> None:
+    create(albums)
+    with database.session(write=False) as session:
+        practices_app.dependency_overrides[get_session] = lambda: session
+        assert albums.get("/albums/count").text == "1"
+        assert [album.title for album in session.scalars(select(Album))] == ["Sea"]
 
 
 def test_a_lost_race_is_tried_again_dependencies_and_all(

@@ -57,8 +57,11 @@ SessionDep = Annotated[Session, Depends(get_session)]
 class Transaction:
     """One try of a request's work on the database."""
 
-    injected: Response
-    """Has the status and the header fields that handlers and dependencies have set."""
+    injected: Response | None = None
+    """Has the status and the header fields that handlers and dependencies have set.
+
+    None where a test overrides ``get_session``.
+    """
 
     def __init__(self, database: Database, request: Request, *, writes: bool) -> None:
         self.request = request
@@ -96,7 +99,8 @@ class Transaction:
                 call_listeners(self.session)
         elif self.session.new or self.session.dirty or self.session.deleted:
             raise TypeError("a GET only reads; give what changes rows another method")
-        response = answers.respond(result, self.request, self.injected, is_dry_run=self.is_dry_run)
+        injected = self.injected or Response()
+        response = answers.respond(result, self.request, injected, is_dry_run=self.is_dry_run)
         return without_background(response) if self.is_dry_run else response
 
     def commit(self) -> None:
