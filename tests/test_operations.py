@@ -32,8 +32,8 @@ def test_the_health_check_of_the_image_tells_whether_the_service_lives(tmp_path:
 
     def check(port: str) -> int:
         return subprocess.run(  # noqa: S603 - the Dockerfile's own command
-            [sys.executable, *(argument.replace("8000", port) for argument in arguments)],
-            env=environment(),
+            [sys.executable, *arguments],
+            env=environment(PORT=port),
             check=False,
             capture_output=True,
         ).returncode

@@ -103,7 +103,8 @@ class Service:
         self._descriptors = descriptors
         inherited = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
         changed = {name.upper(): str(value) for name, value in settings.items()}
-        self._environment = {**inherited, **changed, "DATABASE_URL": database_url}
+        own = {"DATABASE_URL": database_url, "PORT": str(self.port)}
+        self._environment = {**inherited, **changed, **own}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -120,7 +121,7 @@ class Service:
         """Start the process, and wait until it answers a GET with success."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command of our own image
-                command(self.port),
+                command(),
                 cwd=tempfile.gettempdir(),
                 env=self._environment,
                 stdout=log,
@@ -205,12 +206,12 @@ class Service:
         return int(found[1])
 
 
-def command(port: int) -> list[str]:
-    """Give the command of the Dockerfile, on the loopback address and a port."""
+def command() -> list[str]:
+    """Give the command of the Dockerfile, on the loopback address."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("CMD ")]
     program, *arguments = json.loads(line.removeprefix("CMD "))
-    changes = {"0.0.0.0": "127.0.0.1", "8000": str(port)}  # noqa: S104 - replaced, not bound
+    changes = {"0.0.0.0": "127.0.0.1"}  # noqa: S104 - replaced, not bound
     return [
         str(Path(sys.executable).with_name(program)),
         *(changes.get(argument, argument) for argument in arguments),
