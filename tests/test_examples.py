@@ -144,6 +144,9 @@ def populate(app: FastAPI, database: Database) -> None:
             module.complete()
 
 
+OCTET_STREAM = "application/octet-stream"
+
+
 def _sent(media_type: str, example: Any) -> str:
     return json.dumps(example) if media_type.endswith("json") else str(example)
 
@@ -162,6 +165,9 @@ def send(
         if parameter["in"] == "path":
             url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
     contents = operation.spec.get("requestBody", {}).get("content", {"": {}})
+    if operation.takes_file and parameters:
+        # With a format, or a key that stands for one request, it is one file.
+        contents = {OCTET_STREAM: contents[OCTET_STREAM]}
     for media_type, content in contents.items():
         response = client.request(
             operation.method,

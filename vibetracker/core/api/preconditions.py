@@ -40,7 +40,7 @@ class Preconditions:
         lines = request.headers.getlist("if-match" if writes else "if-none-match")
         return cls(writes, ",".join(lines) if lines else None)
 
-    def check(self, version: int) -> None:
+    def check(self, version: int | str) -> None:
         """Raise ``PreconditionFailed``, or the 304 of RFC 9110, when the version demands it."""
         if self.tags is None:
             return
@@ -62,7 +62,7 @@ def guard(session: Session, preconditions: Preconditions) -> None:
     session.info[Preconditions] = preconditions
 
 
-def check(session: Session, version: int) -> None:
+def check(session: Session, version: int | str) -> None:
     """Meet the demands of the request on the resource that its path names.
 
     With ``fields`` there are none, since what is read then has no ``ETag``.

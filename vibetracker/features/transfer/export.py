@@ -67,6 +67,26 @@ class Export:
             yield portion
             self.advance(len(portion))
 
+    def names(self, name: str) -> dict[int, str]:
+        """Return the names of the rows of a collection, if there is one; those are few."""
+        if name not in self.collections:
+            return {}
+        table = self.collections[name].table.c
+        rows = self.session.execute(select(table.id, table.name))
+        return {row[0]: row[1] for row in rows}
+
+    def belonging(self, name: str, member: str, portion: list[Values]) -> dict[int, list[Values]]:
+        """Read the rows of a collection, if there is one, that refer to those of a portion."""
+        found: dict[int, list[Values]] = {}
+        if name in self.collections:
+            collection = self.collections[name]
+            table = collection.table.c
+            ids = [row["id"] for row in portion]
+            rows = collection.statement().where(table[member].in_(ids)).order_by(table.id)
+            for row in self.session.execute(rows).mappings():
+                found.setdefault(row[member], []).append(dict(row))
+        return found
+
     def _ids(self, collection: Collection) -> Select[int]:
         chosen = self._chosen.get(collection.name)
         return select(collection.table.c.id) if chosen is None else chosen

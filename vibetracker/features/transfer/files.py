@@ -1,15 +1,17 @@
 """Public: exports to files and imports from them; the command line finds it by its name."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.database import read_snapshot
 from vibetracker.core.discovery import Feature
 from vibetracker.core.http.problems import Problem
+from vibetracker.features.tasks.model import live
 
 from .collection import collections
 from .export import Export
@@ -55,8 +57,11 @@ def write(
     session: Session, features: Sequence[Feature], name: str, file: BinaryIO, advance: Advance
 ) -> None:
     """Export everything into a file; ``advance`` counts rows."""
-    export = Export(session, collections(features), advance=advance)
-    file.writelines(FORMATS[name].write(export))
+    chosen = FORMATS[name]
+    narrowed: list[ColumnElement[bool]] = [live]
+    conditions = None if chosen.HAS_TRASH else narrowed
+    export = Export(session, collections(features), conditions, advance)
+    file.writelines(chosen.write(export))
 
 
 def read(
@@ -100,11 +105,10 @@ class _Counted:
         self._advance(len(chunk))
         return chunk
 
+    def readline(self, size: int = -1) -> bytes:
+        line = self._file.readline(size)
+        self._advance(len(line))
+        return line
+
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)
-
-    def __iter__(self) -> Iterator[bytes]:
-        lines: Iterable[bytes] = self._file
-        for line in lines:
-            self._advance(len(line))
-            yield line

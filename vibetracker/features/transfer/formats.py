@@ -19,6 +19,8 @@ class Format(Protocol):
     MEDIA_TYPE: str
     EXTENSION: str
     EXAMPLE: str
+    HAS_TRASH: bool
+    """Whether it can say of a task that it is in the trash."""
 
     def write(self, export: Export) -> Iterator[bytes]:
         """Write a file, a part at a time."""

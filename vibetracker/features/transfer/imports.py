@@ -77,18 +77,22 @@ class Import:
         self._agreements: dict[str, Agreement] = {}
         self._twins = Twins(session)
         self._tags: dict[str, int] = {}
-        self._pending: list[New] = []
-        self._pending_of: Collection | None = None
+        self._pending: defaultdict[str, list[New]] = defaultdict(list)
         self._done = 0
 
-    def run(self, read: Read) -> None:
-        """Import what ``read`` reads; a problem with its lines for a file that breaks a rule."""
+    def run(self, read: Read, *, many_lines: bool = False) -> None:
+        """Import what ``read`` reads; a problem with its lines for a file that breaks a rule.
+
+        One of ``many_lines`` is counted before anything else, since that takes the least time.
+        """
         lock(self.session, "transfer import")
         self._is_empty = not any(map(self._has_rows, self.collections.values()))
         for name, collection in self.collections.items():
             if collection.agreement is not None:
                 agreement = collection.agreement(self.session, is_empty=self._is_empty)
                 self._agreements[name] = agreement
+        if many_lines:
+            self._count(read())
         self._check(read())
         if self._is_empty:
             self._go_beyond()
@@ -110,6 +114,14 @@ class Import:
             last = max(*used, self._last_ids.get(name, 0), 0, 0)
             go_beyond(self.session, collection.table, last)
 
+    def _count(self, records: Iterable[Found]) -> None:
+        for number, record in enumerate(records, 1):
+            if self.most is not None and number > self.most and not isinstance(record, LastIds):
+                raise self._too_many(record.place)
+
+    def _too_many(self, place: Place) -> ValidationFailed:
+        return broken(place, "too_many", f"At most {self.most} records are imported at once")
+
     def _check(self, records: Iterable[Found]) -> None:
         """Check what can be without the database, and tell what is left out."""
         found: list[Fault] = []
@@ -117,8 +129,7 @@ class Import:
             if isinstance(record, LastIds):
                 self._last_ids = record.ids
             elif self.most is not None and number > self.most:
-                detail = f"At most {self.most} records are imported at once"
-                raise broken(record.place, "too_many", detail)
+                raise self._too_many(record.place)
             elif isinstance(record, LeftOut):
                 self.told.add(record)
             elif record.collection not in self.collections:
@@ -180,9 +191,8 @@ class Import:
             if not isinstance(record, Record) or record.collection not in self.collections:
                 continue
             collection = self.collections[record.collection]
-            if collection is not self._pending_of or len(self._pending) >= PORTION:
+            if len(self._pending[collection.name]) >= PORTION:
                 self._flush()
-                self._pending_of = collection
             ids = self._resolved(record, collection)
             if ids is None:
                 waiting.add(number)
@@ -199,6 +209,9 @@ class Import:
             wanted = record.values.get(member)
             if wanted is None:
                 continue
+            if self._pending[target] and self.collections[target].unique:
+                # One that is there already may stand for it.
+                self._flush()
             known = self._ids[target].get(wanted)
             if target == collection.name and wanted == key:
                 continue
@@ -257,19 +270,26 @@ class Import:
         key = record.values.get("id")
         if key is not None:
             self._ids[collection.name][key] = ids["id"]
-        self._pending.append(New(collection.model(**values), record.place, key, tags))
+        new = New(collection.model(**values), record.place, key, tags, record.only_named)
+        self._pending[collection.name].append(new)
         self._done += 1
         self._log(self._done, "imported")
 
     def _flush(self) -> None:
-        """Write what is pending; rows that are there already stay, and stand for the new ones."""
-        collection, pending = self._pending_of, self._pending
-        self._pending = []
-        if collection is None or not pending:
-            return
+        """Write what is pending, each collection behind those that it refers to."""
+        for name, collection in self.collections.items():
+            if pending := self._pending.pop(name, None):
+                self._write_rows(collection, pending)
+        # Now and not at the end, so that what is announced is never more than a portion.
+        call_listeners(self.session)
+        self.session.expunge_all()
+
+    def _write_rows(self, collection: Collection, pending: list[New]) -> None:
+        """Write rows; those that are there already stay, and stand for the new ones."""
         for new, row_id in self._twins.of(collection, pending, look=not self._is_empty):
-            detail = f"The {noun(collection.model)} {row_id} is there already, and stays as it is"
-            self.told.add(LeftOut(new.place, "exists", detail))
+            if not new.only_named:
+                detail = f"The {noun(collection.model)} {row_id} is there, and stays as it is"
+                self.told.add(LeftOut(new.place, "exists", detail))
             pending.remove(new)
             if new.key is not None:
                 self._ids[collection.name][new.key] = row_id
@@ -277,9 +297,6 @@ class Import:
         if collection.association is not None:
             self._put_tags(collection, pending)
         self.created[collection.name] = self.created.get(collection.name, 0) + len(pending)
-        # Now and not at the end, so that what is announced is never more than a portion.
-        call_listeners(self.session)
-        self.session.expunge_all()
 
     def _insert(self, pending: list[New]) -> None:
         try:

@@ -34,6 +34,8 @@ class Record:
     collection: str
     values: Values
     place: Place
+    only_named: bool = False
+    """Whether it stands for one of the same name, if there is one, and says nothing else of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,27 @@
 """The operations of transfers."""
 
-from typing import Annotated, Any
+from functools import partial
+from hashlib import sha256
+from typing import Annotated, Any, Literal
 
 from fastapi import Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+from sqlalchemy import ColumnElement, select
 
 from vibetracker.core.api.parameters import BodyFile
+from vibetracker.core.api.preconditions import REVALIDATED, check
 from vibetracker.core.api.routing import Router
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.db.database import read_snapshot
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import UnsupportedMediaType
 from vibetracker.features.tasks.calendar import ClockDep
-from vibetracker.features.tasks.filters import Asked, TaskFiltersDep
+from vibetracker.features.tasks.filters import Asked, TaskFiltersDep, still_open
+from vibetracker.features.tasks.model import live, tasks
 
+from . import ics_format
 from .collection import collections
 from .export import Export
 from .formats import DEFAULT, FORMATS, MEDIA_TYPES, OCTET_STREAM, contents
@@ -24,8 +30,13 @@ from .schema import ImportResult
 
 router = Router("/transfer", description="In from elsewhere, and out without loss.")
 
+ETAG = {
+    "description": "Stays the same for as long as the calendar does.",
+    "schema": {"type": "string", "pattern": '^"[0-9a-f]+"$', "examples": ['"3f2a"']},
+}
 MAX_FILE = 50 * 1024 * 1024
 MAX_RECORDS = 250_000
+CHUNK = 1024 * 1024
 
 
 def _known(name: str) -> str:
@@ -35,7 +46,9 @@ def _known(name: str) -> str:
 
 
 FormatName = Annotated[
-    str, AfterValidator(_known), Field(json_schema_extra={"enum": list(FORMATS)})
+    str,
+    AfterValidator(_known),
+    Field(json_schema_extra={"enum": list(FORMATS), "examples": [DEFAULT]}),
 ]
 
 
@@ -70,18 +83,73 @@ def get_export(
     moment at which the export began.
     """
     read_snapshot(session)
+    chosen = FORMATS[format]
     narrowed = None
-    if asked_for := filters.model_fields_set:
-        if "deleted" not in asked_for:
+    asked_for = filters.model_fields_set
+    if asked_for or not chosen.HAS_TRASH:
+        if chosen.HAS_TRASH and "deleted" not in asked_for:
             filters = filters.model_copy(update={"deleted": "include"})
         narrowed = filters.conditions(Asked(session, clock))
-    chosen = FORMATS[format]
     name = f"vibetracker-{utcnow():%Y-%m-%d}.{chosen.EXTENSION}"
     return StreamingResponse(
         chosen.write(Export(session, collections(request.app.state.features), narrowed)),
         media_type=chosen.MEDIA_TYPE,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+@router.get(
+    "/calendar.ics",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The calendar.",
+            "content": contents(ics_format.MEDIA_TYPE),
+            "headers": {"ETag": ETAG},
+        },
+        304: {"description": "Unchanged.", "headers": {"ETag": ETAG}},
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "If-None-Match",
+                "in": "header",
+                "required": False,
+                "description": "Answer 304 if it is still the same (RFC 9110 13.1.2).",
+                "schema": {"type": "string", "examples": ['"3f2a"']},
+            }
+        ]
+    },
+)
+def get_calendar(
+    request: Request,
+    session: SessionDep,
+    show: Annotated[
+        Literal["tasks", "events"],
+        Query(
+            description="`events` shows each task as an event at its due, for calendars that show "
+            "no tasks (VTODO)."
+        ),
+    ] = "tasks",
+) -> StreamingResponse:
+    """Get a calendar (RFC 5545) of the open tasks with a due, to be subscribed to.
+
+    Its `ETag` stays the same for as long as none of them changes, so that asking again is cheap.
+    """
+    read_snapshot(session)
+    narrowed: list[ColumnElement[bool]] = [live, still_open, tasks.c.due.is_not(None)]
+    versions = select(tasks.c.id, tasks.c.version, tasks.c.updated_at).where(*narrowed)
+    digest = sha256(show.encode())
+    for row in session.execute(versions.order_by(tasks.c.id)):
+        digest.update(str(tuple(row)).encode())
+    etag = digest.hexdigest()
+    check(session, etag)
+    # What is not of the tasks themselves would change without their versions.
+    found = collections(request.app.state.features)
+    export = Export(session, {tasks.name: found[tasks.name]}, narrowed)
+    write = ics_format.write_events if show == "events" else ics_format.write
+    headers = {"ETag": f'"{etag}"', "Cache-Control": REVALIDATED}
+    return StreamingResponse(write(export), media_type=ics_format.MEDIA_TYPE, headers=headers)
 
 
 @router.post(
@@ -122,5 +190,6 @@ def import_file(
         accepted = f"{chosen.MEDIA_TYPE}, {OCTET_STREAM}"
         raise UnsupportedMediaType(detail, headers={"Accept": accepted})
     importing = Import(session, collections(request.app.state.features), MAX_RECORDS)
-    importing.run(lambda: chosen.read(file))
+    many_lines = sum(chunk.count(b"\n") for chunk in iter(partial(file.read, CHUNK), b""))
+    importing.run(lambda: chosen.read(file), many_lines=many_lines > MAX_RECORDS)
     return {"created": importing.created, "skipped": importing.told.entries()}

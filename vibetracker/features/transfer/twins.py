@@ -22,6 +22,7 @@ class New:
     place: Place
     key: Hashable
     tags: list[str]
+    only_named: bool
 
 
 class Twins:

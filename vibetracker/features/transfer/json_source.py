@@ -1,0 +1,114 @@
+"""JSON as it is read from a file of any size: a value at a time."""
+
+import codecs
+import json
+import re
+from typing import Any, BinaryIO
+
+from vibetracker.core.http.problems import MalformedRequest
+
+from .records import Place, broken
+
+CHUNK = 64 * 1024
+MAX_VALUE = 1024 * 1024
+"""Characters of one value; the longest record of a task has about a third."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+class JsonSource:
+    """The text of a file, of which a window is in memory that moves forward."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text = ""
+        self._at = 0
+        self._is_whole = False
+        self.place = 1
+        """The line."""
+        self._decode = json.JSONDecoder(
+            parse_constant=_refuse_constant, object_pairs_hook=_members
+        ).raw_decode
+
+    def peek(self) -> str:
+        """Go to the next character that is no white space, and return it; empty at the end."""
+        while True:
+            found = _SPACE.match(self._text, self._at)
+            assert found is not None  # noqa: S101 - it matches nothing too
+            self._go(found.end())
+            if self._at < len(self._text) or not self._read():
+                return self._text[self._at : self._at + 1]
+
+    def take(self, characters: str) -> str:
+        """Take one of these characters."""
+        found = self.peek()
+        if not found or found not in characters:
+            raise self.malformed(f"expected {' or '.join(characters)}")
+        self._go(self._at + 1)
+        return found
+
+    def value(self) -> Any:
+        """Take a value."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except RecursionError:
+                raise self.malformed("it is nested too deep") from None
+            except ValueError as error:
+                if isinstance(error, _AmbiguousError):
+                    raise broken(Place(self.place), "repeated", str(error)) from None
+                if self._is_whole or len(self._text) - self._at > MAX_VALUE:
+                    raise self.malformed("a value is cut off, or none") from None
+                self._read()
+            else:
+                # A number may go on behind the window.
+                if end < len(self._text) or self._is_whole or not self._read():
+                    self._go(end)
+                    return value
+
+    def end(self) -> None:
+        """Raise ``MalformedRequest`` where something follows."""
+        if self.peek():
+            raise self.malformed("something follows its end")
+
+    def malformed(self, what: str) -> MalformedRequest:
+        """Make the problem of a file that is no JSON."""
+        detail = f"The file is not JSON in UTF-8 in line {self.place}: {what}"
+        return MalformedRequest(detail, line=self.place)
+
+    def _go(self, at: int) -> None:
+        self.place += self._text.count("\n", self._at, at)
+        self._at = at
+
+    def _read(self) -> bool:
+        """Read on, as much again as is there already; return whether there was something."""
+        wanted = max(CHUNK, len(self._text) - self._at)
+        chunk = self._file.read(wanted)
+        self._is_whole = len(chunk) < wanted
+        try:
+            text = self._decoder.decode(chunk, final=self._is_whole)
+        except UnicodeDecodeError as error:
+            self.place += self._text.count("\n", self._at)
+            self.place += error.object.count(b"\n", 0, error.start)
+            raise self.malformed("a byte is not UTF-8") from None
+        self._text = self._text[self._at :] + text
+        self._at = 0
+        return bool(text)
+
+
+class _AmbiguousError(ValueError):
+    """An object gives a member twice."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise _AmbiguousError("A member of an object can be given once")
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)

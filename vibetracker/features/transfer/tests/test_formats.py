@@ -1,0 +1,352 @@
+"""Files of other programs, and for them."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from icalendar import Calendar
+from starlette.testclient import TestClient
+
+from .databases import Json, exported, faults, imported, send
+
+FILES = Path(__file__).parent
+FORMATS = ("csv", "ics", "taskwarrior", "todotxt")
+
+TODOIST = """\
+TYPE,CONTENT,DESCRIPTION,PRIORITY,INDENT,AUTHOR,RESPONSIBLE,DATE,DATE_LANG,TIMEZONE
+task,Paint the shed @garden @diy,Two coats,1,1,Ada (1),,2026-03-01,en,Europe/Berlin
+note,Ask Bob for the ladder,,,,Ada (1),,,,
+task,Buy paint,,4,2,Ada (1),Bob (2),5 Mar 2026 18:30,en,Europe/Berlin
+task,"Water, weekly",,3,1,Ada (1),,every friday,en,Europe/Berlin
+,,,,,,,,,
+section,Later,,,,,,,,
+task,=1+1,,2,1,Ada (1),,,en,
+"""
+
+# As the programs write them, by their documentation: Apple's Reminders, Nextcloud's Tasks,
+# Thunderbird and Evolution.
+CALENDARS = {
+    "apple": """\
+BEGIN:VTODO
+UID:A1
+DTSTAMP:20260101T000000Z
+CREATED:20260101T100000Z
+LAST-MODIFIED:20260102T100000Z
+SUMMARY:Call the plumber
+PRIORITY:1
+STATUS:NEEDS-ACTION
+DUE;TZID=Europe/Berlin:20260301T093000
+X-APPLE-SORT-ORDER:694224000
+BEGIN:VALARM
+ACTION:DISPLAY
+TRIGGER;VALUE=DATE-TIME:20260301T083000Z
+END:VALARM
+END:VTODO
+""",
+    "nextcloud": """\
+BEGIN:VTODO
+UID:n-1
+DTSTAMP:20260101T000000
+SUMMARY:Parent\\, with a comma
+CATEGORIES:garden,Big house
+PERCENT-COMPLETE:50
+STATUS:IN-PROCESS
+PRIORITY:5
+END:VTODO
+BEGIN:VTODO
+UID:n-2
+SUMMARY:Child with a long line that is folded
+  behind it
+DESCRIPTION:One\\nTwo
+RELATED-TO:n-1
+COMPLETED:20260105T120000Z
+STATUS:COMPLETED
+PERCENT-COMPLETE:100
+END:VTODO
+""",
+    "thunderbird": """\
+BEGIN:VTODO
+CREATED:20260101T100000Z
+UID:t-1
+SUMMARY:Every month
+RRULE:FREQ=MONTHLY
+DTSTART;VALUE=DATE:20260201
+DUE;VALUE=DATE:20260203
+CLASS:PRIVATE
+X-MOZ-GENERATION:1
+END:VTODO
+BEGIN:VTODO
+UID:t-1
+RECURRENCE-ID;VALUE=DATE:20260301
+SUMMARY:Every month\\, but once
+END:VTODO
+""",
+    "evolution": """\
+BEGIN:VTODO
+UID:e-1
+SUMMARY:Cancelled
+STATUS:CANCELLED
+PRIORITY:9
+DTSTART:20260201T100000
+DURATION:PT2H
+COMMENT:Not needed any more
+END:VTODO
+""",
+}
+
+
+def calendar(*components: str) -> str:
+    body = "".join(components)
+    text = f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:test\n{body}END:VCALENDAR\n"
+    return text.replace("\n", "\r\n")
+
+
+def tasks(client: TestClient) -> dict[str, Json]:
+    items = client.get("/tasks?deleted=include&limit=200").json()["items"]
+    return {task["title"]: task for task in items}
+
+
+def codes(result: Json) -> set[str]:
+    return {entry["code"] for entry in result["skipped"]}
+
+
+def fill(client: TestClient) -> None:
+    for task in (
+        {"title": "plain"},
+        {"title": "Paint", "priority": "high", "tags": ["garden", "home"], "due_on": "2026-03-01"},
+        {"title": "Buy", "parent_id": 2, "due_at": "2026-03-01T08:00:00Z", "description": "a\nb"},
+        {"title": "Started", "status": "in_progress", "priority": "medium"},
+        {"title": "Over", "status": "done", "priority": "low"},
+        {"title": "Dropped", "status": "cancelled", "start_at": "2026-02-01T00:00:00Z"},
+    ):
+        assert client.post("/tasks", json=task).status_code == 201
+
+
+KEPT = ("title", "status", "priority", "due_on", "due_at")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_a_format_can_say_comes_back(client: TestClient, format: str) -> None:  # noqa: A002
+    fill(client)
+    before = client.get("/tasks?sort=id").json()["items"]
+    result = imported(client, exported(client, f"?format={format}"), f"?format={format}")
+    assert result["created"]["tasks"] == len(before)
+    after = client.get("/tasks?sort=id").json()["items"][len(before) :]
+    for old, new in zip(before, after, strict=True):
+        assert [new[name] for name in KEPT] == [old[name] for name in KEPT]
+        assert [tag.lower() for tag in new["tags"]] == old["tags"]
+    if format != "taskwarrior":
+        assert after[2]["parent_id"] == after[1]["id"]
+    if format in {"csv", "ics"}:
+        assert after[2]["description"] == "a\nb"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_nothing_is_exported_from_nothing(client: TestClient, format: str) -> None:  # noqa: A002
+    response = client.get(f"/transfer/export?format={format}")
+    assert response.headers["Content-Disposition"].startswith("attachment; filename=")
+    result = send(client, response.content, f"?format={format}")
+    if response.content:
+        assert result.json() == {"created": {}, "skipped": []}
+
+
+def test_todoist_is_read_with_its_levels_notes_and_what_has_no_place(client: TestClient) -> None:
+    result = imported(client, TODOIST, "?format=csv", "text/csv")
+    assert result["created"]["tasks"] == 4
+    assert {"due", "unknown_type", "unknown_column"} <= codes(result)
+    found = tasks(client)
+    shed, paint = found["Paint the shed"], found["Buy paint"]
+    assert (shed["priority"], shed["tags"], shed["due_on"]) == (
+        "urgent",
+        ["diy", "garden"],
+        "2026-03-01",
+    )
+    assert (paint["parent_id"], paint["due_at"]) == (shed["id"], "2026-03-05T17:30:00Z")
+    assert found["Water, weekly"]["due_on"] is None
+    assert found["=1+1"]["parent_id"] is None
+    (due,) = (it for it in result["skipped"] if it["code"] == "due")
+    assert due["line"] == 5
+
+
+def test_taskwarrior_is_read_as_it_is_exported(client: TestClient) -> None:
+    file = (FILES / "taskwarrior.json").read_bytes()
+    result = imported(client, file, "?format=taskwarrior", "application/json")
+    assert result["created"]["tasks"] == 7
+    assert {"recurring", "unknown_member"} <= codes(result)
+    found = tasks(client)
+    shed = found["Paint the shed"]
+    assert (shed["status"], shed["priority"], shed["tags"]) == (
+        "in_progress",
+        "high",
+        ["diy", "garden"],
+    )
+    assert shed["due_at"] == "2026-12-24T18:00:00Z"
+    assert found["Buy paint"]["due_on"] == "2026-12-31"
+    assert found["Buy paint"]["start_at"] == "2026-12-01T00:00:00Z"
+    assert found["Done one"]["status"] == "done"
+
+
+def test_calendars_of_four_programs_are_read(client: TestClient) -> None:
+    result = imported(client, calendar(*CALENDARS.values()), "?format=ics", "text/calendar")
+    assert result["created"]["tasks"] == 5
+    assert {"component", "unknown_property", "occurrence", "zone"} <= codes(result)
+    found = tasks(client)
+    plumber = found["Call the plumber"]
+    assert (plumber["due_at"], plumber["priority"]) == ("2026-03-01T08:30:00Z", "urgent")
+    assert plumber["created_at"] == "2026-01-01T10:00:00Z"
+    child = found["Child with a long line that is folded behind it"]
+    assert child["parent_id"] == found["Parent, with a comma"]["id"]
+    assert (child["status"], child["completed_at"]) == ("done", "2026-01-05T12:00:00Z")
+    assert child["description"] == "One\nTwo"
+    assert found["Every month"]["due_on"] == "2026-02-03"
+    assert found["Cancelled"]["due_at"] == "2026-02-01T12:00:00Z"
+
+
+def test_todotxt_is_read_by_its_rules(client: TestClient) -> None:
+    text = """\
+(A) 2026-01-02 Call the plumber @phone due:2026-03-01
+x 2026-01-05 2026-01-01 Pay http://example.org/a:b at 10:30 pri:C
+
+(F) Someday rec:1w
+"""
+    result = imported(client, text, "?format=todotxt", "text/plain")
+    assert codes(result) == {"priority"}
+    found = tasks(client)
+    call = found["Call the plumber"]
+    assert (call["priority"], call["tags"], call["due_on"]) == ("urgent", ["phone"], "2026-03-01")
+    assert call["created_at"] == "2026-01-02T00:00:00Z"
+    paid = found["Pay http://example.org/a:b at 10:30"]
+    assert (paid["status"], paid["completed_at"]) == ("done", "2026-01-05T00:00:00Z")
+    assert found["Someday rec:1w"]["priority"] == "low"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "'a", "''", '=a,"b"\n=c'])
+def test_a_spreadsheet_runs_no_cell_and_it_comes_back_as_it_was(
+    client: TestClient, text: str
+) -> None:
+    title = text.partition("\n")[0]
+    client.post("/tasks", json={"title": title, "description": text, "tags": ["=x"]})
+    file = exported(client, "?format=csv")
+    for row in csv.reader(io.StringIO(file.decode(), newline="")):
+        assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
+    imported(client, file, "?format=csv")
+    old, new = client.get("/tasks?sort=id").json()["items"]
+    assert [new[name] for name in ("title", "description", "tags")] == [title, text, ["=x"]]
+    assert old["title"] == title
+
+
+HOSTILE: dict[str, tuple[str, bytes | str, tuple[int, str] | int]] = {
+    "csv cut off": ("csv", 'title,tags\n"a', (2, "csv")),
+    "csv in latin-1": ("csv", "title\nb\n\u00fc".encode("latin-1"), (3, "encoding")),
+    "csv in utf-16": ("csv", "title\na".encode("utf-16"), (1, "encoding")),
+    "csv of something else": ("csv", "a,b\n1,2\n", (1, "columns")),
+    "csv with an endless cell": ("csv", 'title\n"' + "x" * 200_000 + '"', (2, "csv")),
+    "csv with an endless line": ("csv", "title\n" + "x" * 600_000, (2, "too_long")),
+    "csv with too many cells": ("csv", "title\na,b\n", (2, "too_many_cells")),
+    "csv with a broken record": ("csv", "title,status\na,todo\nb,maybe\n", (3, "enum")),
+    "csv with a circle": ("csv", "id,title,parent_id\n1,a,2\n2,b,1\n", (2, "circle")),
+    "todotxt with a control character": ("todotxt", "a\nb\x00\n", (2, "text_control_character")),
+    "todotxt with no day": ("todotxt", "a due:2026-02-30", (1, "date_value")),
+    "todotxt with an endless line": ("todotxt", "a" * 2_000_000, (1, "too_long")),
+    "ics cut off": ("ics", calendar(CALENDARS["apple"])[:-27], (17, "cut_off")),
+    "ics of something else": ("ics", "hello\r\n", (1, "content_line")),
+    "ics nested": ("ics", "BEGIN:VCALENDAR\n" * 100_000, (9, "too_deep")),
+    "ics with todos in todos": ("ics", calendar("BEGIN:VTODO\n" * 100_000), (11, "too_deep")),
+    "ics in latin-1": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:\u00fc\n").encode("latin-1"),
+        (5, "encoding"),
+    ),
+    "ics with no time": ("ics", calendar("BEGIN:VTODO\nUID:1\nDUE:soon\nEND:VTODO\n"), (4, "time")),
+    "ics without a title": (
+        "ics",
+        calendar("BEGIN:VTODO\nUID:1\nEND:VTODO\n"),
+        (4, "string_too_short"),
+    ),
+    "ics with an endless line": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\n" + " x\n" * 600_000 + "END:VTODO\n"),
+        (5, "too_long"),
+    ),
+    "ics that is its own parent": (
+        "ics",
+        calendar("BEGIN:VTODO\nUID:1\nSUMMARY:a\nRELATED-TO:1\nEND:VTODO\n"),
+        (4, "not_its_own_parent"),
+    ),
+    "taskwarrior cut off": ("taskwarrior", '[{"description": "a"},\n{"desc', 400),
+    "taskwarrior nested": ("taskwarrior", "[" * 100_000, 400),
+    "taskwarrior with no status": (
+        "taskwarrior",
+        '[{"description": "a", "status": 1}]',
+        (1, "status"),
+    ),
+    "taskwarrior with no time": (
+        "taskwarrior",
+        '[{"description": "a", "due": 5}]',
+        (1, "timestamp"),
+    ),
+    "taskwarrior with no tags": (
+        "taskwarrior",
+        '[{"description": "a", "tags": 5}]',
+        (1, "list_type"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_with_its_line_and_stores_nothing(
+    client: TestClient, name: str
+) -> None:
+    format_name, file, expected = HOSTILE[name]
+    content = file if isinstance(file, bytes) else file.encode()
+    response = send(client, content, f"?format={format_name}")
+    if isinstance(expected, int):
+        assert response.status_code == expected, response.text
+    else:
+        line, _, code = faults(response)[0]
+        assert (line, code) == expected
+    assert client.get("/tasks?deleted=include&include_total=true").json()["total"] == 0
+
+
+def test_rules_that_never_end_are_not_followed(client: TestClient) -> None:
+    rule = "RRULE:FREQ=SECONDLY;COUNT=1000000000;BYSECOND=" + ",".join(["0"] * 10_000)
+    todo = f"BEGIN:VTODO\nUID:1\nSUMMARY:a\nDUE:20260101T000000Z\n{rule}\nEND:VTODO\n"
+    assert imported(client, calendar(todo), "?format=ics")["created"] == {"tasks": 1}
+
+
+def test_the_calendar_has_the_open_tasks_with_a_due(client: TestClient) -> None:
+    fill(client)
+    response = client.get("/transfer/calendar.ics")
+    assert response.headers["Content-Type"].startswith("text/calendar")
+    parsed = Calendar.from_ical(response.content)
+    assert isinstance(parsed, Calendar)
+    assert {str(todo["SUMMARY"]) for todo in parsed.walk("VTODO")} == {"Paint", "Buy"}
+    events = Calendar.from_ical(client.get("/transfer/calendar.ics?show=events").content)
+    assert isinstance(events, Calendar)
+    assert len(events.walk("VEVENT")) == 2
+
+
+def test_a_calendar_that_stays_the_same_is_not_sent_again(client: TestClient) -> None:
+    fill(client)
+
+    def ask(etag: str) -> Any:
+        return client.get("/transfer/calendar.ics", headers={"If-None-Match": etag})
+
+    first = client.get("/transfer/calendar.ics").headers["ETag"]
+    client.post("/tasks", json={"title": "without a due"})
+    assert (ask(first).status_code, ask(first).content) == (304, b"")
+    assert client.get("/transfer/calendar.ics?show=events").headers["ETag"] != first
+    client.patch("/tasks/2", json={"title": "Painted"})
+    changed = ask(first)
+    assert changed.status_code == 200
+    client.patch("/tags/1", json={"name": "Yard"})
+    assert ask(changed.headers["ETag"]).status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["csv", "todotxt"])
+def test_a_million_short_lines_are_refused_soon(client: TestClient, format: str) -> None:  # noqa: A002
+    response = send(client, "title\n" * 1_000_000, f"?format={format}")
+    assert faults(response) == [(250_002 if format == "csv" else 250_001, "", "too_many")]

@@ -1,0 +1,134 @@
+"""todo.txt, a task on each line, as https://github.com/todotxt/todo.txt has it.
+
+Beyond that ``due:``, ``t:`` (the start), ``pri:`` (the priority of a completed task), ``status:``,
+``id:`` and ``p:`` (the parent) are understood, which many programs write. Other words stay in the
+title. Descriptions and the trash have no place in it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from .export import Export
+from .lines import Projects, lines_of
+from .records import Found, LeftOut, Place, Record, Values
+
+MEDIA_TYPE = "text/plain"
+EXTENSION = "txt"
+EXAMPLE = "(A) 2026-02-01 Call the plumber +Kitchen @phone due:2026-03-01\n"
+HAS_TRASH = False
+
+PRIORITIES = {"A": "urgent", "B": "high", "C": "medium", "D": "low"}
+LETTERS = {priority: letter for letter, priority in PRIORITIES.items()}
+DATE = r"\d{4}-\d\d-\d\d"
+HEAD = re.compile(
+    rf"(?P<done>x )?(?:\((?P<priority>[A-Z])\) )?(?P<first>{DATE} )?(?P<second>{DATE} )?", re.ASCII
+)
+KEY = re.compile(r"(due|t|pri|status|id|p):(\S+)")
+IN_KEY = {
+    "due": re.compile(rf"{DATE}(T[\d:.]+Z)?", re.ASCII),
+    "t": re.compile(DATE, re.ASCII),
+    "pri": re.compile(r"[A-Z]", re.ASCII),
+    "status": re.compile("in_progress|cancelled"),
+    "id": re.compile(r"\d{1,15}", re.ASCII),
+    "p": re.compile(r"\d{1,15}", re.ASCII),
+}
+
+
+def write(export: Export) -> Iterator[bytes]:
+    """Write the live tasks."""
+    projects = export.names("projects")
+    for portion in export.portions("tasks"):
+        yield "".join(f"{_line(task, projects)}\n" for task in portion).encode()
+
+
+def _line(task: Values, projects: dict[int, str]) -> str:
+    letter = LETTERS.get(task["priority"])
+    is_over = task["status"] in {"done", "cancelled"}
+    ended = task["completed_at"] or task.get("cancelled_at")
+    words = []
+    if is_over:
+        words += ["x", f"{ended:%Y-%m-%d}"]
+    elif letter:
+        words += [f"({letter})"]
+    words += [f"{task['created_at']:%Y-%m-%d}", task["title"]]
+    if (project_id := task.get("project_id")) is not None:
+        words += [f"+{_word(projects[project_id])}"]
+    words += [f"@{_word(tag)}" for tag in task["tags"]]
+    if task["due_on"]:
+        words += [f"due:{task['due_on']}"]
+    elif task["due_at"]:
+        words += [f"due:{task['due_at']:%Y-%m-%dT%H:%M:%SZ}"]
+    if task["start_at"]:
+        words += [f"t:{task['start_at']:%Y-%m-%d}"]
+    if letter and is_over:
+        words += [f"pri:{letter}"]
+    if task["status"] in {"in_progress", "cancelled"}:
+        words += [f"status:{task['status']}"]
+    words += [f"id:{task['id']}"]
+    if task["parent_id"]:
+        words += [f"p:{task['parent_id']}"]
+    return " ".join(words)
+
+
+def _word(name: str) -> str:
+    return "_".join(name.split())
+
+
+def read(file: BinaryIO) -> Iterator[Found]:
+    """Read the tasks."""
+    projects = Projects()
+    for number, line in lines_of(file):
+        if line.strip():
+            yield from _task(line.strip(), Place(number), projects)
+
+
+def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
+    head = HEAD.match(line)
+    assert head is not None  # noqa: S101 - it matches nothing too
+    is_done, letter = bool(head["done"]), head["priority"]
+    dates = [date.strip() for date in (head["first"], head["second"]) if date]
+    values: Values = {"status": "done" if is_done else "todo", "tags": []}
+    title = []
+    for word in line[head.end() :].split():
+        name = word[1:]
+        key = KEY.fullmatch(word)
+        if key and IN_KEY[key[1]].fullmatch(key[2]):
+            letter = key[2] if key[1] == "pri" else letter
+            values |= _member(key[1], key[2])
+        elif word[0] == "+" and name and "project_id" not in values:
+            yield from projects.record(name, place)
+            values["project_id"] = name
+        elif word[0] == "+" and name:
+            yield LeftOut(place, "second_project", f"A task is in one project, and not in {name}")
+        elif word[0] == "@" and name and "," not in name:
+            values["tags"].append(name)
+        else:
+            title.append(word)
+    values["title"] = " ".join(title)
+    if letter:
+        values["priority"] = PRIORITIES.get(letter, "low")
+        if letter not in PRIORITIES:
+            detail = f"The priority {letter} is low here"
+            yield LeftOut(place, "priority", detail, (letter,))
+    if dates:
+        values["created_at"] = f"{dates[-1]}T00:00:00Z"
+    if is_done and len(dates) > 1:
+        ended = "cancelled_at" if values["status"] == "cancelled" else "completed_at"
+        values[ended] = f"{dates[0]}T00:00:00Z"
+    yield Record("tasks", values, place)
+
+
+def _member(key: str, value: str) -> Values:
+    match key:
+        case "due":
+            return {"due_at" if "T" in value else "due_on": value}
+        case "t":
+            return {"start_at": f"{value}T00:00:00Z"}
+        case "status":
+            return {"status": value}
+        case "id":
+            return {"id": int(value)}
+        case "p":
+            return {"parent_id": int(value)}
+    return {}

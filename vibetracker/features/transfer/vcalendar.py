@@ -1,0 +1,123 @@
+"""The components of an iCalendar file, one at a time, whatever its size."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, BinaryIO
+
+from icalendar import vDDDTypes
+from icalendar.parser import Contentline, unescape_backslash
+
+from .lines import lines_of
+from .records import LeftOut, Place, broken
+
+MAX_COMPONENT = 1024 * 1024
+"""Characters."""
+MAX_DEPTH = 8
+WITHOUT_A_WORD = {"VCALENDAR", "VTIMEZONE", "STANDARD", "DAYLIGHT"}
+"""Components that say nothing by themselves."""
+
+
+@dataclass
+class Todo:
+    """A VTODO: its properties, each with its parameters and its value."""
+
+    place: Place
+    size: int = 0
+    properties: defaultdict[str, list[tuple[Any, str]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def text(self, name: str) -> str:
+        """Return the text of a property; empty where there is none."""
+        values = self.properties.get(name)
+        return unescape_backslash(values[0][1]) if values else ""
+
+    def time(self, name: str) -> Any:
+        """Return a date, an instant, or the duration of ``DURATION``; None where there is none."""
+        if name not in self.properties:
+            return None
+        parameters, text = self.properties[name][0]
+        moment: object = None
+        with suppress(ValueError, OverflowError):
+            zone = parameters.get("TZID")
+            moment = vDDDTypes.from_ical(text.strip(), timezone=zone)  # type: ignore[no-untyped-call] # it has no types
+        if not isinstance(moment, timedelta if name == "DURATION" else date):
+            raise broken(self.place, "time", "This is not when something is", name)
+        return moment
+
+
+class Calendars:
+    """The calendars of a file, as they are read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._inside: list[str] = []
+        self._todo = Todo(Place(1))
+
+    def todos(self) -> Iterator[Todo | LeftOut]:
+        """Read the VTODOs, and what else there is."""
+        place = Place(1)
+        for place, line in self._unfolded():
+            name, parameters, value = _parts(line, place)
+            if name == "BEGIN":
+                yield from self._begin(value.upper(), place)
+            elif not self._inside:
+                raise broken(place, "calendar", "Expected BEGIN:VCALENDAR")
+            elif name == "END":
+                yield from self._end(value.upper(), place)
+            elif self._inside == ["VCALENDAR", "VTODO"]:
+                self._todo.size += len(line)
+                if self._todo.size > MAX_COMPONENT:
+                    raise broken(place, "too_long", f"A VTODO has up to {MAX_COMPONENT} characters")
+                self._todo.properties[name].append((parameters, value))
+        if self._inside:
+            raise broken(place, "cut_off", f"The file ends inside of a {self._inside[-1]}")
+
+    def _begin(self, component: str, place: Place) -> Iterator[LeftOut]:
+        if not self._inside and component != "VCALENDAR":
+            raise broken(place, "calendar", "Expected BEGIN:VCALENDAR")
+        if len(self._inside) == MAX_DEPTH:
+            raise broken(place, "too_deep", "Components are inside of each other too deep")
+        self._inside.append(component)
+        if self._inside == ["VCALENDAR", "VTODO"]:
+            self._todo = Todo(place)
+        elif component not in WITHOUT_A_WORD:
+            yield LeftOut(place, "component", f"Nothing here stores a {component}", (component,))
+
+    def _end(self, component: str, place: Place) -> Iterator[Todo]:
+        if component != self._inside.pop():
+            raise broken(place, "calendar", "The component that ends is another one")
+        if self._inside == ["VCALENDAR"] and component == "VTODO":
+            yield self._todo
+
+    def _unfolded(self) -> Iterator[tuple[Place, str]]:
+        """Read the lines; those that begin with white space belong to the one before."""
+        parts: list[str] = []
+        size, first = 0, 1
+        for number, line in lines_of(self._file):
+            text = line.rstrip("\r\n")
+            if text[:1] in {" ", "\t"} and parts:
+                parts.append(text[1:])
+                size += len(text)
+                if size > MAX_COMPONENT:
+                    raise broken(Place(first), "too_long", "The line goes on and on")
+                continue
+            if parts:
+                yield Place(first), "".join(parts)
+            parts, size, first = ([text] if text else []), len(text), number
+        if parts:
+            yield Place(first), "".join(parts)
+
+
+def _parts(line: str, place: Place) -> tuple[str, Any, str]:
+    name, colon, value = line.partition(":")
+    if colon and name.isascii() and name.replace("-", "").isalnum():
+        return name.upper(), {}, value
+    try:
+        name, parameters, value = Contentline(line).parts()  # type: ignore[no-untyped-call] # it has no types
+    except ValueError:
+        raise broken(place, "content_line", "This is no line of iCalendar") from None
+    return name.upper(), parameters, value
