@@ -91,6 +91,8 @@ def fill(
 
     The same ``seed`` and ``count`` make the same rows on the same day, the one of ``now`` in UTC.
     """
+    # A database begins with it: nobody listens to it as to a change that comes later.
+    database.listeners = None
     today = (now or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
     for demo in demos:
         # By the feature's name too, so that the data of one does not depend on the others.

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from vibetracker.core.http.boundary import HEADERS
+from vibetracker.core.http.boundary import DRAINING, HEADERS
 from vibetracker.core.http.problems import (
     HeadTooLarge,
     MalformedRequest,
@@ -137,6 +137,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread = None
         if self.unread:
             self._bound_unread()
+
+    @override
+    def shutdown(self) -> None:
+        super().shutdown()
+        # Answers without an end look at it.
+        if draining := self.app_state.get(DRAINING):
+            draining.set()
 
     @override
     def resume_writing(self) -> None:

@@ -19,9 +19,10 @@ def add_to(commands: "Commands") -> None:
         _seed,
         summary="fill the database with demo data",
         description="Fill the database with demo data of every feature that has some, by the rules "
-        "that requests keep. A database that has rows already is refused. Without a DATABASE_URL "
-        "it is the SQLite file vibetracker.db of the current folder, as for dev. The same seed "
-        "makes the same data, its dates counted from today.",
+        "that requests keep, as what the database begins with: it counts as no change. A database "
+        "that has rows already is refused. Without a DATABASE_URL it is the SQLite file "
+        "vibetracker.db of the current folder, as for dev. The same seed makes the same data, its "
+        "dates counted from today.",
         examples="examples:\n"
         "  vibetracker seed                      1000 tasks, and what goes with them\n"
         "  vibetracker seed --count 50000        more of everything\n"

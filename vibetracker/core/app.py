@@ -26,7 +26,7 @@ from vibetracker.core.db.changes import Listeners
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature, discover
 from vibetracker.core.http.bodies import Uploads
-from vibetracker.core.http.boundary import Boundary
+from vibetracker.core.http.boundary import DRAINING, Boundary
 
 OTHER_THREADS = 40
 """Threads for work that needs no database connection: as many as AnyIO has by default."""
@@ -98,7 +98,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
     logging.configure(app.state.settings)
     database: Database = app.state.database
     # Whoever has a place in the pool has a thread at once, whatever else is going on.
@@ -106,7 +106,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         with telemetry.exporting(database.engine):
             async with _prepared(app, database):
-                yield
+                yield {DRAINING: asyncio.Event()}
     finally:
         database.dispose()
 

@@ -238,6 +238,7 @@ def load_resources(source: Source) -> dict[type[Resource], type[Output] | None]:
         for mapper in Base.registry.mappers
         if issubclass(mapper.class_, Resource)
         and mapper.class_.__module__.startswith(f"{source.package}.")
+        and not mapper.class_.__module__.startswith(f"{source.package}.tests.")
     }
 
 

@@ -93,6 +93,11 @@ class Client(TestClient):
         self._transport = _Hop(self)
 
 
+def is_endless(start: Message) -> bool:
+    """Return whether an answer is a stream of events, of which the first part is enough."""
+    return (b"content-type", b"text/event-stream; charset=utf-8") in start["headers"]
+
+
 class _Hop(BaseTransport):
     """Takes a request to the application and its whole answer back.
 
@@ -126,7 +131,8 @@ class _Hop(BaseTransport):
 
         async def send(message: Message) -> None:
             sent.append(message)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
+            is_body = message["type"] == "http.response.body"
+            if is_body and (not message.get("more_body") or is_endless(sent[0])):
                 answered.set()
 
         url = request.url

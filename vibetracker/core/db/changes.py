@@ -120,15 +120,15 @@ class _Transaction:
         """What the flush that is going on writes."""
         self.savepoints: dict[SessionTransaction, dict[Any, Change]] = {}
         self.changes: dict[tuple[Table, int, int | None], Change] = {}
-        """By what makes one version, in the order of their beginnings."""
+        """By what makes one version, in the order in which each was complete."""
 
     def add(self, table: Table, row_id: int, before: Values | None, after: Values | None) -> None:
         """Add what has been written: to what is known of the same version, if there is any."""
         if before == after:
             return
         key = (table, row_id, None if after is None else after.get("version"))
-        if key in self.changes:
-            before = self.changes[key].before
+        if known := self.changes.pop(key, None):
+            before = known.before
         self.changes[key] = Change(self.listeners.resources[table], row_id, before, after)
 
     def settle(self, connection: Connection, rows: _Rows) -> None:
@@ -173,7 +173,8 @@ def announcing(
     """Announce what statements inside make of the rows with these ids.
 
     With ``deletes`` also what the database itself makes of other resources by ``ON DELETE CASCADE``
-    and ``SET NULL``. If somebody listens, the rows are read before and after, and locked.
+    and ``SET NULL``. If somebody listens, the rows are read before and after, and locked. What else
+    changes inside is their cause, and comes behind them, so that it is the first to be undone.
     """
     transaction = _of(session, table)
     if transaction is None:
@@ -187,9 +188,13 @@ def announcing(
         rows.read_deleted(connection, table, found)
     else:
         rows.read(connection, table, found, lock=True)
+    known = {*transaction.changes}
     yield
     session.flush()
+    causes = [key for key in transaction.changes if key not in known]
     transaction.settle(connection, rows)
+    for key in causes:
+        transaction.changes[key] = transaction.changes.pop(key)
 
 
 def take_changes(session: Session) -> list[Change]:

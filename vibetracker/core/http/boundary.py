@@ -37,6 +37,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
+DRAINING = "draining"
+"""In the state of a request: the event that is set when the server is about to end."""
 VARY = (b"vary", b"Accept-Encoding")
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 

@@ -145,10 +145,10 @@ class TaskChanges:
         self._change(row)
         return row
 
-    def trash(self, row: TaskRow) -> None:
-        """Put a task and its subtree into the trash, to be restored together."""
+    def trash(self, row: TaskRow, at: datetime | None = None) -> None:
+        """Put a task and its subtree into the trash, to be restored together; by default now."""
         self._good_parents.clear()
-        tree.trash(self.session, row["id"], self.clock.now)
+        tree.trash(self.session, row["id"], self.clock.now, at or self.clock.now)
 
     def restore(self, row: TaskRow) -> TaskRow:
         """Bring back what was put into the trash together; nothing for a live task."""

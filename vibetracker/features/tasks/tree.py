@@ -76,10 +76,10 @@ def is_below(session: Session, task_id: int) -> ColumnElement[bool]:
     return tasks.c.id.in_(few) if len(few) <= FEW else tasks.c.id.in_(below).is_(true())
 
 
-def trash(session: Session, task_id: int, now: datetime) -> None:
-    """Put what is live of a task's subtree into the trash."""
+def trash(session: Session, task_id: int, now: datetime, at: datetime) -> None:
+    """Put what is live of a task's subtree into the trash, as of an instant."""
     ids = [task_id, *_lock_below(session, task_id, live)]
-    _write(session, ids, now, deleted_at=now, deleted_with=task_id)
+    _write(session, ids, now, deleted_at=at, deleted_with=task_id)
 
 
 def restore(session: Session, task_id: int, deleted_with: int, now: datetime) -> None:

@@ -1,0 +1,1 @@
+"""What has changed, for clients that follow it or undo it."""

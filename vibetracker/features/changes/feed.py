@@ -1,0 +1,156 @@
+"""The feed: changes in an order in which none appears behind a cursor.
+
+Changes are in order of their turns, and within a turn of their ids. A page ends where the oldest
+transaction that is still open may write yet.
+"""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Unpack
+from zlib import crc32
+
+from sqlalchemy import Row, Select, func, literal_column, select, tuple_
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from vibetracker.core.db.database import Database, dialect_of
+from vibetracker.core.http.faults import Place
+from vibetracker.core.http.problems import invalid
+
+from . import settings
+from .model import entries
+from .problems import ChangesExpired
+
+type Json = dict[str, Any]
+
+NOW = "now"
+MEMBERS = ("id", "at", "request_id", "resource", "resource_id", "action", "version", "changes")
+
+_place = tuple_(entries.c.turn, entries.c.id)
+_order = (entries.c.turn, entries.c.id)
+_ENTRY = select(*(entries.c[name] for name in MEMBERS), entries.c.turn)
+_XMIN: Select[int] = select(literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
+_LAST = select(func.coalesce(func.max(entries.c.id), 0))
+
+
+class Cursor(NamedTuple):
+    """A place in the feed: behind the change of this turn and id."""
+
+    turn: int
+    id: int
+
+    def encode(self) -> str:
+        """Return what clients get."""
+        text = f"{self.turn}.{self.id}"
+        return urlsafe_b64encode(f"{text}.{crc32(text.encode()):x}".encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str, **place: Unpack[Place]) -> "Cursor":
+        """Read a cursor; the place is where it was sent, for the problem of a wrong one."""
+        try:
+            turn, row_id, _ = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split(".")
+            cursor = Cursor(int(turn), int(row_id))
+            # Compared, since the decoder reads other spellings too.
+            is_good = cursor.encode() == text and max(cursor) < 2**63
+        except ValueError:
+            cursor, is_good = START, False
+        if not is_good:
+            raise invalid("Not a cursor of the changes; begin without one", code="cursor", **place)
+        return cursor
+
+
+START = Cursor(0, 0)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which changes are asked for."""
+
+    resources: Collection[str] = ()
+    resource_id: int | None = None
+    request_id: str | None = None
+
+    def narrow(self, statement: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+        """Add the conditions to a statement."""
+        if self.resources:
+            statement = statement.where(entries.c.resource.in_(self.resources))
+        if self.resource_id is not None:
+            statement = statement.where(entries.c.resource_id == self.resource_id)
+        if self.request_id is not None:
+            statement = statement.where(entries.c.request_id == self.request_id)
+        return statement
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some changes, each with the cursor behind it, and where the next ones begin."""
+
+    items: list[tuple[Cursor, Json]]
+    end: Cursor
+    has_more: bool
+
+
+def boundary(session: Session) -> Cursor:
+    """Return the place before which everything has been written."""
+    if dialect_of(session) == "postgresql":
+        return Cursor(session.scalar(_XMIN) or 0, 0)
+    return Cursor(0, session.scalar(_LAST) or 0)
+
+
+def stretch(session: Session, place: Cursor | None, wanted: Wanted, limit: int) -> Stretch:
+    """Read changes behind a place, or the oldest that are kept.
+
+    Raises ``ChangesExpired`` where some behind the place have expired.
+    """
+    after = place or START
+    end = boundary(session)
+    kept = select(entries.c.at).where(_place > after).order_by(*_order).limit(1)
+    oldest = settings.settings.oldest()
+    first = session.scalar(kept)
+    rows = wanted.narrow(_ENTRY).where(_place > after, _place <= end)
+    if first is not None and first < oldest:
+        if place is not None:
+            raise ChangesExpired(
+                "Read the lists anew, and go on from the cursor of GET /changes?after=now"
+            )
+        rows = rows.where(entries.c.at >= oldest)
+    found = session.execute(rows.order_by(*_order).limit(limit + 1)).all()
+    items = [(Cursor(row.turn, row.id), members(row)) for row in found[:limit]]
+    if len(found) > limit:
+        return Stretch(items, items[-1][0], has_more=True)
+    return Stretch(items, max(end, after), has_more=False)
+
+
+def members(row: Row[*tuple[Any, ...]]) -> Json:
+    """Return the members of the answer for an entry."""
+    values = dict(zip(MEMBERS, row, strict=False))
+    values["changes"] = json.loads(values["changes"])
+    return values
+
+
+def entries_of(session: Session, wanted: Wanted) -> list[Row[*tuple[Any, ...]]]:
+    """Return the entries that are asked for and have not expired, the last first."""
+    rows = wanted.narrow(_ENTRY).where(entries.c.at >= settings.settings.oldest())
+    return list(session.execute(rows.order_by(entries.c.turn.desc(), entries.c.id.desc())))
+
+
+def entries_with(session: Session, ids: Collection[int]) -> list[Row[*tuple[Any, ...]]]:
+    """Return the entries with these ids, in order, as far as they have not expired."""
+    rows = _ENTRY.where(entries.c.id.in_(ids), entries.c.at >= settings.settings.oldest())
+    return list(session.execute(rows.order_by(*_order)))
+
+
+async def reading[T](database: Database, read: Callable[[Session], T]) -> T:
+    """Read in a thread, with a place in the pool for as long as that takes."""
+    release = await database.take_place()
+
+    def work() -> T:
+        with database.session(write=False) as session:
+            return read(session)
+
+    try:
+        return await run_in_threadpool(work)
+    finally:
+        release()

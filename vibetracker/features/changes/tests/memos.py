@@ -1,0 +1,97 @@
+"""A feature whose changes are followed and undone here."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import MISSING
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vibetracker.core.api.preconditions import find
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import Input, Output, Patch, Timestamp, UrlId
+from vibetracker.core.api.session import SessionDep
+from vibetracker.core.api.text import Line
+from vibetracker.core.db.model import Resource
+from vibetracker.core.db.types import UTCDateTime
+from vibetracker.core.discovery import Feature
+
+
+class Memo(Resource):
+    """A row that is written by the ORM."""
+
+    __tablename__ = "memos"
+
+    text: Mapped[str] = mapped_column(unique=True)
+    pinned: Mapped[bool] = mapped_column(default=False)
+    seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
+
+
+Text = Annotated[str, Line(80)]
+
+
+class MemoCreate(Input):
+    """A new memo."""
+
+    text: Text
+    pinned: bool = False
+
+
+class MemoUpdate(Patch):
+    """Changes to a memo."""
+
+    text: Text | MISSING = MISSING
+    pinned: bool | MISSING = MISSING
+    seen_at: Timestamp | MISSING | None = MISSING
+
+
+class MemoRead(Output):
+    """A memo."""
+
+    id: int
+    text: str
+    pinned: bool
+    seen_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+router = Router("/memos", description="Memos.")
+MemoId = Annotated[UrlId, Path()]
+
+
+@router.post("", status_code=201, response_model=MemoRead)
+def create_memo(session: SessionDep, data: MemoCreate) -> Memo:
+    """Create a memo."""
+    memo = Memo(**data.model_dump())
+    session.add(memo)
+    return memo
+
+
+@router.post("/many", status_code=204)
+def create_memos(session: SessionDep) -> None:
+    """Create two memos, and change one that there is."""
+    session.add_all([Memo(text="first of two"), Memo(text="second of two")])
+    find(session, Memo, 1).text = "beside two"
+
+
+@router.get("/{memo_id}", response_model=MemoRead)
+def get_memo(session: SessionDep, memo_id: MemoId) -> Memo:
+    """Get a memo."""
+    return find(session, Memo, memo_id)
+
+
+@router.patch("/{memo_id}", response_model=MemoRead)
+def update_memo(session: SessionDep, memo_id: MemoId, data: MemoUpdate) -> Memo:
+    """Change a memo."""
+    return data.apply_to(find(session, Memo, memo_id))
+
+
+@router.delete("/{memo_id}", status_code=204)
+def delete_memo(session: SessionDep, memo_id: MemoId) -> None:
+    """Delete a memo."""
+    session.delete(find(session, Memo, memo_id))
+
+
+FEATURE = Feature("memos", "vibetracker.features.changes.tests", router, resources={Memo: MemoRead})

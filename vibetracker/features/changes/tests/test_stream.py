@@ -1,0 +1,115 @@
+"""Streams show what was and what comes, to those who read."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from starlette.testclient import TestClient
+
+from vibetracker.core.db.database import Database
+from vibetracker.features.changes import router as changes_router
+from vibetracker.features.changes import watcher
+from vibetracker.features.changes.bell import Bell
+from vibetracker.features.changes.feed import Cursor
+
+from .conftest import ServerSent, Stream
+from .factory import EntryFactory
+from .memos import Memo
+from .test_changes import create, feed
+
+
+@contextmanager
+def following(client: TestClient, path: str = "", **headers: str) -> Iterator[Stream]:
+    """Follow the changes, past the event that says where the stream begins."""
+    with Stream(client, f"/changes/stream{path}", headers) as stream:
+        assert stream.status == 200
+        first = stream.read()
+        assert first is not None
+        assert first.id
+        yield stream
+
+
+def texts(stream: Stream, count: int) -> list[str]:
+    """Return what the next changes have made of the text of a memo."""
+    found = []
+    for _ in range(count):
+        event = stream.read()
+        assert event is not None
+        found.append(json.loads(event.data)["changes"]["text"][1])
+    return found
+
+
+def test_it_shows_what_was_and_what_comes(memos: TestClient) -> None:
+    create(memos, "a")
+    with following(memos) as stream:
+        first = stream.read()
+        create(memos, "b")
+        second = stream.read()
+    one, two = feed(memos)["items"]
+    cursor = feed(memos, limit=1)["next_cursor"]
+    assert first is not None
+    assert second is not None
+    assert first == ServerSent(cursor, "memos.created", first.data)
+    assert (json.loads(first.data), json.loads(second.data)) == (one, two)
+    assert feed(memos, after=first.id)["items"] == [two]
+    with following(memos, **{"Last-Event-ID": first.id}) as stream:
+        assert stream.read() == second
+    with following(memos, f"?after={first.id}") as stream:
+        assert stream.read() == second
+
+
+def test_now_is_where_it_begins_and_other_features_are_left_out(memos: TestClient) -> None:
+    create(memos, "a")
+    with following(memos, "?after=now") as stream, following(memos, "?resource=others") as other:
+        create(memos, "b")
+        assert texts(stream, 1) == ["b"]
+        EntryFactory.create(resource="others", changes='{"text":["a","c"]}')
+        assert texts(other, 1) == ["c"]
+
+
+def test_what_another_server_writes_is_shown(memos: TestClient, busy_database: Database) -> None:
+    with following(memos, "?after=now") as stream:
+        # Through other connections, as another process has them; its bell wakes nobody here.
+        with busy_database.session(write=True) as session:
+            session.add(Memo(text="of another"))
+            session.flush()
+            session.info.pop(Bell, None)
+            session.commit()
+        assert texts(stream, 1) == ["of another"]
+
+
+def test_there_are_only_so_many(memos: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes_router, "MAX_STREAMS", 2)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(following(memos))
+        refused = memos.get("/changes/stream")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    with following(memos):
+        pass
+
+
+def test_a_reader_that_is_too_far_behind_is_dropped(
+    memos: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "UNREAD", 3)
+    follower = watcher.Follower([])
+    for number in range(5):
+        follower.offer(Cursor(0, number), {"resource": "memos"})
+    portal = memos.portal
+    assert portal is not None
+    assert portal.call(follower.next) is None
+
+
+def test_it_ends_when_the_server_drains(memos: TestClient) -> None:
+    draining = memos.app_state["draining"]
+    portal = memos.portal
+    assert portal is not None
+    try:
+        with following(memos) as stream:
+            portal.call(draining.set)
+            assert stream.read() is None
+            assert stream.is_over
+    finally:
+        portal.call(draining.clear)
