@@ -25,6 +25,8 @@ _BLANK_START = re.compile(f"^[{_SPACE}{_INVISIBLE}]+")
 _SELECTORS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]*")
 """Which form the character before them has: they end emoji and names."""
 _GAPS = re.compile(f"[{WHITE_SPACE}]+")
+LONGEST = 2600
+"""Bytes of a text to sort by; a row of an index in PostgreSQL has 2704 at most."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -52,6 +54,17 @@ def searchable(text: str) -> str:
         return text.lower()
     decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
     return unicodedata.normalize("NFC", decomposed.translate(_PLAIN))
+
+
+def sortable(text: str) -> str:
+    """Return what a text is sorted by: itself without case and accents, and then as it is.
+
+    A column of it needs ``OrderedText``, so that both databases sort alike. It contains what the
+    text is searched by. Cut off where an index of PostgreSQL could not take it, which leaves of
+    each line of 500 characters the first part whole.
+    """
+    # No text has this character, which comes before all others.
+    return f"{searchable(text)}\x01{text}".encode()[:LONGEST].decode(errors="ignore")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, validates
 
-from vibetracker.core.api.text import searchable
+from vibetracker.core.api.text import sortable
 from vibetracker.core.db.model import Resource
 from vibetracker.core.db.types import OrderedText, UTCDateTime, utcnow
 from vibetracker.features.tags.model import key_of
@@ -22,7 +22,7 @@ class Project(Resource):
     key: Mapped[str] = mapped_column(OrderedText)
     """The name's casefold."""
     search_key: Mapped[str] = mapped_column(OrderedText)
-    """The name as it is searched for."""
+    """What the name is searched and sorted by."""
     description: Mapped[str] = mapped_column(default="")
     color: Mapped[str | None] = mapped_column(default=None)
     archived: Mapped[bool] = mapped_column(default=False)
@@ -33,6 +33,7 @@ class Project(Resource):
         CheckConstraint("length(description) <= 50000", "description_length"),
         CheckConstraint("archived = (archived_at IS NOT NULL)", "archived_since"),
         UniqueConstraint("key", info={"problem": ProjectNameTaken}),
+        Index(None, "search_key", "id"),
         Index(None, "created_at"),
         Index(None, "updated_at"),
         Resource.__table_args__,
@@ -40,7 +41,7 @@ class Project(Resource):
 
     @validates("name")
     def _fold(self, _: str, name: str) -> str:
-        self.key, self.search_key = key_of(name), searchable(name)
+        self.key, self.search_key = key_of(name), sortable(name)
         return name
 
     @validates("archived")

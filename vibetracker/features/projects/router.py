@@ -28,7 +28,7 @@ ProjectId = Annotated[UrlId, Path(description="The project's id.")]
 
 SORTING = Sorting(
     default="name",
-    name=Key(Project.key),
+    name=Key(Project.search_key),
     created_at=Key(Project.created_at),
     updated_at=Key(Project.updated_at),
     id=Key(Project.id),

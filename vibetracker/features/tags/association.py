@@ -40,7 +40,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.dml import ReturningInsert
 
-from vibetracker.core.api.text import searchable
+from vibetracker.core.api.text import sortable
 from vibetracker.core.db.changes import announce_new, announcing
 from vibetracker.core.db.database import dialect_of
 from vibetracker.core.db.model import Base, Resource
@@ -297,7 +297,7 @@ def tags_named(
             {
                 "name": wanted[key],
                 "key": key,
-                "search_key": searchable(wanted[key]),
+                "search_key": sortable(wanted[key]),
                 "version": 1,
                 "description": "",
                 "created_at": now,

@@ -5,7 +5,7 @@ import unicodedata
 from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, validates
 
-from vibetracker.core.api.text import searchable
+from vibetracker.core.api.text import sortable
 from vibetracker.core.db.model import Resource
 from vibetracker.core.db.types import OrderedText
 
@@ -30,12 +30,13 @@ class Tag(Resource):
     key: Mapped[str] = mapped_column(OrderedText)
     """The name's casefold; lower() of the databases would differ from each other."""
     search_key: Mapped[str] = mapped_column(OrderedText)
-    """The name as it is searched for."""
+    """What the name is searched and sorted by."""
     color: Mapped[str | None] = mapped_column(default=None)
     description: Mapped[str] = mapped_column(default="")
 
     __table_args__ = (
         UniqueConstraint("key", info={"problem": TagNameTaken}),
+        Index(None, "search_key", "id"),
         Index(None, "created_at"),
         Index(None, "updated_at"),
         Resource.__table_args__,
@@ -43,5 +44,5 @@ class Tag(Resource):
 
     @validates("name")
     def _fold(self, _: str, name: str) -> str:
-        self.key, self.search_key = key_of(name), searchable(name)
+        self.key, self.search_key = key_of(name), sortable(name)
         return name

@@ -28,7 +28,7 @@ TagId = Annotated[UrlId, Path(description="The tag's id.")]
 
 SORTING = Sorting(
     default="name",
-    name=Key(Tag.key),
+    name=Key(Tag.search_key),
     created_at=Key(Tag.created_at),
     updated_at=Key(Tag.updated_at),
     id=Key(Tag.id),

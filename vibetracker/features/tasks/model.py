@@ -25,13 +25,12 @@ from sqlalchemy.orm import (
     mapped_column,
 )
 
-from vibetracker.core.api.text import searchable
+from vibetracker.core.api.text import searchable, sortable
 from vibetracker.core.db.failures import reason
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import BigInt, OrderedText, Ranked, UTCDateTime
 from vibetracker.features.projects.model import Project
 from vibetracker.features.tags.association import names_of_tags, tag_association
-from vibetracker.features.tags.model import key_of
 
 from .calendar import last_instant
 
@@ -77,7 +76,7 @@ class Task(Resource):
 
     title: Mapped[str]
     title_key: Mapped[str] = mapped_column(OrderedText)
-    """The title's casefold, to sort by."""
+    """What the title is sorted by."""
     description: Mapped[str] = mapped_column(default="")
     search_text: Mapped[str]
     """Title and description as they are searched in; the databases fold case differently."""
@@ -143,7 +142,7 @@ live = tasks.c.deleted_at.is_(None)
 def derived(title: str, description: str, due_on: date | None, due_at: datetime | None) -> Values:
     """Return what tasks are searched and sorted by, which follows from other columns."""
     return {
-        "title_key": key_of(title),
+        "title_key": sortable(title),
         # A search term holds no white space, so that none can match across the line break.
         "search_text": searchable(f"{title}\n{description}"),
         "due": last_instant(due_on, UTC) if due_on else due_at,

@@ -267,15 +267,18 @@ def test_a_creation_can_be_repeated_with_its_key(client: TestClient) -> None:
     assert names(client) == ["home"]
 
 
-ALPHABET = ["1", "_x", "Apple", "apple pie", "Banana", "Straße", "STRASSE 2", "Zebra", "Äpfel"]
+ALPHABET = [
+    *("1", "_x", "Äpfel", "Apfelbaum", "Apple", "apple pie", "Banana"),
+    *("Lodz", "Łódź 2", "Lodz 3", "Öl", "Resume", "resumé", "résumé", "STRASSE 2", "Zebra"),
+]
+"""In order: first without case and accents, then as they are."""
 
 
-def test_tags_are_sorted_by_name_whatever_its_case(client: TestClient) -> None:
+def test_tags_are_sorted_by_name_whatever_its_case_and_accents(client: TestClient) -> None:
     for name in ALPHABET[::2] + ALPHABET[1::2]:
         TagFactory.create(name=name)
-    by_key = sorted(ALPHABET, key=str.casefold)
-    assert names(client) == names(client, "?sort=name") == by_key
-    assert names(client, "?sort=-name") == by_key[::-1]
+    assert names(client) == names(client, "?sort=name") == ALPHABET
+    assert names(client, "?sort=-name") == ALPHABET[::-1]
 
 
 def test_tags_are_sorted_by_age_change_and_id(client: TestClient) -> None:
@@ -312,8 +315,8 @@ def test_a_walk_sees_each_tag_once_whatever_comes_and_goes(client: TestClient, s
         *(("o", ["foo", "Straße_o"]), ("FOO", ["foo"]), ("%20foo%20", ["foo"])),
         *(("strasse", ["Straße_o"]), ("RASSE", ["Straße_o"])),
         *(("SSE_", ["Straße_o"]), ("_", ["Straße_o"]), ("%25", ["100%"]), ("0%25", ["100%"])),
-        *(("%5C", ["a\\b"]), ("/", ["a/b"]), ("'", ["it's"]), ("É", ["Straße_o", "é"])),
-        ("e%CC%81", ["Straße_o", "é"]),
+        *(("%5C", ["a\\b"]), ("/", ["a/b"]), ("'", ["it's"]), ("É", ["é", "Straße_o"])),
+        ("e%CC%81", ["é", "Straße_o"]),
         *(("f_o", []), ("f%25o", []), ("%", ["100%"]), ("nothing", []), (".", []), ("%22", [])),
     ],
 )

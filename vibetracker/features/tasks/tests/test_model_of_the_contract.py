@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.text import searchable
 from vibetracker.core.db.database import Database
 from vibetracker.features.projects.tests.factory import ProjectFactory
 from vibetracker.features.tags.model import Tag
@@ -131,7 +132,7 @@ def matches(task: Json, query: Json) -> bool:
 
 def ordered(tasks: list[Json], sort: list[tuple[bool, str]], zone: ZoneInfo) -> list[int]:
     values: dict[str, Callable[[Json], Any]] = {
-        "title": lambda task: task["title"].casefold(),
+        "title": lambda task: (searchable(task["title"]), task["title"]),
         "status": lambda task: STATUSES.index(task["status"]),
         "priority": lambda task: PRIORITIES.index(task["priority"]),
         "due": lambda task: due(task, zone),
