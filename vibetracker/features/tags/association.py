@@ -51,7 +51,7 @@ from vibetracker.core.http.problems import ValidationFailed
 from .model import Tag, key_of
 
 OWNER = "tag_owner"
-AT_ONCE = 5000
+AT_ONCE = 1000
 """Rows that one statement writes, so that it stays within its timeout however many there are."""
 FEW = 500
 """Rows of a tag up to which a filter looks each of them up."""
