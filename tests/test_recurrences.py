@@ -80,3 +80,73 @@ def test_an_import_takes_nothing_that_no_recurrence_can_have(
     refused = client.post("/transfer/import", content=json.dumps(file), headers=headers)
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == f"/recurrences/0/{member}"
+
+
+def change_of(client: TestClient, task_id: int, request_id: str) -> int:
+    """Return the id of the change that a request has made of a task."""
+    query = f"request_id={request_id}&resource=tasks&resource_id={task_id}"
+    (change,) = client.get(f"/changes?{query}").json()["items"]
+    number: int = change["id"]
+    return number
+
+
+def test_undoing_the_request_that_completed_a_task_takes_the_next_one_back(
+    client: TestClient,
+) -> None:
+    """And once more, for the completion before."""
+    task_ids, shown = [recurring(client)], client.get("/recurrences").json()["items"]
+    for request_id in ("first", "second"):
+        body, headers = {"status": "done"}, {"X-Request-ID": request_id}
+        client.patch(f"/tasks/{task_ids[-1]}", json=body, headers=headers)
+        task_ids.append(client.get("/recurrences").json()["items"][0]["task_id"])
+    for request_id, task_id in (("second", task_ids[1]), ("first", task_ids[0])):
+        undone = client.post("/changes/revert", json={"request_id": request_id})
+        assert undone.status_code == 200
+        (recurrence,) = client.get("/recurrences").json()["items"]
+        (task,) = client.get("/tasks?is_open=true").json()["items"]
+        assert task["id"] == recurrence["task_id"] == task_id
+    unversioned = {"version": 1, "updated_at": shown[0]["updated_at"]}
+    assert [it | unversioned for it in client.get("/recurrences").json()["items"]] == shown
+    finish(client, task_ids[0])
+    (task,) = client.get("/tasks?is_open=true").json()["items"]
+    assert task["due_on"] == "2040-02-29"
+
+
+def test_undoing_the_change_of_the_task_does_so_too(client: TestClient) -> None:
+    task_id = recurring(client)
+    body, headers = {"status": "done"}, {"X-Request-ID": "done"}
+    client.patch(f"/tasks/{task_id}", json=body, headers=headers)
+    change_id = change_of(client, task_id, "done")
+    assert client.post(f"/changes/{change_id}/revert").status_code == 200
+    (task,) = client.get("/tasks?is_open=true").json()["items"]
+    (recurrence,) = client.get("/recurrences").json()["items"]
+    assert task["id"] == recurrence["task_id"] == task_id
+    assert recurrence["number"] == 1
+    # Undone itself, the task is done again, and comes again.
+    again = client.get("/changes", params={"resource": "tasks", "resource_id": task_id})
+    change_id = again.json()["items"][-1]["id"]
+    assert client.post(f"/changes/{change_id}/revert").status_code == 200
+    (task,) = client.get("/tasks?is_open=true").json()["items"]
+    assert task["due_on"] == "2040-02-29"
+
+
+def test_undoing_the_end_of_a_recurrence_lets_it_go_on(client: TestClient) -> None:
+    task_id = recurring(client)
+    headers = {"X-Request-ID": "end"}
+    client.patch(f"/tasks/{task_id}", json={"status": "cancelled"}, headers=headers)
+    assert client.get("/recurrences").json()["items"] == []
+    assert client.post("/changes/revert", json={"request_id": "end"}).status_code == 200
+    assert client.get("/recurrences").json()["items"][0]["task_id"] == task_id
+
+
+def test_undoing_what_was_made_of_a_recurrence(client: TestClient) -> None:
+    recurring(client)
+    before = client.get("/recurrences/1").json()
+    body = {"rule": "FREQ=WEEKLY", "mode": "after_completion", "time_zone": "UTC"}
+    client.patch("/recurrences/1", json=body, headers={"X-Request-ID": "change"})
+    assert client.post("/changes/revert", json={"request_id": "change"}).status_code == 200
+    after = client.get("/recurrences/1").json()
+    assert after == before | {"version": 3, "updated_at": after["updated_at"]}
+    (created, *_) = client.get("/changes?resource=recurrences").json()["items"]
+    assert client.post(f"/changes/{created['id']}/revert").status_code == 200
+    assert client.get("/recurrences/1").status_code == 404
