@@ -73,6 +73,7 @@ def as_shipped() -> list[Path]:
     return [
         *(folder for folder in tests.iterdir() if folder.is_dir()),
         *(file for file in tests.glob("test_*.py") if "running(" in file.read_text()),
+        tests / "test_recurrences.py",
         tests / "test_seed.py",
         tests / "test_transfer.py",
     ]
