@@ -16,11 +16,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @contextmanager
-def browser(origin: str, *, is_stopped: bool = False) -> Iterator[Callable[..., "Page"]]:
+def browser(origin: str, *, is_refused: bool = False) -> Iterator[Callable[..., "Page"]]:
     """Return a function that opens a page, with the options of a context of Playwright.
 
-    Fails where a page asked another host for something or logged an error; one whose service
-    ``is_stopped`` meanwhile may log that it is not there.
+    Fails where a page asked another host for something or logged an error; where a request of it
+    ``is_refused``, or its service is stopped, the browser itself logs that.
     """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
     asked: list[str] = []
@@ -46,7 +46,7 @@ def browser(origin: str, *, is_stopped: bool = False) -> Iterator[Callable[..., 
         yield open_page
         chromium.close()
     assert asked
-    assert not [url for url in asked if urlsplit(url).netloc not in {urlsplit(origin).netloc, ""}]
-    if is_stopped:
+    assert [url for url in asked if urlsplit(url).netloc not in {urlsplit(origin).netloc, ""}] == []
+    if is_refused:
         errors = [error for error in errors if "Failed to load resource" not in error]
-    assert not errors
+    assert errors == []

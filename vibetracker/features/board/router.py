@@ -1,7 +1,7 @@
 """The page and the files that it is made of."""
 
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Path, Request
 from fastapi.responses import HTMLResponse, Response
@@ -9,8 +9,10 @@ from starlette.staticfiles import StaticFiles
 
 from vibetracker.core.api.preconditions import REVALIDATED
 from vibetracker.core.api.routing import Router
+from vibetracker.core.http.problems import NotFound
 
 PAGE = FilePath(__file__).parent / "page"
+FILES = sorted(path.name for path in PAGE.iterdir() if path.name != "index.html")
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -28,6 +30,19 @@ _HEADERS = {
 }
 
 
+_CONDITION = {
+    "parameters": [
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "required": False,
+            "description": "Answer 304 if the file still has this `ETag` (RFC 9110 13.1.2).",
+            "schema": {"type": "string", "examples": ['"1f5f7e8b"']},
+        }
+    ]
+}
+
+
 def _file_of(*media_types: str) -> dict[int | str, dict[str, Any]]:
     """Return what the OpenAPI document says of an operation that answers with a file."""
     content = {media_type: {"schema": {"type": "string"}} for media_type in media_types}
@@ -41,7 +56,12 @@ router = Router("/board", description="The tasks on a page, to look at and to mo
 files = StaticFiles(directory=PAGE)
 
 
-@router.get("", response_class=HTMLResponse, responses=_file_of("text/html"))
+@router.get(
+    "",
+    response_class=HTMLResponse,
+    responses=_file_of("text/html"),
+    openapi_extra=_CONDITION,
+)
 async def get_board(request: Request) -> Response:
     """Return the page: every status is a column, every task a card.
 
@@ -54,24 +74,15 @@ async def get_board(request: Request) -> Response:
     "/{name}",
     response_class=Response,
     responses=_file_of("text/css", "text/javascript", "image/svg+xml"),
+    openapi_extra=_CONDITION,
 )
 async def get_board_file(
-    name: Annotated[
-        Literal[
-            "api.js",
-            "board.css",
-            "board.js",
-            "cards.js",
-            "columns.js",
-            "details.js",
-            "icon.svg",
-            "live.js",
-        ],
-        Path(description="One of the files that the page names."),
-    ],
+    name: Annotated[str, Path(description="One of the files that the page names.")],
     request: Request,
 ) -> Response:
     """Return a file that the page is made of; its style, its code or its icon."""
+    if name not in FILES:
+        raise NotFound(f"The page has no file of this name; it is made of {', '.join(FILES)}")
     return await _file(name, request)
 
 
