@@ -67,13 +67,21 @@ def height(session: Session, task_id: int) -> int:
 def is_below(session: Session, task_id: int) -> ColumnElement[bool]:
     """Return the condition that a task is below another one, at any depth.
 
-    A few are named by their ids; whether a row is one of many is looked up for each, and no join:
-    PostgreSQL takes a subtree for larger or smaller than it is.
+    By the ids, which are looked up level by level: PostgreSQL takes a subtree for larger or smaller
+    than it is, and would join it with all tasks.
     """
-    tree = _descendants(literal(task_id, BigInt))
-    below = select(tree.c.id).where(tree.c.id != task_id)
-    few = session.scalars(below.limit(FEW + 1)).all()
-    return tasks.c.id.in_(few) if len(few) <= FEW else tasks.c.id.in_(below).is_(true())
+    below: list[int] = []
+    level = [task_id]
+    while level:
+        level = [
+            child
+            for some in batched(level, AT_ONCE)
+            for child in session.scalars(select(tasks.c.id).where(tasks.c.parent_id.in_(some)))
+        ]
+        below += level
+    is_one = tasks.c.id.in_(below)
+    # A few are read by their ids, and many are recognised in the order of the list.
+    return is_one if len(below) <= FEW else is_one.is_(true())
 
 
 def trash(session: Session, task_id: int, now: datetime, at: datetime) -> None:
@@ -147,8 +155,8 @@ def _ancestors() -> CTE:
     )
 
 
-def _descendants(task_id: ColumnElement[int] = _TASK) -> CTE:
-    root = select(tasks.c.id, literal(1).label("level")).where(tasks.c.id == task_id)
+def _descendants() -> CTE:
+    root = select(tasks.c.id, literal(1).label("level")).where(tasks.c.id == _TASK)
     tree = root.cte(recursive=True)
     child = tasks.alias()
     return tree.union_all(
