@@ -62,12 +62,11 @@ class TaskImport:
     come behind those that are there, in the same order.
     """
 
-    def __init__(self, session: Session, *, is_empty: bool) -> None:
+    def __init__(self) -> None:
         self._now = utcnow()
-        last = None if is_empty else session.scalar(LAST_ROOT)
-        self._last: dict[int | None, str | None] = {None: last}
+        self._last: dict[int | None, str | None] = {}
         """The last position below each parent so far."""
-        self._behind = last
+        self._behind: str | None = None
         self._first: str | None = None
         self._levels: dict[int, int] = {}
         self._projects: dict[int, int | None] = {}
@@ -79,6 +78,11 @@ class TaskImport:
         check_times(record.__dict__, ("due_on", "due_at", "start_at"))
         if record.parent_id is None and isinstance(record.position, str):
             self._first = min(self._first or record.position, record.position)
+
+    def begin(self, session: Session, *, is_empty: bool) -> None:
+        """Find the last task without a parent that is there."""
+        self._behind = None if is_empty else session.scalar(LAST_ROOT)
+        self._last[None] = self._behind
 
     def complete(self, row_id: int, values: Values) -> Values:
         """Return the columns of a task."""

@@ -42,11 +42,11 @@ class Agreement(Protocol):
     A problem that it raises has pointers into the record.
     """
 
-    def __init__(self, session: Session, *, is_empty: bool) -> None:
-        """Begin an import, into a database without rows or beside those that are there."""
-
     def look(self, record: Any) -> None:
-        """Look at a record before anything is written; it refers to nothing yet."""
+        """Look at a record before the database is; it refers to nothing yet."""
+
+    def begin(self, session: Session, *, is_empty: bool) -> None:
+        """Begin to write, into a database without rows or beside those that are there."""
 
     def complete(self, row_id: int, values: Values) -> Values:
         """Return the values of a new row; what it refers to is there, behind new ids."""

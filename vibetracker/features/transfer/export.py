@@ -55,7 +55,9 @@ class Export:
             return
         row_id = collection.table.c.id
         statement = collection.statement()
-        if (chosen := self._chosen.get(name)) is not None:
+        if name == tasks.name and self.narrowed is not None:
+            statement = statement.where(*self.narrowed)
+        elif (chosen := self._chosen.get(name)) is not None:
             statement = statement.where(row_id.in_(chosen))
         statement = statement.where(row_id > bindparam("after")).order_by(row_id).limit(PORTION)
         members = list(collection.sources)

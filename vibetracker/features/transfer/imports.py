@@ -8,15 +8,14 @@ refers to something further down waits for another reading.
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from time import monotonic
 
 from pydantic import MISSING, BaseModel, ValidationError
 from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.changes import announce_new, call_listeners
 from vibetracker.core.db.database import lock
-from vibetracker.core.db.failures import code_of
 from vibetracker.core.db.model import noun
 from vibetracker.core.http.faults import Fault, faults
 from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
@@ -24,6 +23,7 @@ from vibetracker.features.tags.association import tags_named
 from vibetracker.features.tags.model import key_of
 
 from .collection import Agreement, Collection
+from .new_rows import New, Twins, write
 from .numbering import go_beyond, reserve
 from .records import (
     Found,
@@ -37,7 +37,6 @@ from .records import (
     broken_file,
     fault_at,
 )
-from .twins import New, Twins
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +44,10 @@ PORTION = 1000
 """Rows that are written at once."""
 LOGGED = 20_000
 """Records after which the log says how far an import is."""
+IDLE = 1
+"""Seconds after which a transaction shows that it goes on; the database ends one that is idle."""
 LARGEST_ID = 2**52
 """Ids beyond it would leave too few for what comes."""
-BROKEN_RULES = {"23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK"}
-"""Codes of the databases for a value that a row may not have."""
-
 type Read = Callable[[], Iterator[Found]]
 """Reads the file from its beginning."""
 
@@ -85,24 +83,34 @@ class Import:
 
         One of ``many_lines`` is counted before anything else, since that takes the least time.
         """
-        lock(self.session, "transfer import")
-        self._is_empty = not any(map(self._has_rows, self.collections.values()))
         for name, collection in self.collections.items():
             if collection.agreement is not None:
-                agreement = collection.agreement(self.session, is_empty=self._is_empty)
-                self._agreements[name] = agreement
+                self._agreements[name] = collection.agreement()
         if many_lines:
-            self._count(read())
-        self._check(read())
+            self._count(self._alive(read()))
+        self._check(self._alive(read()))
+        lock(self.session, "transfer import")
+        self._is_empty = not any(map(self._has_rows, self.collections.values()))
+        for agreement in self._agreements.values():
+            agreement.begin(self.session, is_empty=self._is_empty)
         if self._is_empty:
             self._go_beyond()
         waiting: set[int] | None = None
         while waiting is None or waiting:
             before = waiting
-            waiting = self._write(read(), before)
+            waiting = self._write(self._alive(read()), before)
             if waiting == before:
                 self._refuse_circle(read(), min(waiting))
         logger.info("imported %s", self.created or "nothing")
+
+    def _alive(self, records: Iterable[Found]) -> Iterator[Found]:
+        """Iterate over records, and let the transaction not be idle meanwhile."""
+        last = monotonic()
+        for record in records:
+            if monotonic() - last > IDLE and self.session.in_transaction():
+                self.session.execute(select(1))
+                last = monotonic()
+            yield record
 
     def _has_rows(self, collection: Collection) -> bool:
         return self.session.scalar(select(collection.table.c.id).limit(1)) is not None
@@ -147,8 +155,7 @@ class Import:
     def _faults_of(self, record: Record, collection: Collection) -> list[Fault]:
         values, place = record.values, record.place
         key = values.get("id")
-        if key is None or not self._is_empty or not isinstance(key, int):
-            self._counts[collection.name] += 1
+        self._counts[collection.name] += 1
         for member in ("id", *collection.references):
             if not isinstance(values.get(member), int | str | None):
                 return [fault_at(place, "reference", "Expected an id", member)]
@@ -250,6 +257,8 @@ class Import:
     def _next_id(self, collection: Collection) -> int:
         if collection.name not in self._numbers:
             many = self._counts[collection.name]
+            if self._is_empty:
+                many -= sum(isinstance(key, int) for key in self._keys[collection.name])
             self._numbers[collection.name] = reserve(self.session, collection.table, many)
         return next(self._numbers[collection.name])
 
@@ -293,24 +302,10 @@ class Import:
             pending.remove(new)
             if new.key is not None:
                 self._ids[collection.name][new.key] = row_id
-        self._insert(pending)
+        write(self.session, pending)
         if collection.association is not None:
             self._put_tags(collection, pending)
         self.created[collection.name] = self.created.get(collection.name, 0) + len(pending)
-
-    def _insert(self, pending: list[New]) -> None:
-        try:
-            with self.session.begin_nested():
-                self.session.add_all(new.row for new in pending)
-        except IntegrityError as error:
-            if code_of(error) not in BROKEN_RULES:
-                raise
-            if len(pending) == 1:
-                detail = "The record breaks a rule of the stored data"
-                raise broken(pending[0].place, "invalid", detail) from None
-            half = len(pending) // 2
-            for part in (pending[:half], pending[half:]):
-                self._insert(part)
 
     def _put_tags(self, collection: Collection, pending: list[New]) -> None:
         missing = [name for new in pending for name in new.tags if key_of(name) not in self._tags]

@@ -1,4 +1,4 @@
-"""New rows with a value that no two rows may have, such as a name, and that another row has."""
+"""The rows that an import writes."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from vibetracker.core.db.failures import code_of
 from vibetracker.core.db.model import Resource
 
 from .collection import Collection
-from .records import Place
+from .records import Place, broken
+
+BROKEN_RULES = {"23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK"}
+"""Codes of the databases for a value that a row may not have."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,8 +30,24 @@ class New:
     only_named: bool
 
 
+def write(session: Session, rows: Sequence[New]) -> None:
+    """Write rows; a problem with the line of one that the database refuses."""
+    try:
+        with session.begin_nested():
+            session.add_all(new.row for new in rows)
+    except IntegrityError as error:
+        if code_of(error) not in BROKEN_RULES:
+            raise
+        if len(rows) == 1:
+            detail = "The record breaks a rule of the stored data"
+            raise broken(rows[0].place, "invalid", detail) from None
+        half = len(rows) // 2
+        for part in (rows[:half], rows[half:]):
+            write(session, part)
+
+
 class Twins:
-    """What new rows of an import have in common with others that no two rows may have."""
+    """New rows with a value that no two rows may have, such as a name, and that another has."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
