@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import additions, compare, plot, scaffold, scale, steady
+from benchmarks import additions, compare, plot, scaffold, scale, steady, transfer
 from benchmarks.servers import require_load_generator
 from vibetracker.core.discovery import discover
 
@@ -20,11 +20,12 @@ def main() -> None:
         "what",
         nargs="?",
         default="compare",
-        choices=["compare", "scaffold", "additions", "scale", "workers", "memory"],
+        choices=["compare", "scaffold", "additions", "scale", "workers", "memory", "transfer"],
         help="side by side with a hand-written and an idiomatic application, and with peers "
         "where the extra benchmarks is installed (the default); a feature as `vibetracker new` "
         "writes it; the lists of tasks with and without what other features add; among 1 000 to "
-        "1 000 000 tasks; two workers against one; the memory of a worker",
+        "1 000 000 tasks; two workers against one; the memory of a worker; "
+        "memory and time of exports and imports",
     )
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=3, help="per operation and turn")
@@ -36,7 +37,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write every measure to this file")
     parser.add_argument("--plot", type=Path, help="also draw the comparison into this SVG file")
     arguments = parser.parse_args()
-    require_load_generator()
+    if arguments.what != "transfer":
+        require_load_generator()
     discover()
     results: object
     match arguments.what:
@@ -57,6 +59,8 @@ def main() -> None:
             results = additions.additions(arguments.tasks, arguments.seconds, arguments.turns)
         case "scale":
             results = scale.scale()
+        case "transfer":
+            results = transfer.transfer(arguments.tasks)
         case "workers":
             results = steady.workers(arguments.tasks, arguments.seconds, arguments.turns)
         case _:
