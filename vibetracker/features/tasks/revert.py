@@ -60,10 +60,11 @@ def _bring_back(changes: TaskChanges, row: TaskRow) -> None:
 def _put_back(changes: TaskChanges, row: TaskRow, before: Mapping[str, Any]) -> None:
     """Write what a PATCH could write, and what follows from it as it was before."""
     refuse_trashed(row)
+    position = before.get("position", row["position"])
     sent = {name: before[name] for name in before if name in TaskUpdate.model_fields}
     changes.update(row, TaskUpdate.model_validate_json(to_json(sent)))
     for name in before.keys() & set(TIMES):
         row.values[name] = before[name] and datetime.fromisoformat(before[name])
-    if "position" in before:
-        row.values["position"] = before["position"]
+    # A PATCH of the parent would put it last.
+    row.values["position"] = position
     changes.flush()
