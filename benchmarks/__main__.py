@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import additions, compare, plot, scaffold, scale, steady, transfer
+from benchmarks import additions, compare, journal, plot, scaffold, scale, steady, transfer
 from benchmarks.servers import require_load_generator
 from vibetracker.core.discovery import discover
 
@@ -20,10 +20,20 @@ def main() -> None:
         "what",
         nargs="?",
         default="compare",
-        choices=["compare", "scaffold", "additions", "scale", "workers", "memory", "transfer"],
+        choices=[
+            "compare",
+            "scaffold",
+            "additions",
+            "journal",
+            "scale",
+            "workers",
+            "memory",
+            "transfer",
+        ],
         help="side by side with a hand-written and an idiomatic application, and with peers "
         "where the extra benchmarks is installed (the default); a feature as `vibetracker new` "
-        "writes it; the lists of tasks with and without what other features add; among 1 000 to "
+        "writes it; the lists of tasks with and without what other features add; "
+        "writes with and without the journal of changes; among 1 000 to "
         "1 000 000 tasks; two workers against one; the memory of a worker; "
         "memory and time of exports and imports",
     )
@@ -57,6 +67,8 @@ def main() -> None:
             results = scaffold.scaffold(arguments.tasks, arguments.seconds, arguments.turns)
         case "additions":
             results = additions.additions(arguments.tasks, arguments.seconds, arguments.turns)
+        case "journal":
+            results = journal.journal(arguments.tasks, arguments.seconds, arguments.turns)
         case "scale":
             results = scale.scale()
         case "transfer":
