@@ -12,6 +12,12 @@ from benchmarks import additions, compare, journal, plot, scaffold, scale, stead
 from benchmarks.servers import require_load_generator
 from vibetracker.core.discovery import discover
 
+BY_TURNS = {
+    "scaffold": scaffold.scaffold,
+    "additions": additions.additions,
+    "journal": journal.journal,
+}
+
 
 def main() -> None:
     """Run the benchmark that is asked for."""
@@ -63,12 +69,9 @@ def main() -> None:
                 operation: {name: [asdict(turn) for turn in turns] for name, turns in by.items()}
                 for operation, by in measured.items()
             }
-        case "scaffold":
-            results = scaffold.scaffold(arguments.tasks, arguments.seconds, arguments.turns)
-        case "additions":
-            results = additions.additions(arguments.tasks, arguments.seconds, arguments.turns)
-        case "journal":
-            results = journal.journal(arguments.tasks, arguments.seconds, arguments.turns)
+        case "scaffold" | "additions" | "journal":
+            measure = BY_TURNS[arguments.what]
+            results = measure(arguments.tasks, arguments.seconds, arguments.turns)
         case "scale":
             results = scale.scale()
         case "transfer":
