@@ -65,11 +65,7 @@ def _operation(operation: Schema) -> Schema:
         entries[f"answer {status}"] = {
             "headers": sorted(answer.get("headers", ())),
             "problems": sorted(contents.get(MEDIA_TYPE, {}).get("examples", ())),
-            # Of a stream it is the schema of each item.
-            "contents": {
-                name: _slim(content["schema"] if "schema" in content else content["itemSchema"])
-                for name, content in contents.items()
-            },
+            "contents": {name: _slim(content["schema"]) for name, content in contents.items()},
         }
     return entries
 
