@@ -219,7 +219,7 @@ def test_the_names_of_what_is_there_are_taken(
     features = app.state.features
     for name in {*(feature.name for feature in features), *owners_of_tables(features)}:
         assert new("--singular", "something", name) == 2
-        assert "of this name" in capsys.readouterr().err
+        assert repr(name) in capsys.readouterr().err
 
 
 def test_the_help_explains_every_type(capsys: pytest.CaptureFixture[str]) -> None:

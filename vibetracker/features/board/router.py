@@ -77,7 +77,9 @@ async def get_board(request: Request) -> Response:
     openapi_extra=_CONDITION,
 )
 async def get_board_file(
-    name: Annotated[str, Path(description="One of the files that the page names.")],
+    name: Annotated[
+        str, Path(description="One of the files that the page names.", examples=["board.js"])
+    ],
     request: Request,
 ) -> Response:
     """Return a file that the page is made of; its style, its code or its icon."""

@@ -423,7 +423,9 @@ def test_a_failure_of_the_last_leaves_no_row(client: TestClient, database: Datab
     repaired = [*operations, create("99", parent_ref="98")]
     response = send(client, repaired, headers={"Idempotency-Key": "key"})
     assert response.status_code == 200
-    assert rows(database) == {"tasks": 100, "tags": 100, "task_tags": 198, "idempotency_keys": 1}
+    # Who listens to changes may have written too.
+    written = {"tasks": 100, "tags": 100, "task_tags": 198, "idempotency_keys": 1}
+    assert written.items() <= rows(database).items()
 
 
 def test_a_batch_is_replayed(client: TestClient, database: Database) -> None:
@@ -505,7 +507,8 @@ def test_a_hundred_new_tasks_take_few_statements(
         # Its rows are inserted one by one, as their ids could not be told apart otherwise.
         inserts = {statement for statement in statements if statement.startswith("INSERT")}
         statements = [*inserts, *(one for one in statements if one not in inserts)]
-    assert len(statements) <= 12, statements
+    # With those of who listens to changes, which are of 5,000 tags too in the largest.
+    assert len(statements) <= 25, statements
 
 
 def plain(value: Any, names: dict[int, Any]) -> Any:
