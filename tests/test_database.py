@@ -250,13 +250,13 @@ def test_a_server_that_is_not_well_is_passed_over_for_another(
         ports = f"{silent.getsockname()[1] if state == 'silent' else 1},{server.port}"
         hosts = f"host=127.0.0.1,127.0.0.1&port={ports}&target_session_attrs=read-write"
         url = f"postgresql://postgres@/vibetracker?{hosts}"
-        database = Database(postgres.model_copy(update={"database_url": url, "connect_timeout": 1}))
+        database = Database(postgres.model_copy(update={"database_url": url, "connect_timeout": 4}))
         begun = time.monotonic()
         database.prepare()
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 4
         begun = time.monotonic()
         with database.engine.connect(), database.engine.connect():
-            assert time.monotonic() - begun < 0.4, "it is tried again each time"
+            assert time.monotonic() - begun < 1.5, "it is tried again each time"
         database.dispose()
 
 
