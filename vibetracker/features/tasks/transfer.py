@@ -69,7 +69,7 @@ class TaskImport:
         self._behind: str | None = None
         self._first: str | None = None
         self._levels: dict[int, int] = {}
-        self._projects: dict[int, int | None] = {}
+        self._projects: dict[int, int] = {}
         self._trash: dict[int, int] = {}
         """Of tasks in the trash, with which they went there."""
 
@@ -110,7 +110,7 @@ class TaskImport:
             )
         self._levels[row_id] = level
         if parent_id is not None:
-            project_id = self._projects[parent_id]
+            project_id = self._projects.get(parent_id)
             if values["project_id"] not in {None, project_id}:
                 raise invalid(
                     "A subtask is in the project of its parent",
@@ -118,7 +118,8 @@ class TaskImport:
                     pointer="/project_id",
                 )
             values["project_id"] = project_id
-        self._projects[row_id] = values["project_id"]
+        if values["project_id"] is not None:
+            self._projects[row_id] = values["project_id"]
         group = self._trash.get(parent_id or 0)
         if values["deleted_at"] is None:
             if group is not None:

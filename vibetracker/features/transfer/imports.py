@@ -40,7 +40,7 @@ from .records import (
 
 logger = logging.getLogger(__name__)
 
-PORTION = 1000
+PORTION = 250
 """Rows that are written at once."""
 LOGGED = 20_000
 """Records after which the log says how far an import is."""
