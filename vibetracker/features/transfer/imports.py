@@ -9,6 +9,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from time import monotonic
+from types import NoneType
 
 from pydantic import MISSING, BaseModel, ValidationError
 from sqlalchemy import insert, select
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 from vibetracker.core.db.changes import announce_new, call_listeners
 from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import noun
-from vibetracker.core.http.faults import Fault, faults
+from vibetracker.core.http.faults import Fault, faults, pointer_to
 from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
 from vibetracker.features.tags.association import tags_named
 from vibetracker.features.tags.model import key_of
@@ -26,9 +27,11 @@ from .collection import Agreement, Collection
 from .new_rows import New, Twins, write
 from .numbering import go_beyond, reserve
 from .records import (
+    LARGEST_ID,
     Found,
     LastIds,
     LeftOut,
+    NoRecord,
     Place,
     Record,
     Told,
@@ -46,8 +49,6 @@ LOGGED = 20_000
 """Records after which the log says how far an import is."""
 IDLE = 1
 """Seconds after which a transaction shows that it goes on; the database ends one that is idle."""
-LARGEST_ID = 2**52
-"""Ids beyond it would leave too few for what comes."""
 type Read = Callable[[], Iterator[Found]]
 """Reads the file from its beginning."""
 
@@ -144,10 +145,12 @@ class Import:
                 name = record.collection
                 detail = f"Nothing here stores {name}"
                 self.told.add(LeftOut(record.place, "unknown_collection", detail, (name,)))
+            elif isinstance(record, NoRecord):
+                found.append(fault_at(record.place, "not_an_object", "A record is an object"))
             else:
                 found += self._faults_of(record, self.collections[record.collection])
-                if len(found) >= MAX_ERRORS:
-                    break
+            if len(found) >= MAX_ERRORS:
+                break
             self._log(number, "checked")
         if found:
             raise broken_file(found)
@@ -157,7 +160,7 @@ class Import:
         key = values.get("id")
         self._counts[collection.name] += 1
         for member in ("id", *collection.references):
-            if not isinstance(values.get(member), int | str | None):
+            if type(values.get(member)) not in {int, str, NoneType}:
                 return [fault_at(place, "reference", "Expected an id", member)]
         if key is not None:
             if key in self._keys[collection.name]:
@@ -168,7 +171,7 @@ class Import:
         for name in sorted(values.keys() - collection.record.model_fields.keys()):
             detail = f"Nothing here stores {name!r} of {collection.name}"
             group = (collection.name, name)
-            place_of = Place(place.line, place.pointer and f"{place.pointer}/{name}")
+            place_of = Place(place.line, place.pointer and place.pointer + pointer_to(name))
             self.told.add(LeftOut(place_of, "unknown_member", detail, group))
         # Any id will do for now.
         refers = {name: 1 for name in collection.references if values.get(name) is not None}

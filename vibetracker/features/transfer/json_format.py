@@ -14,7 +14,7 @@ from vibetracker.core.http.faults import pointer_to
 
 from .export import Export
 from .json_source import JsonSource
-from .records import Found, LastIds, LeftOut, Place, Record, broken
+from .records import LARGEST_ID, Found, LastIds, NoRecord, Place, Record, broken
 
 MEDIA_TYPE = "application/json"
 EXTENSION = "json"
@@ -23,6 +23,8 @@ EXAMPLE = (
     '{"tasks": [{"id": 1, "title": "Paint the shed"}, {"title": "Buy paint", "parent_id": 1}]}'
 )
 VERSION = 1
+HEADER = {"vibetracker", "last_ids"}
+"""Members that are no collection."""
 
 
 def write(export: Export) -> Iterator[bytes]:
@@ -41,18 +43,21 @@ def write(export: Export) -> Iterator[bytes]:
 def read(file: BinaryIO) -> Iterator[Found]:
     """Read a file; ``MalformedRequest`` where it is no JSON."""
     source = JsonSource(file)
+    if source.peek() != "{":
+        start = Place(source.place, "")
+        source.value()
+        source.end()
+        raise broken(start, "not_an_object", "Expected an object with the records of each kind")
     source.take("{")
     last = source.take("}") if source.peek() == "}" else ","
     seen: set[str] = set()
     while last == ",":
-        place, name = source.place, source.value()
-        if not isinstance(name, str):
-            raise source.malformed("a member has a name")
+        place, name = source.place, source.name()
         if name in seen:
             raise broken(Place(place, pointer_to(name)), "repeated", "A member can be given once")
         seen.add(name)
         source.take(":")
-        if source.peek() == "[":
+        if source.peek() == "[" and name not in HEADER:
             yield from _records(source, name)
         else:
             yield from _member(name, Place(source.place, pointer_to(name)), source.value())
@@ -71,22 +76,28 @@ def _records(source: JsonSource, name: str) -> Iterator[Found]:
         source.peek()
         place = Place(source.place, pointer_to(name, index))
         values = source.value()
-        if not isinstance(values, dict):
-            raise broken(place, "not_an_object", "A record is an object")
-        yield Record(name, values, place)
+        if isinstance(values, dict):
+            yield Record(name, values, place)
+        else:
+            yield NoRecord(name, place)
         index += 1
         last = source.take(",]")
 
 
 def _member(name: str, place: Place, value: object) -> Iterator[Found]:
     match name, value:
-        case "vibetracker", int() if value == VERSION:
+        case "vibetracker", int() if value == VERSION and value is not True:
             return
         case "vibetracker", _:
             raise broken(place, "version", f"Expected {VERSION}, the version that is known here")
-        case "last_ids", dict():
-            if not all(isinstance(last, int) and last >= 0 for last in value.values()):
-                raise broken(place, "last_ids", "Expected a number for each collection")
+        case "last_ids", dict() if all(map(_is_last_id, value.values())):
             yield LastIds(value)
+        case "last_ids", _:
+            detail = f"Expected a number from 0 to {LARGEST_ID} for each collection"
+            raise broken(place, "last_ids", detail)
         case _:
-            yield LeftOut(place, "unknown_member", f"Nothing here stores {name!r}")
+            yield NoRecord(name, place)
+
+
+def _is_last_id(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_ID

@@ -13,6 +13,7 @@ CHUNK = 64 * 1024
 MAX_VALUE = 1024 * 1024
 """Characters of one value; the longest record of a task has about a third."""
 
+NO_SURROGATES = "The name of a member has no lone surrogates"
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -49,6 +50,16 @@ class JsonSource:
         self._go(self._at + 1)
         return found
 
+    def name(self) -> str:
+        """Take the name of a member."""
+        self.peek()
+        place, name = self.place, self.value()
+        if not isinstance(name, str):
+            raise self.malformed("a member has a name")
+        if not _is_unicode(name):
+            raise broken(Place(place), "text_surrogate", NO_SURROGATES)
+        return name
+
     def value(self) -> Any:
         """Take a value."""
         self.peek()
@@ -58,8 +69,8 @@ class JsonSource:
             except RecursionError:
                 raise self.malformed("it is nested too deep") from None
             except ValueError as error:
-                if isinstance(error, _AmbiguousError):
-                    raise broken(Place(self.place), "repeated", str(error)) from None
+                if isinstance(error, _MembersError):
+                    raise broken(Place(self.place), error.code, str(error)) from None
                 if self._is_whole or len(self._text) - self._at > MAX_VALUE:
                     raise self.malformed("a value is cut off, or none") from None
                 self._read()
@@ -99,15 +110,25 @@ class JsonSource:
         return bool(text)
 
 
-class _AmbiguousError(ValueError):
-    """An object gives a member twice."""
+class _MembersError(ValueError):
+    """The members of an object break a rule."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise _AmbiguousError("A member of an object can be given once")
+        raise _MembersError("repeated", "A member of an object can be given once")
+    if not all(map(_is_unicode, members)):
+        raise _MembersError("text_surrogate", NO_SURROGATES)
     return members
+
+
+def _is_unicode(name: str) -> bool:
+    return name.isascii() or name.isprintable() or name.encode(errors="replace").decode() == name
 
 
 def _refuse_constant(name: str) -> None:

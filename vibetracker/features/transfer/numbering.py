@@ -45,4 +45,7 @@ def go_beyond(session: Session, table: Table, used: int) -> None:
             statement = "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :last)"
             session.execute(text(statement), values)
     else:
-        session.execute(text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :last)"), values)
+        # setval() would outlast a transaction that is rolled back, such as that of a dry run.
+        sequence = session.scalar(text("SELECT pg_get_serial_sequence(:name, 'id')"), values)
+        session.execute(text(f"ALTER SEQUENCE {sequence} RESTART WITH {int(used)}"))
+        session.execute(text("SELECT nextval(CAST(:sequence AS regclass))"), {"sequence": sequence})

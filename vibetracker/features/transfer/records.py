@@ -8,6 +8,8 @@ from typing import Any
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
 
+LARGEST_ID = 2**52
+"""Ids beyond it would leave too few for what comes."""
 MOST_TOLD = 1000
 """Things left out that are told one by one; of more there are only the numbers."""
 
@@ -36,6 +38,14 @@ class Record:
     place: Place
     only_named: bool = False
     """Whether it stands for one of the same name, if there is one, and says nothing else of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoRecord:
+    """What is where records of a collection are expected, and is none."""
+
+    collection: str
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,7 @@ class LastIds:
     ids: dict[str, int]
 
 
-type Found = Record | LeftOut | LastIds
+type Found = Record | NoRecord | LeftOut | LastIds
 """What a file is read as."""
 
 

@@ -120,15 +120,24 @@ def _found(task: Values, place: Place, projects: Projects) -> Iterator[Found]:
         for name in ("due", "wait", "scheduled", "start", "end", "entry", "modified")
         if name in task
     }
+    priority = _text(task, "priority", place)
+    if priority and priority not in PRIORITIES:
+        there = Place(place.line, f"{place.pointer}/priority")
+        detail = f"Nothing here stores a priority but {', '.join(PRIORITIES)}"
+        yield LeftOut(there, "priority", detail, ("priority",))
     values: Values = {
         "id": task.get("uuid"),
         "title": one_line(_text(task, "description", place)),
         "status": STATUSES[status],
-        "priority": PRIORITIES.get(_text(task, "priority", place), "none"),
+        "priority": PRIORITIES.get(priority, "none"),
         "tags": task.get("tags", []),
         **_times(moments, STATUSES[status]),
     }
-    if not put_start(values, moments.get("wait") or moments.get("scheduled")):
+    starts = [moments[name] for name in ("wait", "scheduled") if name in moments]
+    if len(starts) > 1:
+        detail = "A task has one start here, which is when it no longer waits"
+        yield LeftOut(place, "scheduled", detail, ("scheduled",))
+    if not put_start(values, instant(starts[0]) if starts else None):
         yield LeftOut(place, "start_after_due", "A task cannot start after it is due")
     if project := _text(task, "project", place):
         yield from projects.record(project, place)

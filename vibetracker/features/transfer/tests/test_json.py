@@ -91,6 +91,9 @@ def test_a_dry_run_and_a_repeated_import(client: TestClient) -> None:
     file = {"tasks": [{"id": 7, "title": "a"}, {"title": "b", "parent_id": 7}]}
     assert imported(client, file, "?dry_run=true")["created"] == {"tasks": 2}
     assert client.get("/tasks").json()["items"] == []
+    # It gave no ids either.
+    assert client.post("/tasks", json={"title": "first"}).json()["id"] == 1
+    client.delete("/tasks/1?permanent=true")
     headers = {"Content-Type": "application/json", "Idempotency-Key": "import"}
     content = json.dumps(file)
     first = client.post("/transfer/import", content=content, headers=headers)
@@ -105,14 +108,14 @@ def test_what_has_no_counterpart_is_told(client: TestClient) -> None:
     file = {
         "zoo": [{"id": 1}, {"id": 2}],
         "motto": "x",
-        "tasks": [{"title": "a", "colour": "red"}, {"title": "b", "colour": "red"}],
+        "tasks": [{"title": "a", "my/colour": "red"}, {"title": "b", "my/colour": "red"}],
     }
     result = imported(client, file)
     assert result["created"] == {"tasks": 2}
     assert [(entry["pointer"], entry["code"]) for entry in result["skipped"]] == [
         ("/zoo/0", "unknown_collection"),
-        ("/motto", "unknown_member"),
-        ("/tasks/0/colour", "unknown_member"),
+        ("/motto", "unknown_collection"),
+        ("/tasks/0/my~1colour", "unknown_member"),
     ]
     assert "(2 times)" in result["skipped"][0]["detail"]
 
@@ -125,6 +128,9 @@ def test_what_has_no_counterpart_is_told(client: TestClient) -> None:
         ('{"title": "a", "status": "later"}', (1, "/tasks/0/status", "enum")),
         ('{"title": "a", "id": 1},\n{"title": "b", "id": 1}', (2, "/tasks/1/id", "repeated")),
         ('{"title": "a", "id": [1]}', (1, "/tasks/0/id", "reference")),
+        ('{"title": "a", "id": true}', (1, "/tasks/0/id", "reference")),
+        ('{"title": "a", "id": 1, "parent_id": true}', (1, "/tasks/0/parent_id", "reference")),
+        ('\n{"title": "a", "\\ud800": 1}', (2, "", "text_surrogate")),
         ('{"title": "a", "id": 9007199254740991}', (1, "/tasks/0/id", "id")),
         ('{"title": "a", "parent_id": 2.5}', (1, "/tasks/0/parent_id", "reference")),
         (
@@ -173,7 +179,6 @@ def test_a_broken_record_is_refused_with_its_line(
         (b'{"tasks": [{"title": "a"}', 1),
         (b"", None),
         (b"\x00", 1),
-        (b"[]", 1),
         (b'{"tasks": [\n{"title": "\xff"}]}', 2),
         ('{"tasks": []}'.encode("utf-16"), 1),
         (b'{"tasks": [' + b"[" * 100_000, 1),
@@ -191,6 +196,26 @@ def test_what_is_no_json_is_refused_with_its_line(
     response = send(client, file)
     assert response.status_code == (400 if line else 422), response.text
     assert response.json().get("line") == line
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("[]", (1, "", "not_an_object")),
+        ("\nnull", (2, "", "not_an_object")),
+        ('{"tasks": {}}', (1, "/tasks", "not_an_object")),
+        ('{"tasks": null}', (1, "/tasks", "not_an_object")),
+        ('{"\\ud800": 1}', (1, "", "text_surrogate")),
+        ('{"vibetracker": true}', (1, "/vibetracker", "version")),
+        ('{"last_ids": []}', (1, "/last_ids", "last_ids")),
+        ('{"last_ids": {"tasks": true}}', (1, "/last_ids", "last_ids")),
+        ('{"last_ids": {"tasks": 9007199254740991}}', (1, "/last_ids", "last_ids")),
+    ],
+)
+def test_json_that_is_no_export_is_refused_with_its_line(
+    client: TestClient, file: str, expected: tuple[int, str, str]
+) -> None:
+    assert faults(send(client, file)) == [expected]
 
 
 def test_json_is_read_however_it_is_laid_out(client: TestClient) -> None:
