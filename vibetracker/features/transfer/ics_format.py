@@ -7,7 +7,7 @@ followed here, component by component.
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from icalendar import vText
 from icalendar.parser import Contentline, split_on_unescaped_comma, unescape_backslash
@@ -174,7 +174,8 @@ def _task(todo: Todo, projects: Projects) -> Iterator[Found]:
     for _, comment in properties.get("COMMENT", []):
         if not uid:
             raise broken(place, "uid", "A VTODO has a UID")
-        yield Record("comments", {"task_id": uid, "body": unescape_backslash(comment)}, place)
+        if comment.strip():
+            yield Record("comments", {"task_id": uid, "body": unescape_backslash(comment)}, place)
 
 
 def _status(todo: Todo) -> str:
@@ -194,6 +195,16 @@ def _priority(todo: Todo) -> str:
     return PRIORITIES[int(number)]
 
 
+def _due(todo: Todo, moments: Values) -> Any:
+    if "DUE" in moments or not {"DTSTART", "DURATION"} <= moments.keys():
+        return moments.get("DUE")
+    try:
+        return moments["DTSTART"] + moments["DURATION"]
+    except OverflowError:
+        detail = "This is beyond the end of the calendar"
+        raise broken(todo.place, "time", detail, "DURATION") from None
+
+
 def _times(todo: Todo, values: Values) -> Iterator[Found]:
     moments = {name: moment for name in TIMES if (moment := todo.time(name)) is not None}
     for name, moment in moments.items():
@@ -201,16 +212,14 @@ def _times(todo: Todo, values: Values) -> Iterator[Found]:
             moments[name] = moment.replace(tzinfo=UTC)
             detail = "A time without a zone that is known is taken for UTC"
             yield LeftOut(todo.place, "zone", detail, ("zone",))
-    due, start = moments.get("DUE"), moments.get("DTSTART")
-    if due is None and start is not None and "DURATION" in moments:
-        due = start + moments["DURATION"]
+    due, start = _due(todo, moments), moments.get("DTSTART")
     if isinstance(due, datetime):
         values["due_at"] = instant(due)
     elif due is not None:
         values["due_on"] = due.isoformat()
     if start is not None and not isinstance(start, datetime):
         start = datetime.combine(start, time.min, UTC)
-    if not put_start(values, start):
+    if not put_start(values, instant(start) if start else None):
         yield LeftOut(todo.place, "start_after_due", "A task cannot start after it is due")
     for name, member in STAMPS.items():
         is_fit = name != "COMPLETED" or values["status"] == "done"

@@ -2,8 +2,11 @@
 
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import BinaryIO
+
+from vibetracker.features.tasks.calendar import LAST_ZONE, last_instant
 
 from .records import Place, Record, Values, broken
 
@@ -48,13 +51,19 @@ class Projects:
             yield Record("projects", {"id": name, "name": name}, place, only_named=True)
 
 
-def put_start(values: Values, start: datetime | None) -> bool:
+def put_start(values: Values, start: str | None) -> bool:
     """Put a start into the values of a task; return whether there is room for it before its due."""
-    due = values.get("due_at")
-    if start is not None and due is not None and start > datetime.fromisoformat(due):
-        return False
-    if start is not None:
-        values["start_at"] = instant(start)
+    latest = None
+    # What is no time at all is found when the record is checked.
+    with suppress(ValueError, OverflowError):
+        if due := values.get("due_at"):
+            latest = datetime.fromisoformat(due)
+        elif due := values.get("due_on"):
+            latest = last_instant(date.fromisoformat(due), LAST_ZONE)
+        if start and latest and datetime.fromisoformat(start) > latest:
+            return False
+    if start:
+        values["start_at"] = start
     return True
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from .export import Export
-from .lines import Projects, lines_of
+from .lines import Projects, lines_of, put_start
 from .records import Found, LeftOut, Place, Record, Values
 
 MEDIA_TYPE = "text/plain"
@@ -22,7 +22,8 @@ PRIORITIES = {"A": "urgent", "B": "high", "C": "medium", "D": "low"}
 LETTERS = {priority: letter for letter, priority in PRIORITIES.items()}
 DATE = r"\d{4}-\d\d-\d\d"
 HEAD = re.compile(
-    rf"(?P<done>x )?(?:\((?P<priority>[A-Z])\) )?(?P<first>{DATE} )?(?P<second>{DATE} )?", re.ASCII
+    rf"(?P<done>x )?(?:\((?P<priority>[A-Z])\) )?(?P<first>{DATE} )?(?(done)(?P<second>{DATE} )?)",
+    re.ASCII,
 )
 KEY = re.compile(r"(due|t|pri|status|id|p):(\S+)")
 IN_KEY = {
@@ -106,17 +107,24 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
         else:
             title.append(word)
     values["title"] = " ".join(title)
+    if not put_start(values, values.pop("start_at", None)):
+        yield LeftOut(place, "start_after_due", "A task cannot start after it is due")
     if letter:
         values["priority"] = PRIORITIES.get(letter, "low")
         if letter not in PRIORITIES:
             detail = f"The priority {letter} is low here"
             yield LeftOut(place, "priority", detail, (letter,))
+    yield Record("tasks", values | _stamps(dates, values["status"]), place)
+
+
+def _stamps(dates: list[str], status: str) -> Values:
+    stamps = {}
     if dates:
-        values["created_at"] = f"{dates[-1]}T00:00:00Z"
-    if is_done and len(dates) > 1:
-        ended = "cancelled_at" if values["status"] == "cancelled" else "completed_at"
-        values[ended] = f"{dates[0]}T00:00:00Z"
-    yield Record("tasks", values, place)
+        stamps["created_at"] = f"{dates[-1]}T00:00:00Z"
+    if len(dates) > 1:
+        ended = "cancelled_at" if status == "cancelled" else "completed_at"
+        stamps[ended] = f"{dates[0]}T00:00:00Z"
+    return stamps
 
 
 def _member(key: str, value: str) -> Values:

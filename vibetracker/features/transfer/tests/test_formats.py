@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,52 @@ x 2026-01-05 2026-01-01 Pay http://example.org/a:b at 10:30 pri:C
     assert found["Someday rec:1w"]["priority"] == "low"
 
 
+def test_only_a_completed_task_of_todotxt_has_two_dates_in_front(client: TestClient) -> None:
+    client.post("/tasks", json={"title": "2026-01-01 is over"})
+    client.post("/tasks", json={"title": "2026-01-02 is over", "status": "done"})
+    file = exported(client, "?format=todotxt")
+    imported(client, file, "?format=todotxt")
+    titles = [task["title"] for task in client.get("/tasks?sort=id").json()["items"]]
+    assert titles == ["2026-01-01 is over", "2026-01-02 is over"] * 2
+
+
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [
+        ("todotxt", "a due:2026-01-01 t:2026-02-01"),
+        ("todotxt", "a due:2026-01-01T10:00:00Z t:2026-02-01"),
+        (
+            "taskwarrior",
+            '[{"description": "a", "due": "20260101T000000Z", "wait": "20260201T000000Z"}]',
+        ),
+        (
+            "ics",
+            calendar(
+                "BEGIN:VTODO\nUID:1\nSUMMARY:a\nDTSTART;VALUE=DATE:20260201\n"
+                "DUE;VALUE=DATE:20260101\nCOMMENT:\nEND:VTODO\n"
+            ),
+        ),
+    ],
+)
+def test_a_start_behind_the_due_is_left_out(client: TestClient, format: str, file: str) -> None:  # noqa: A002 - the parameter's name
+    result = imported(client, file, f"?format={format}")
+    assert [(it["code"]) for it in result["skipped"]] == ["start_after_due"]
+    assert result["created"] == {"tasks": 1}
+    assert tasks(client)["a"]["start_at"] is None
+
+
+def test_taskwarrior_has_more_priorities_and_starts_than_a_task(client: TestClient) -> None:
+    task = {
+        "description": "a",
+        "priority": "X",
+        "wait": "20260201T000000Z",
+        "scheduled": "20260202T000000Z",
+    }
+    result = imported(client, json.dumps([task]), "?format=taskwarrior")
+    assert codes(result) == {"priority", "scheduled"}
+    assert tasks(client)["a"]["start_at"] == "2026-02-01T00:00:00Z"
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "'a", "''", '=a,"b"\n=c'])
 def test_a_spreadsheet_runs_no_cell_and_it_comes_back_as_it_was(
     client: TestClient, text: str
@@ -260,6 +307,11 @@ HOSTILE: dict[str, tuple[str, bytes | str, tuple[int, str] | int]] = {
         (5, "encoding"),
     ),
     "ics with no time": ("ics", calendar("BEGIN:VTODO\nUID:1\nDUE:soon\nEND:VTODO\n"), (4, "time")),
+    "ics with an endless duration": (
+        "ics",
+        calendar("BEGIN:VTODO\nDTSTART;VALUE=DATE:20260101\nDURATION:P9999999D\nEND:VTODO\n"),
+        (4, "time"),
+    ),
     "ics without a title": (
         "ics",
         calendar("BEGIN:VTODO\nUID:1\nEND:VTODO\n"),
