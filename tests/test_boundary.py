@@ -1,14 +1,16 @@
 """What happens to every request before and after its operation: ids, hosts, origins, HEAD, logs."""
 
+import asyncio
 import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from starlette.testclient import TestClient
 
 from vibetracker.core.app import create_app
@@ -59,6 +61,24 @@ def test_every_get_answers_head_alike_and_without_a_body(
             assert {n: v for n, v in head.headers.items() if n not in own} == {
                 n: v for n, v in got.headers.items() if n not in own
             }
+
+
+def test_head_of_a_stream_ends_whatever_is_to_come() -> None:
+    made = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for number in range(10_000):
+            made.append(number)
+            yield b"x"
+            await asyncio.sleep(0)
+
+    app = create_app(Settings(database_url="sqlite://", _env_file=None), features=[])
+    app.add_api_route("/stream", lambda: StreamingResponse(chunks()), methods=["GET"])
+    client = TestClient(app)
+    head = client.head("/stream")
+    assert (head.status_code, head.content) == (200, b"")
+    assert len(made) < 1000
+    assert len(client.get("/stream").content) == 10_000
 
 
 def test_a_path_with_a_trailing_slash_is_another_path(

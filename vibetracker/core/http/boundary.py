@@ -87,6 +87,8 @@ class _Exchange:
         self.receive = receive
         self.send = send
         self.status: int | None = None
+        self.is_over = False
+        """Whether the response to a HEAD is complete."""
 
     async def run(self) -> None:
         started = time.perf_counter()
@@ -141,7 +143,11 @@ class _Exchange:
                 sent.append(VARY)
             message = {**message, "headers": sent}
         elif self.method == "HEAD":
-            message = {**message, "body": b""}
+            if self.is_over:
+                return
+            # Whoever streams is then told to end, as by a client that goes: it may have no end.
+            self.is_over = True
+            message = {"type": message["type"], "body": b""}
         await self.send(message)
 
     def _check_host(self) -> None:
