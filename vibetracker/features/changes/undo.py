@@ -16,8 +16,9 @@ from itertools import groupby
 from typing import Any, get_type_hints
 
 from fastapi import FastAPI
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
+from sqlalchemy import inspect as sa_inspect
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.preconditions import Preconditions, check, guard, lock_rows
@@ -70,8 +71,12 @@ class Owner:
         return import_module(name) if find_spec(name) else None
 
     def _call(self, verb: str, session: Session, row_id: int, members: Json) -> None:
-        """Call the handler of the operation on one resource, as a request would."""
+        """Call the handler of the operation on one resource, as a request would.
+
+        Members that a ``PATCH`` does not take, and follow from others, are as they were then.
+        """
         handler = self._handler(verb)
+        follow: Json = {}
         arguments: dict[str, Any] = {}
         for name, hint in get_type_hints(handler).items():
             if hint is Session:
@@ -81,6 +86,7 @@ class Owner:
                 if not sent:
                     raise ChangeIrrevocable("Nothing of it can be written")
                 arguments[name] = hint.model_validate_json(to_json(sent))
+                follow = {key: members[key] for key in members.keys() - sent.keys()}
             elif hint is int and name.endswith("_id"):
                 arguments[name] = row_id
         try:
@@ -88,6 +94,17 @@ class Owner:
         except TypeError:
             raise ChangeIrrevocable(f"Only an operation on {self.feature.name} can do it") from None
         handler(**arguments)
+        if follow:
+            self._write(session.get_one(self.resource, row_id), follow)
+
+    def _write(self, row: Resource, members: Json) -> None:
+        output = self.feature.resources[self.resource]
+        columns = sa_inspect(self.resource).column_attrs
+        for name, field in output.model_fields.items() if output else ():
+            if name in members and name in columns:
+                annotation: Any = field.annotation
+                value = TypeAdapter(annotation).validate_json(to_json(members[name]))
+                setattr(row, name, value)
 
     def _handler(self, verb: str) -> Any:
         for operation in self.feature.operations:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Path
 from pydantic import MISSING
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, validates
 
 from vibetracker.core.api.preconditions import find
 from vibetracker.core.api.routing import Router
@@ -13,7 +13,7 @@ from vibetracker.core.api.schema import Input, Output, Patch, Timestamp, UrlId
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.text import Line
 from vibetracker.core.db.model import Resource
-from vibetracker.core.db.types import UTCDateTime
+from vibetracker.core.db.types import UTCDateTime, utcnow
 from vibetracker.core.discovery import Feature
 
 
@@ -24,7 +24,13 @@ class Memo(Resource):
 
     text: Mapped[str] = mapped_column(unique=True)
     pinned: Mapped[bool] = mapped_column(default=False)
+    pinned_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
     seen_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=None)
+
+    @validates("pinned")
+    def _date(self, _: str, pinned: bool) -> bool:  # noqa: FBT001 - SQLAlchemy passes it so
+        self.pinned_at = utcnow() if pinned else None
+        return pinned
 
 
 Text = Annotated[str, Line(80)]
@@ -51,6 +57,7 @@ class MemoRead(Output):
     id: int
     text: str
     pinned: bool
+    pinned_at: datetime | None
     seen_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -45,7 +45,8 @@ def told(page: Json) -> list[tuple[int, str, int]]:
 
 def test_each_new_version_is_one_change(memos: TestClient) -> None:
     memo = create(memos, "a", **{"X-Request-ID": "first"})
-    memos.patch("/memos/1", json={"text": "b", "pinned": True})
+    seen = "2026-01-02T03:04:05Z"
+    memos.patch("/memos/1", json={"text": "b", "seen_at": seen})
     memos.delete("/memos/1")
     page = feed(memos)
     assert told(page) == [(1, "created", 1), (1, "updated", 2), (1, "deleted", 2)]
@@ -58,11 +59,12 @@ def test_each_new_version_is_one_change(memos: TestClient) -> None:
         "created_at": [None, at],
     }
     assert (created["request_id"], created["resource"]) == ("first", "memos")
-    assert updated["changes"] == {"text": ["a", "b"], "pinned": [False, True]}
+    assert updated["changes"] == {"text": ["a", "b"], "seen_at": [None, seen]}
     assert deleted["changes"] == {
         "id": [1, None],
         "text": ["b", None],
-        "pinned": [True, None],
+        "pinned": [False, None],
+        "seen_at": [seen, None],
         "created_at": [at, None],
     }
     assert created["at"] <= updated["at"] <= deleted["at"]

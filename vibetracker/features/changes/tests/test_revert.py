@@ -49,6 +49,17 @@ def test_what_has_been_created_is_deleted_and_what_was_deleted_stays_so(memos: T
     assert (answer.status_code, problem(answer)) == (409, "change-overtaken")
 
 
+def test_what_follows_from_a_member_is_as_it_was(memos: TestClient) -> None:
+    create(memos, "a")
+    before = memos.patch("/memos/1", json={"pinned": True}).json()
+    memos.patch("/memos/1", json={"pinned": False})
+    after = revert(memos, 3).json()
+    assert (after["pinned"], after["pinned_at"]) == (True, before["pinned_at"])
+    # Once more there is nothing to do.
+    assert revert(memos, 3).json() == after
+    assert told(feed(memos))[-1] == (1, "updated", 4)
+
+
 def test_what_has_changed_since_is_named(memos: TestClient) -> None:
     create(memos, "a")
     memos.patch("/memos/1", json={"text": "b", "pinned": True})
