@@ -149,6 +149,21 @@ def test_a_random_service_moves_from_sqlite_to_postgresql_and_back(
         assert ids[0] == ids[1]
 
 
+def test_an_import_is_undone_with_the_projects_that_it_has_created(client: TestClient) -> None:
+    lines = "Paint +Kitchen @home\nSand +Kitchen\n"
+    kind = {"Content-Type": "text/plain"}
+    answer = client.post("/transfer/import?format=todotxt", content=lines, headers=kind)
+    assert answer.json()["created"] == {"projects": 1, "tasks": 2}
+    creation = client.get("/changes", params={"resource": "projects"}).json()["items"][0]
+    assert client.post(f"/changes/{creation['id']}/revert").status_code == 409
+    undo = {"request_id": answer.headers["X-Request-ID"]}
+    assert client.post("/changes/revert", json=undo).status_code == 200
+    assert client.get("/projects").json()["items"] == []
+    found = client.get("/tasks?deleted=only").json()["items"]
+    assert {task["project_id"] for task in found} == {None}
+    assert client.post(f"/tasks/{found[0]['id']}/restore").status_code == 200
+
+
 def test_every_resource_of_every_feature_is_transferred(client: TestClient, app: FastAPI) -> None:
     created = {it.path.removeprefix("/") for it in operations(app) if "201" in it.spec["responses"]}
     assert created <= client.get("/transfer/export").json().keys()

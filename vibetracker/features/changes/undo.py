@@ -1,15 +1,16 @@
 """Undo: what a change has made is taken back by the rules that every write keeps.
 
 A feature may have a module ``revert.py`` that says how changes of its resources are taken back,
-with ``lock(session, values)`` and ``revert(session, action, values)``; ``values`` are, by the id of
-each resource, those of its members before. Otherwise the handlers of its ``PATCH`` and ``DELETE``
-are called.
+with any of ``lock(session, values)``, ``revert(session, action, values)`` and ``delete(session,
+id)``; ``values`` are, by the id of each resource, those of its members before. Without ``revert``
+the handler of its ``PATCH`` is called, and for what was created ``delete``, or that of ``DELETE``.
 """
 
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
@@ -27,13 +28,15 @@ from vibetracker.core.api.schema import Patch
 from vibetracker.core.db.changes import Reader, table_of
 from vibetracker.core.db.model import Resource
 from vibetracker.core.discovery import Feature
-from vibetracker.core.http.problems import ValidationFailed
+from vibetracker.core.http.problems import Problem
 
 from .feed import Json
 from .model import Action
 from .problems import ChangeIrrevocable, ChangeOvertaken
 
 type Values = dict[int, Json]
+
+REFUSED = {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,23 @@ class Owner:
     def lock(self, session: Session, values: Values) -> None:
         """Lock what reverting to these values needs."""
         own = self._own()
-        if own is not None and hasattr(own, "lock"):
+        if hasattr(own, "lock"):
             own.lock(session, values)
         lock_rows(session, self.resource, values)
 
     def revert(self, session: Session, action: Action, values: Values) -> None:
         """Take changes of one kind back."""
         own = self._own()
-        if own is not None:
+        if hasattr(own, "revert"):
             own.revert(session, str(action), values)
             return
         for row_id, members in values.items():
-            verb = "DELETE" if action is Action.CREATED else "PATCH"
-            self._call(verb, session, row_id, members)
+            if action is not Action.CREATED:
+                self._call("PATCH", session, row_id, members)
+            elif hasattr(own, "delete"):
+                own.delete(session, row_id)
+            else:
+                self._call("DELETE", session, row_id, members)
 
     def _own(self) -> Any:
         name = f"{self.feature.package}.revert"
@@ -126,7 +133,7 @@ def owners(app: FastAPI) -> dict[str, Owner]:
 def revert(session: Session, owners: Mapping[str, Owner], changes: Sequence[Json]) -> None:
     """Revert changes, the last first.
 
-    Raises ``ChangeOvertaken``, ``ChangeIrrevocable``, and what the rules of a feature refuse.
+    Raises ``ChangeOvertaken``, and ``ChangeIrrevocable`` for what the rules of a feature refuse.
     """
     for change in changes:
         if change["action"] is Action.DELETED or change["resource"] not in owners:
@@ -184,7 +191,10 @@ def _revert_group(session: Session, owner: Owner, action: Action, changes: Seque
     if values:
         try:
             owner.revert(session, action, values)
-        except ValidationFailed as error:
+        except Problem as error:
+            # What a rule refuses; the rules of all features are not those of this operation.
+            if isinstance(error, ChangeIrrevocable) or error.status_code not in REFUSED:
+                raise
             raise ChangeIrrevocable(str(error.detail)) from error
         except ValidationError as error:
             raise ChangeIrrevocable("It was made by other rules than those of today") from error
