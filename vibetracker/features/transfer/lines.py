@@ -69,4 +69,7 @@ def put_start(values: Values, start: str | None) -> bool:
 
 def instant(moment: datetime) -> str:
     """Write an instant as records have it."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    # One that is no instant in UTC is in a year that is refused when the record is checked.
+    with suppress(OverflowError):
+        moment = moment.astimezone(UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -42,7 +42,8 @@ class Todoist:
         values: Values = {"id": self._last, "parent_id": above[-1] if above else None}
         words = one_line(cells.get("CONTENT", "")).split(" ")
         labels = [word for word in words if word.startswith("@") and len(word) > 1]
-        values["title"] = " ".join(word for word in words if word not in labels)
+        title = [word for word in words if word not in labels] or words
+        values["title"] = " ".join(title)
         values["tags"] = [label[1:] for label in labels if "," not in label]
         values["description"] = cells.get("DESCRIPTION", "")
         values["priority"] = PRIORITIES.get(cells.get("PRIORITY", "").strip(), "none")

@@ -106,7 +106,7 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
             values["tags"].append(name)
         else:
             title.append(word)
-    values["title"] = " ".join(title)
+    values["title"] = " ".join(title) or line[head.end() :]
     if not put_start(values, values.pop("start_at", None)):
         yield LeftOut(place, "start_after_due", "A task cannot start after it is due")
     if letter:

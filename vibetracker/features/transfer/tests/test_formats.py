@@ -223,6 +223,24 @@ x 2026-01-05 2026-01-01 Pay http://example.org/a:b at 10:30 pri:C
     assert found["Someday rec:1w"]["priority"] == "low"
 
 
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [
+        ("todotxt", "+shed @paint due:2026-03-01"),
+        ("csv", "TYPE,CONTENT\ntask,@paint @shed\n"),
+    ],
+)
+def test_a_task_of_nothing_but_tags_is_called_by_them(
+    client: TestClient,
+    format: str,  # noqa: A002 - the parameter's name
+    file: str,
+) -> None:
+    imported(client, file, f"?format={format}")
+    (task,) = client.get("/tasks").json()["items"]
+    assert task["title"] in {"+shed @paint due:2026-03-01", "@paint @shed"}
+    assert "paint" in task["tags"]
+
+
 def test_only_a_completed_task_of_todotxt_has_two_dates_in_front(client: TestClient) -> None:
     client.post("/tasks", json={"title": "2026-01-01 is over"})
     client.post("/tasks", json={"title": "2026-01-02 is over", "status": "done"})
@@ -311,6 +329,16 @@ HOSTILE: dict[str, tuple[str, bytes | str, tuple[int, str] | int]] = {
         "ics",
         calendar("BEGIN:VTODO\nDTSTART;VALUE=DATE:20260101\nDURATION:P9999999D\nEND:VTODO\n"),
         (4, "time"),
+    ),
+    "ics with an instant beyond the calendar": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=America/New_York:99991231T235959\nEND:VTODO\n"),
+        (4, "year_out_of_range"),
+    ),
+    "todoist with an instant before the calendar": (
+        "csv",
+        "TYPE,CONTENT,DATE,TIMEZONE\ntask,a,0001-01-01 00:00,Asia/Tokyo\n",
+        (2, "timestamp_format"),
     ),
     "ics without a title": (
         "ics",
