@@ -140,6 +140,9 @@ def update_recurrence(
     if "rule" in changes:
         recurrence.number = 1
     data.apply_to(recurrence)
+    if "time_zone" in changes:
+        anchored = Series.of(recurrence.rule, recurrence.time_zone, due, recurrence.anchor)
+        recurrence.anchor = anchored.anchor.isoformat()
     for name in changes:
         _refuse_the_last(recurrence, due, clock, at=f"/{name}")
     return recurrence

@@ -172,6 +172,14 @@ def test_instants_keep_to_the_wall_clock(client: TestClient) -> None:
     ]
 
 
+def test_another_zone_has_another_time_on_its_wall_clock(client: TestClient) -> None:
+    task = make(client, due_at="2040-02-01T02:30:00Z")
+    data = {"task_id": task["id"], "rule": "FREQ=DAILY"}
+    assert client.post("/recurrences", json=data).json()["anchor"] == "2040-02-01T02:30:00"
+    response = client.patch("/recurrences/1", json={"time_zone": "America/New_York"})
+    assert response.json()["anchor"] == "2040-01-31T21:30:00"
+
+
 def test_a_recurrence_is_deleted_and_the_task_stays(client: TestClient) -> None:
     recurrence = RecurrenceFactory.create()
     path = f"/recurrences/{recurrence.id}"
