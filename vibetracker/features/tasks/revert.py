@@ -12,7 +12,7 @@ from vibetracker.core.db.types import utcnow
 from .calendar import Clock
 from .changes import TaskChanges
 from .model import UTC
-from .rows import TaskRow, lock_task, lock_tasks, refuse_trashed
+from .rows import TaskRow, lock_task, lock_tasks, read_again, refuse_trashed
 from .schema import TaskUpdate
 from .tree import ancestry, lock_tree
 
@@ -29,8 +29,8 @@ def revert(session: Session, action: str, values: Mapping[int, Mapping[str, Any]
     """Take changes of one kind back; ``values`` are those of members before, by task."""
     changes = TaskChanges(session, Clock(UTC, utcnow()))
     rows = [*lock_tasks(session, values).values()]
-    # From the top down: a subtree follows what is above it.
-    rows.sort(key=lambda row: len(ancestry(session, row["id"])))
+    # From the top down: a subtree follows what is above it, and so does what of it is in the trash.
+    rows.sort(key=lambda row: (row["deleted_at"] is not None, len(ancestry(session, row["id"]))))
     for row in rows:
         before = values[row["id"]]
         if action == "trashed":
@@ -40,7 +40,10 @@ def revert(session: Session, action: str, values: Mapping[int, Mapping[str, Any]
             # Perhaps it has gone with one above it.
             if lock_task(session, row["id"])["deleted_at"] is None:
                 changes.trash(row, at and datetime.fromisoformat(at))
-        else:
+        elif row["id"] not in changes.taken_along:
+            _put_back(changes, row, before)
+        elif before.keys() != {"project_id"}:
+            read_again(session, [row])
             _put_back(changes, row, before)
 
 
