@@ -113,7 +113,7 @@ def stretch(session: Session, place: Cursor | None, wanted: Wanted, limit: int) 
     if first is not None and first < oldest:
         if place is not None:
             raise ChangesExpired(
-                "Read the lists anew, and go on from the cursor of GET /changes?after=now"
+                "Take the cursor of GET /changes?after=now, then read the lists, and go on from it"
             )
         rows = rows.where(entries.c.at >= oldest)
     found = session.execute(rows.order_by(*_order).limit(limit + 1)).all()

@@ -8,8 +8,8 @@ from vibetracker.core.http.problems import Problem
 class ChangesExpired(Problem):
     """Changes behind this cursor are older than those that are kept.
 
-    Read the lists anew, and go on from the cursor that `GET /changes?after=now` has answered
-    before that.
+    Take the cursor of `GET /changes?after=now`, then read the lists anew, and go on from that
+    cursor. In the other order what changes meanwhile would be missed.
     """
 
     title = "The changes have expired"
