@@ -11,8 +11,8 @@ from vibetracker.core.db.changes import announce
 from vibetracker.core.http.problems import invalid
 from vibetracker.features.projects.model import Project
 from vibetracker.features.projects.problems import ProjectArchived
-from vibetracker.features.tags.association import NamedTag, change_tags, put_on, tags_named
 from vibetracker.features.tags.model import key_of
+from vibetracker.features.tags.tagging import NamedTag, change_tags, put_on, tags_named
 
 from . import ranking, tree
 from .calendar import LAST_ZONE, Clock, last_instant

@@ -16,7 +16,7 @@ from vibetracker.core.api.fields import narrowed
 from vibetracker.core.db.changes import announce
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import Gone, NotFound
-from vibetracker.features.tags.association import NamedTag
+from vibetracker.features.tags.tagging import NamedTag
 
 from . import ranking
 from .model import Task, Values, derived, task_tags, tasks

@@ -20,8 +20,8 @@ from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import noun
 from vibetracker.core.http.faults import Fault, faults, pointer_to
 from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
-from vibetracker.features.tags.association import tags_named
 from vibetracker.features.tags.model import key_of
+from vibetracker.features.tags.tagging import tags_named
 
 from .collection import Agreement, Collection
 from .new_rows import New, Twins, write

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
-from vibetracker.features.tags.association import tags_named
 from vibetracker.features.tags.model import Tag
+from vibetracker.features.tags.tagging import tags_named
 from vibetracker.testing import at_once
 
 SHARED = [f"shared {number}" for number in range(15)]

@@ -14,7 +14,8 @@ from vibetracker.core.db.database import Database
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.types import BigInt, UTCDateTime, utcnow
 from vibetracker.core.http.problems import ValidationFailed
-from vibetracker.features.tags.association import tag_association, tags_named
+from vibetracker.features.tags.association import tag_association
+from vibetracker.features.tags.tagging import tags_named
 
 from .factory import TagFactory
 
