@@ -72,7 +72,8 @@ def column(page: "Page", name: str) -> "Locator":
 
 def titles(page: "Page", name: str) -> list[str]:
     """Return what stands on the cards of a column, from the top."""
-    return column(page, name).locator(".card .title").all_inner_texts()
+    shown: list[str] = column(page, name).locator(".card .title").all_inner_texts()
+    return shown
 
 
 def card(page: "Page", title: str) -> "Locator":
