@@ -14,7 +14,7 @@ from vibetracker.core.db.types import utcnow
 from vibetracker.core.logging import current_request_id
 
 from .bell import ring_after_commit
-from .model import Action, entries
+from .model import Action, Turn, entries
 from .settings import settings
 
 UNTOLD = {"version", "updated_at"}
@@ -24,25 +24,38 @@ SWEPT_AT_ONCE = 100
 SWEPT_EACH = 20
 """As many changes are written for each time that some are swept: fewer than are swept then."""
 
-_INSERT = insert(entries).returning(entries.c.id, sort_by_parameter_order=True)
+WRITTEN = "written changes"
+"""Where a session has the ids of the changes that are written, if somebody asks for them."""
+
+_INSERT = insert(entries)
+_INSERT_RETURNING = _INSERT.returning(entries.c.id)
+_TURN = select(Turn())
 _place = tuple_(entries.c.turn, entries.c.id)
 
 
 def on_changes(session: Session, changes: Sequence[Change]) -> None:
     """Write what has changed into the journal, and sweep some of what has expired."""
-    rows = [_row(change) for change in changes]
-    ids: list[int] = []
+    connection = session.connection()
+    shared: dict[str, Any] = {"at": utcnow(), "request_id": current_request_id.get()}
+    if len(changes) > 1:
+        # Once, since the database would look for it for each row.
+        shared["turn"] = connection.scalar(_TURN)
+    names = {resource: table_of(resource).name for resource in {it.resource for it in changes}}
+    rows = [shared | _row(change, names[change.resource]) for change in changes]
+    written: list[int] | None = session.info.get(WRITTEN)
     for some in batched(rows, WRITTEN_AT_ONCE):
-        ids += session.connection().scalars(_INSERT, list(some)).all()
-    written_by(session).extend(ids)
+        if written is None:
+            connection.execute(_INSERT, list(some))
+        else:
+            written += connection.scalars(_INSERT_RETURNING, list(some))
     ring_after_commit(session)
     if random.random() < len(rows) / SWEPT_EACH:  # noqa: S311 - no secret
         sweep(session)
 
 
-def written_by(session: Session) -> list[int]:
-    """Return the ids of the changes that a session has written."""
-    written: list[int] = session.info.setdefault(_INSERT, [])
+def note_written(session: Session) -> list[int]:
+    """Return a list that gets the ids of the changes that are written from now on."""
+    written: list[int] = session.info.setdefault(WRITTEN, [])
     return written
 
 
@@ -64,17 +77,16 @@ def sweep(session: Session) -> None:
     session.execute(delete(entries).where(entries.c.id.in_(expired)))
 
 
-def _row(change: Change) -> dict[str, Any]:
+def _row(change: Change, resource: str) -> dict[str, Any]:
     before, after = change.before or {}, change.after or {}
+    # Both have the same members, unless one has none.
     members = {
-        name: (before.get(name), after.get(name))
-        for name in {**before, **after}
-        if name not in UNTOLD and before.get(name) != after.get(name)
+        name: (was, now)
+        for name in after or before
+        if (was := before.get(name)) != (now := after.get(name)) and name not in UNTOLD
     }
     return {
-        "at": utcnow(),
-        "request_id": current_request_id.get(),
-        "resource": table_of(change.resource).name,
+        "resource": resource,
         "resource_id": change.id,
         "action": _action(change.before, change.after),
         "version": (after or before).get("version", 1),

@@ -35,7 +35,7 @@ from .feed import (
     reading,
     stretch,
 )
-from .listener import written_by
+from .listener import note_written
 from .problems import ChangeIrrevocable, ChangeOvertaken, ChangesExpired
 from .schema import (
     ChangeFeed,
@@ -264,10 +264,11 @@ def revert_request(
     found = entries_of(session, Wanted(request_id=data.request_id))
     if not found:
         raise NotFound("There is no change of a request with this id")
+    written = note_written(session)
     revert(session, owners(request.app), [members(row) for row in found])
     # At once, so that the answer has what they write.
     call_listeners(session)
-    return {"items": [members(row) for row in entries_with(session, written_by(session))]}
+    return {"items": [members(row) for row in entries_with(session, written)]}
 
 
 def _find(session: SessionDep, change_id: int) -> Json:
