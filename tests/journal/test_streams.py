@@ -1,6 +1,7 @@
 """Many streams on two workers see every write, also when the workers are killed."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -15,8 +16,8 @@ import pytest
 
 from tests.processes import running
 
-STREAMS = 10
-WRITES = 200
+STREAMS = 50
+WRITES = 1000
 WRITERS = 8
 
 
@@ -97,6 +98,9 @@ def test_each_of_many_streams_sees_every_write(
 ) -> None:
     settings = {"DATABASE_URL": postgres_url, "POOL_TIMEOUT": "10"}
     with running("serve", "--workers", "2", folder=tmp_path, **settings) as server:
+        # Room for the whole log, which nobody reads meanwhile: a worker would wait for that.
+        assert server.process.stderr is not None
+        fcntl.fcntl(server.process.stderr, fcntl.F_SETPIPE_SZ, 2**20)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if httpx2.get(f"{server.origin}/health/ready", timeout=30).is_success:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
-from pydantic_core import to_json
 
 from vibetracker.core.api.paging import DEFAULT_LIMIT, MAX_LIMIT
 from vibetracker.core.api.preconditions import check
@@ -46,7 +45,7 @@ from .schema import (
     RevertedResource,
 )
 from .undo import owners, revert
-from .watcher import READ_AT_ONCE, Follower, Watcher
+from .watcher import READ_AT_ONCE, Follower, Watcher, event_of
 
 router = Router("/changes", description="What has changed, to be followed and undone.")
 
@@ -180,14 +179,14 @@ async def _events(
     yield ServerSentEvent(id=(place or START).encode(), retry=FIRST_RETRY)
     while True:
         for cursor, change in found.items:
-            yield _event(cursor, change)
+            yield event_of(cursor, change)
         if not found.has_more:
             break
         found = await _look(database, found.end, wanted, READ_AT_ONCE)
     while (coming := await follower.next()) is not None:
-        cursor, change = coming
+        cursor, event = coming
         if cursor > found.end:
-            yield _event(cursor, change)
+            yield event
 
 
 async def _place(
@@ -203,11 +202,6 @@ async def _place(
 
 async def _look(database: Database, place: Cursor | None, wanted: Wanted, limit: int) -> Stretch:
     return await reading(database, partial(stretch, place=place, wanted=wanted, limit=limit))
-
-
-def _event(cursor: Cursor, change: Json) -> ServerSentEvent:
-    name = f"{change['resource']}.{change['action']}"
-    return ServerSentEvent(id=cursor.encode(), event=name, raw_data=to_json(change).decode())
 
 
 @router.get(

@@ -10,6 +10,8 @@ from typing import Any, Self
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
+from fastapi.sse import ServerSentEvent
+from pydantic_core import to_json
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -33,21 +35,29 @@ LISTENS_AGAIN = 10.0
 """Seconds until it tries once more to listen."""
 
 
+def event_of(cursor: Cursor, change: Json) -> ServerSentEvent:
+    """Return the event that streams have for a change."""
+    name = f"{change['resource']}.{change['action']}"
+    return ServerSentEvent(id=cursor.encode(), event=name, raw_data=to_json(change).decode())
+
+
 class Follower:
     """One reader of what comes."""
 
     def __init__(self, resources: Collection[str]) -> None:
         self._resources = resources
-        self._coming: asyncio.Queue[tuple[Cursor, Json] | None] = asyncio.Queue(UNREAD + 1)
+        self._coming: asyncio.Queue[tuple[Cursor, ServerSentEvent] | None] = asyncio.Queue(
+            UNREAD + 1
+        )
 
-    def offer(self, cursor: Cursor, change: Json) -> None:
+    def offer(self, resource: str, cursor: Cursor, event: ServerSentEvent) -> None:
         """Put a change into the queue; a reader that is too far behind gets its end instead."""
-        if self._resources and change["resource"] not in self._resources:
+        if self._resources and resource not in self._resources:
             return
         if self._coming.qsize() >= UNREAD:
             self.end()
         else:
-            self._coming.put_nowait((cursor, change))
+            self._coming.put_nowait((cursor, event))
 
     def end(self) -> None:
         """Let the reader come to an end, and forget what it has not read."""
@@ -55,7 +65,7 @@ class Follower:
             self._coming.get_nowait()
         self._coming.put_nowait(None)
 
-    async def next(self) -> tuple[Cursor, Json] | None:
+    async def next(self) -> tuple[Cursor, ServerSentEvent] | None:
         """Wait for the next change; None is the end."""
         return await self._coming.get()
 
@@ -129,8 +139,10 @@ class Watcher:
             look = partial(stretch, place=seen, wanted=Wanted(), limit=READ_AT_ONCE)
             found = await reading(self.database, look)
             for cursor, change in found.items:
+                # One for all of them: it takes longer to make than to put into a queue.
+                event = event_of(cursor, change)
                 for follower in self.followers:
-                    follower.offer(cursor, change)
+                    follower.offer(change["resource"], cursor, event)
             if found.items:
                 self.news.set()
                 self.news = asyncio.Event()

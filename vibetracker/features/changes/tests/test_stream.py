@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from fastapi.sse import ServerSentEvent
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
@@ -96,7 +97,7 @@ def test_a_reader_that_is_too_far_behind_is_dropped(
     monkeypatch.setattr(watcher, "UNREAD", 3)
     follower = watcher.Follower([])
     for number in range(5):
-        follower.offer(Cursor(0, number), {"resource": "memos"})
+        follower.offer("memos", Cursor(0, number), ServerSentEvent(id=str(number)))
     portal = memos.portal
     assert portal is not None
     assert portal.call(follower.next) is None
