@@ -20,11 +20,11 @@ from .factory import CommentFactory
 
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
-    """Collect the statements that read."""
+    """Collect the statements that read tables; others may notify at the same time."""
     seen: list[str] = []
 
     def collect(_: Any, __: Any, statement: str, *___: Any) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith("SELECT") and "FROM" in statement:
             seen.append(statement)
 
     event.listen(database.engine, "before_cursor_execute", collect)
