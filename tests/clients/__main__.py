@@ -30,8 +30,8 @@ def run(folder: Path, *command: str) -> None:
 
 def generate_python(folder: Path) -> None:
     """Generate a client with openapi-python-client, and check its types and their use."""
-    generate = ("generate", "--path=openapi.json", "--output-path=.", "--overwrite")
-    run(folder, "openapi-python-client", *generate, "--fail-on-warning")
+    paths = ("--path=openapi.json", "--output-path=.", "--config=generator.yaml")
+    run(folder, "openapi-python-client", "generate", *paths, "--overwrite", "--fail-on-warning")
     run(folder, "mypy", "--strict", "vibetracker_client", "conversation.py")
 
 

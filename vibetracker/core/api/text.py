@@ -18,10 +18,13 @@ _SPACE = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _INVISIBLE = (
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""Those with the property Default_Ignorable_Code_Point, the blank of Braille, and annotations."""
-_BLANK_START = re.compile(f"^[{_SPACE}{_INVISIBLE}]+")
+_ALL_INVISIBLE = f"{_INVISIBLE}\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+"""Those with the property Default_Ignorable_Code_Point, the blank of Braille, and annotations.
+
+Patterns go without those beyond U+FFFF, for which a range in ECMA-262 needs a flag.
+"""
+_BLANK_START = re.compile(f"^[{_SPACE}{_ALL_INVISIBLE}]+")
 _SELECTORS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]*")
 """Which form the character before them has: they end emoji and names."""
 _GAPS = re.compile(f"[{WHITE_SPACE}]+")
@@ -40,7 +43,7 @@ _SOME = "".join(map(chr, (*range(0x20000), *range(0xE0000, 0xE1000))))
 # Those are left out; letters that do not decompose have a plain one beside.
 _PLAIN = {
     **dict.fromkeys(map(ord, filter(_is_mark, _SOME))),
-    **dict.fromkeys(map(ord, re.findall(f"[{_INVISIBLE}]", _SOME))),
+    **dict.fromkeys(map(ord, re.findall(f"[{_ALL_INVISIBLE}]", _SOME))),
     **str.maketrans("łøđðħıŧ", "loddhit"),
 }
 

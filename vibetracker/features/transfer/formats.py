@@ -61,5 +61,6 @@ def contents(*media_types: str) -> dict[str, dict[str, Any]]:
 def _content(media_type: str) -> dict[str, Any]:
     example = FORMATS[MEDIA_TYPES[media_type]].EXAMPLE
     if media_type == FORMATS[DEFAULT].MEDIA_TYPE:
-        return {"schema": {"type": ["object", "array"]}, "example": json.loads(example)}
+        schema = {"type": ["object", "array"], "items": {"type": "object"}}
+        return {"schema": schema, "example": json.loads(example)}
     return {"schema": {"type": "string", "format": "binary"}, "example": example}
