@@ -8,7 +8,7 @@ from random import Random
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vibetracker.features.tags.model import key_of
+from vibetracker.core.api.names import key_of
 
 from .model import Project
 from .schema import ProjectCreate

@@ -5,24 +5,18 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, validates
 
-from vibetracker.core.api.text import sortable
+from vibetracker.core.api.names import Named
 from vibetracker.core.db.model import Resource
-from vibetracker.core.db.types import OrderedText, UTCDateTime, utcnow
-from vibetracker.features.tags.model import key_of
+from vibetracker.core.db.types import UTCDateTime, utcnow
 
 from .problems import ProjectNameTaken
 
 
-class Project(Resource):
+class Project(Named):
     """A container of tasks with a name that is unique whatever its case."""
 
     __tablename__ = "projects"
 
-    name: Mapped[str] = mapped_column(OrderedText)
-    key: Mapped[str] = mapped_column(OrderedText)
-    """The name's casefold."""
-    search_key: Mapped[str] = mapped_column(OrderedText)
-    """What the name is searched and sorted by."""
     description: Mapped[str] = mapped_column(default="")
     color: Mapped[str | None] = mapped_column(default=None)
     archived: Mapped[bool] = mapped_column(default=False)
@@ -38,11 +32,6 @@ class Project(Resource):
         Index(None, "updated_at"),
         Resource.__table_args__,
     )
-
-    @validates("name")
-    def _fold(self, _: str, name: str) -> str:
-        self.key, self.search_key = key_of(name), sortable(name)
-        return name
 
     @validates("archived")
     def _date(self, _: str, archived: bool) -> bool:  # noqa: FBT001 - SQLAlchemy passes it so

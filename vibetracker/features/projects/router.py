@@ -3,10 +3,10 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.filters import Filters, Where, occurs
+from vibetracker.core.api.names import holder_of
 from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
 from vibetracker.core.api.preconditions import find, read, read_any
 from vibetracker.core.api.routing import Router, raising
@@ -14,7 +14,6 @@ from vibetracker.core.api.schema import UrlBool, UrlId
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.api.text import Terms
-from vibetracker.features.tags.model import key_of
 
 from .contents import CONTENTS
 from .includes import ProjectIncludeDep
@@ -123,6 +122,6 @@ def delete_project(
 
 
 def _refuse_taken_name(session: Session, name: str, *, renamed: Project | None = None) -> None:
-    holder = session.scalar(select(Project.id).where(Project.key == key_of(name)))
-    if holder is not None and (renamed is None or holder != renamed.id):
+    holder = holder_of(session, Project, name, but=renamed)
+    if holder is not None:
         raise ProjectNameTaken(f"Project {holder} has this name", existing_id=holder)

@@ -35,11 +35,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from vibetracker.core.api.names import key_of
 from vibetracker.core.db.changes import announcing
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.types import BigInt, utcnow
 
-from .model import Tag, key_of
+from .model import Tag
 
 OWNER = "tag_owner"
 AT_ONCE = 1000

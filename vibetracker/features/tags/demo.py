@@ -8,7 +8,9 @@ from random import Random
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from .model import Tag, key_of
+from vibetracker.core.api.names import key_of
+
+from .model import Tag
 from .schema import TagCreate
 
 TAGS = [

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.filters import Filters, Where, occurs
+from vibetracker.core.api.names import holder_of
 from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
 from vibetracker.core.api.preconditions import find, read
 from vibetracker.core.api.routing import Router, raising
@@ -18,7 +19,7 @@ from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import ValidationFailed
 
 from .association import replace, take_off, touching_tagged
-from .model import Tag, key_of
+from .model import Tag
 from .problems import TagNameTaken
 from .schema import TagCreate, TagMerge, TagRead, TagUpdate
 
@@ -120,8 +121,8 @@ def merge_tags(session: SessionDep, tag_id: TagId, data: TagMerge) -> Tag:
 
 
 def _refuse_taken_name(session: Session, name: str, *, renamed: Tag | None = None) -> None:
-    holder = session.scalar(select(Tag.id).where(Tag.key == key_of(name)))
-    if holder is None or (renamed is not None and holder == renamed.id):
+    holder = holder_of(session, Tag, name, but=renamed)
+    if holder is None:
         return
     detail = f"Tag {holder} has this name"
     if renamed is not None:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.dml import ReturningInsert
 
+from vibetracker.core.api.names import key_of
 from vibetracker.core.api.text import sortable
 from vibetracker.core.db.changes import announce_new
 from vibetracker.core.db.database import dialect_of
@@ -26,7 +27,7 @@ from vibetracker.core.db.types import BigInt, utcnow
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import ValidationFailed
 
-from .model import Tag, key_of
+from .model import Tag
 
 _tags: Table = Base.metadata.tables[Tag.__tablename__]
 

@@ -7,11 +7,11 @@ from typing import Literal
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from vibetracker.core.api.names import key_of
 from vibetracker.core.db.changes import announce
 from vibetracker.core.http.problems import invalid
 from vibetracker.features.projects.model import Project
 from vibetracker.features.projects.problems import ProjectArchived
-from vibetracker.features.tags.model import key_of
 from vibetracker.features.tags.tagging import NamedTag, change_tags, put_on, tags_named
 
 from . import ranking, tree

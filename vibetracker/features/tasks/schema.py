@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from vibetracker.core.api.schema import CalendarDate, Id, Input, Output, Patch, Timestamp
 from vibetracker.core.api.text import Line, Prose
+from vibetracker.features.projects.schema import TaskCounts
 from vibetracker.features.tags.schema import TagList
 
 from .model import Priority as PriorityEnum
@@ -114,13 +115,8 @@ class TaskMove(Input):
         return self
 
 
-class SubtaskCounts(Output):
+class SubtaskCounts(TaskCounts):
     """How many direct subtasks a task has, the trash left out."""
-
-    total: int = Field(description="All of them.")
-    open: int = Field(description="Those that are `todo` or `in_progress`.")
-    done: int = Field(description="Those that are `done`.")
-    cancelled: int = Field(description="Those that are `cancelled`.")
 
 
 class TaskRead(Output):

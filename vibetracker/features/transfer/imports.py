@@ -15,12 +15,12 @@ from pydantic import MISSING, BaseModel, ValidationError
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from vibetracker.core.api.names import key_of
 from vibetracker.core.db.changes import announce_new, call_listeners
 from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import noun
 from vibetracker.core.http.faults import Fault, faults, pointer_to
 from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
-from vibetracker.features.tags.model import key_of
 from vibetracker.features.tags.tagging import tags_named
 
 from .collection import Agreement, Collection
