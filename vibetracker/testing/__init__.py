@@ -73,7 +73,7 @@ def empty(database: Database) -> None:
 
 
 def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:
-    """Let as many threads begin the same work together, and give what each came to."""
+    """Let as many threads begin the same work together, and return what each came to."""
     barrier = Barrier(workers)
 
     def begin(number: int) -> T:

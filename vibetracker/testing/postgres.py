@@ -40,7 +40,7 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, program: str, *arguments: str) -> str:
-        """Run one of PostgreSQL's programs, such as ``psql``, and give what it prints."""
+        """Run one of PostgreSQL's programs, such as ``psql``, and return what it prints."""
         return subprocess.run(  # noqa: S603 - our own arguments
             [self.binaries / program, *arguments],
             user=self.user,

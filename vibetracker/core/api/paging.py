@@ -25,7 +25,7 @@ class Page[T](Output):
 
     items: list[T] = Field(description="At most `limit` of them, in the order of `sort`.")
     next_cursor: str | None = Field(
-        description="Give this as `cursor` to get the next page; null on the last one."
+        description="Send this as `cursor` to get the next page; null on the last one."
     )
     total: int | MISSING = Field(
         MISSING, description="How many there are on all pages; only with `include_total=true`."

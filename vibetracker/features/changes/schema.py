@@ -40,7 +40,7 @@ class ChangeFeed(Output):
     """Changes in their order, and where the next ones begin."""
 
     items: list[ChangeRead] = Field(description="At most `limit` of them, the oldest first.")
-    next_cursor: str = Field(description="Give this as `after` to get what comes next.")
+    next_cursor: str = Field(description="Send this as `after` to get what comes next.")
     has_more: bool = Field(description="Whether there is more already.")
 
 

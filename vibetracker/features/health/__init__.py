@@ -1,1 +1,1 @@
-"""Tells people, monitors and orchestrators whether the service can do its work."""
+"""Reports to people, monitors and orchestrators whether the service can do its work."""

@@ -113,7 +113,7 @@ def delete_project(
     if tasks is None and (count := sum(it.count(session, project_id) for it in CONTENTS)):
         are = "task is" if count == 1 else "tasks are"
         raise ProjectNotEmpty(
-            f"{count} {are} in it, the trash included; give tasks=keep or tasks=trash", tasks=count
+            f"{count} {are} in it, the trash included; send tasks=keep or tasks=trash", tasks=count
         )
     for contents in CONTENTS:
         leave = contents.trash if tasks == "trash" else contents.keep

@@ -258,7 +258,7 @@ class TaskBatch:
             return data
         if "parent_id" in data.model_fields_set:
             raise invalid(
-                "Give parent_id or parent_ref, not both", code="two_parents", pointer="/parent_ref"
+                "Send parent_id or parent_ref, not both", code="two_parents", pointer="/parent_ref"
             )
         parent = self._refs.get(data.parent_ref)
         if parent is None:

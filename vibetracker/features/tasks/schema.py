@@ -111,7 +111,7 @@ class TaskMove(Input):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if len(self.model_fields_set.intersection(PLACES)) != 1:
-            raise PydanticCustomError("one_place", "Give exactly one of before_id, after_id and to")
+            raise PydanticCustomError("one_place", "Send exactly one of before_id, after_id and to")
         return self
 
 

@@ -132,7 +132,7 @@ class Import:
         return broken(place, "too_many", f"At most {self.most} records are imported at once")
 
     def _check(self, records: Iterable[Found]) -> None:
-        """Check what can be without the database, and tell what is left out."""
+        """Check what can be without the database, and record what is left out."""
         found: list[Fault] = []
         for number, record in enumerate(records, 1):
             if isinstance(record, LastIds):
@@ -241,7 +241,7 @@ class Import:
     def _tell_missing(
         self, record: Record, collection: Collection, member: str, target: str
     ) -> bool:
-        """Tell of a reference to what the file does not have; return whether it can be left out."""
+        """Record a reference to what the file does not have; return whether it can be left out."""
         column = collection.table.c[collection.sources[member]]
         kind = noun(self.collections[target].model) if target in self.collections else target
         place = record.place
