@@ -56,8 +56,6 @@ _INSERT_LAST = (
 _UPDATE = update(tasks).where(
     tasks.c.id == bindparam("row_id"), tasks.c.version == bindparam("row_version")
 )
-
-
 _PUT_ON = insert(task_tags)
 
 
@@ -164,9 +162,9 @@ def write(session: Session, rows: Iterable[TaskRow]) -> None:
     for row in rows:
         if row.stored:
             _update(connection, row)
-    worn = [{"owner_id": row["id"], "tag_id": tag.id} for row in rows for tag in row.new_tags]
-    if worn:
-        connection.execute(_PUT_ON, worn)
+    tagged = [{"owner_id": row["id"], "tag_id": tag.id} for row in rows for tag in row.new_tags]
+    if tagged:
+        connection.execute(_PUT_ON, tagged)
     for row in rows:
         if row["version"] != row.stored.get("version"):
             before = row.stored and {name: row.stored[name] for name in MEMBERS}
