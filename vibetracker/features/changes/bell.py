@@ -72,9 +72,7 @@ def notify(engine: Engine, payload: str = "") -> None:
     """Notify everybody who listens on the channel of changes."""
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(
-            text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload}
-        )
+        connection.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
 
 
 def ring_after_commit(session: Session) -> None:

@@ -123,14 +123,8 @@ async def list_changes(
     resource: Resources = [],  # noqa: B006 - FastAPI copies it for each request
     resource_id: Annotated[UrlId | None, Query(description="Of the resource with this id.")] = None,
     request_id: Annotated[RequestId | None, Query(description="Of this request.")] = None,
-    limit: Annotated[
-        int,
-        Query(ge=1, le=MAX_LIMIT, description="How many items a page has at most."),
-        FROM_DIGITS,
-    ] = DEFAULT_LIMIT,
-    wait: Annotated[
-        int, Query(ge=0, le=30, description="Seconds to wait if there is nothing yet."), FROM_DIGITS
-    ] = 0,
+    limit: Limit = DEFAULT_LIMIT,
+    wait: Wait = 0,
 ) -> ChangeFeed:
     """List the changes behind a cursor, the oldest first, or wait for one."""
     wanted = Wanted(resource, resource_id, request_id)
