@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 from zlib import crc32
 
-from sqlalchemy import Row, Select, func, literal_column, select, tuple_
+from sqlalchemy import Row, Select, func, literal_column, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -19,17 +19,15 @@ from vibetracker.core.db.database import Database, dialect_of
 from vibetracker.core.http.faults import Place
 from vibetracker.core.http.problems import invalid
 
-from . import settings
-from .model import entries
+from .model import entries, latest_first, order, position
 from .problems import ChangesExpired
+from .settings import settings
 
 type Json = dict[str, Any]
 
 NOW = "now"
 MEMBERS = ("id", "at", "request_id", "resource", "resource_id", "action", "version", "changes")
 
-_place = tuple_(entries.c.turn, entries.c.id)
-_order = (entries.c.turn, entries.c.id)
 _ENTRY = select(*(entries.c[name] for name in MEMBERS), entries.c.turn)
 _XMIN: Select[int] = select(literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
 _LAST = select(func.coalesce(func.max(entries.c.id), 0))
@@ -106,17 +104,17 @@ def stretch(session: Session, place: Cursor | None, wanted: Wanted, limit: int) 
     """
     after = place or START
     end = boundary(session)
-    kept = select(entries.c.at).where(_place > after).order_by(*_order).limit(1)
-    oldest = settings.settings.oldest()
+    kept = select(entries.c.at).where(position > after).order_by(*order).limit(1)
+    oldest = settings.oldest()
     first = session.scalar(kept)
-    rows = wanted.narrow(_ENTRY).where(_place > after, _place <= end)
+    rows = wanted.narrow(_ENTRY).where(position > after, position <= end)
     if first is not None and first < oldest:
         if place is not None:
             raise ChangesExpired(
                 "Take the cursor of GET /changes?after=now, then read the lists, and go on from it"
             )
         rows = rows.where(entries.c.at >= oldest)
-    found = session.execute(rows.order_by(*_order).limit(limit + 1)).all()
+    found = session.execute(rows.order_by(*order).limit(limit + 1)).all()
     items = [(Cursor(row.turn, row.id), members(row)) for row in found[:limit]]
     if len(found) > limit:
         return Stretch(items, items[-1][0], has_more=True)
@@ -132,14 +130,14 @@ def members(row: Row[*tuple[Any, ...]]) -> Json:
 
 def entries_of(session: Session, wanted: Wanted) -> list[Row[*tuple[Any, ...]]]:
     """Return the entries that are asked for and have not expired, the last first."""
-    rows = wanted.narrow(_ENTRY).where(entries.c.at >= settings.settings.oldest())
-    return list(session.execute(rows.order_by(entries.c.turn.desc(), entries.c.id.desc())))
+    rows = wanted.narrow(_ENTRY).where(entries.c.at >= settings.oldest())
+    return list(session.execute(rows.order_by(*latest_first)))
 
 
 def entries_with(session: Session, ids: Collection[int]) -> list[Row[*tuple[Any, ...]]]:
     """Return the entries with these ids, in order, as far as they have not expired."""
-    rows = _ENTRY.where(entries.c.id.in_(ids), entries.c.at >= settings.settings.oldest())
-    return list(session.execute(rows.order_by(*_order)))
+    rows = _ENTRY.where(entries.c.id.in_(ids), entries.c.at >= settings.oldest())
+    return list(session.execute(rows.order_by(*order)))
 
 
 async def reading[T](database: Database, read: Callable[[Session], T]) -> T:

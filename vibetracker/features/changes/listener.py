@@ -6,7 +6,7 @@ from itertools import batched
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import delete, insert, select, tuple_
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.changes import Change, Values, table_of
@@ -14,7 +14,7 @@ from vibetracker.core.db.types import utcnow
 from vibetracker.core.logging import current_request_id
 
 from .bell import ring_after_commit
-from .model import Action, Turn, entries
+from .model import Action, Turn, entries, latest_first, order, position
 from .settings import settings
 
 UNTOLD = {"version", "updated_at"}
@@ -30,7 +30,6 @@ WRITTEN = "written changes"
 _INSERT = insert(entries)
 _INSERT_RETURNING = _INSERT.returning(entries.c.id)
 _TURN = select(Turn())
-_place = tuple_(entries.c.turn, entries.c.id)
 
 
 def on_changes(session: Session, changes: Sequence[Change]) -> None:
@@ -65,11 +64,10 @@ def sweep(session: Session) -> None:
     That one shows who has missed others before it.
     """
     is_expired = entries.c.at < settings.oldest()
-    order = (entries.c.turn, entries.c.id)
-    last = select(*order).where(is_expired).order_by(*(it.desc() for it in order)).limit(1)
+    last = select(*order).where(is_expired).order_by(*latest_first).limit(1)
     expired = (
         select(entries.c.id)
-        .where(is_expired, _place < last.scalar_subquery())
+        .where(is_expired, position < last.scalar_subquery())
         .order_by(*order)
         .limit(SWEPT_AT_ONCE)
         .with_for_update(skip_locked=True)

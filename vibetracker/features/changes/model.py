@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Index, Table, Text
+from sqlalchemy import Index, Table, Text, tuple_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -73,3 +73,7 @@ class Entry(Base):
 
 
 entries: Table = Base.metadata.tables[Entry.__tablename__]
+order = (entries.c.turn, entries.c.id)
+latest_first = tuple(column.desc() for column in order)
+position = tuple_(*order)
+"""Where a change is in that order."""
