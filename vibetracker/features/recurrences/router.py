@@ -143,8 +143,8 @@ def update_recurrence(
     if "time_zone" in changes:
         anchored = Series.of(recurrence.rule, recurrence.time_zone, due, recurrence.anchor)
         recurrence.anchor = anchored.anchor.isoformat()
-    for name in changes:
-        _refuse_the_last(recurrence, due, clock, at=f"/{name}")
+    if changes:
+        _refuse_the_last(recurrence, due, clock, at=f"/{next(iter(changes))}")
     return recurrence
 
 
