@@ -19,7 +19,7 @@ from vibetracker.core.api.names import key_of
 from vibetracker.core.db.changes import announce_new, call_listeners
 from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import noun
-from vibetracker.core.http.faults import Fault, faults, pointer_to
+from vibetracker.core.http.faults import Fault, faults
 from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
 from vibetracker.features.tags.tagging import tags_named
 
@@ -171,8 +171,7 @@ class Import:
         for name in sorted(values.keys() - collection.record.model_fields.keys()):
             detail = f"Nothing here stores {name!r} of {collection.name}"
             group = (collection.name, name)
-            place_of = Place(place.line, place.pointer and place.pointer + pointer_to(name))
-            self.told.add(LeftOut(place_of, "unknown_member", detail, group))
+            self.told.add(LeftOut(place.of(name), "unknown_member", detail, group))
         # Any id will do for now.
         refers = {name: 1 for name in collection.references if values.get(name) is not None}
         try:
@@ -244,9 +243,7 @@ class Import:
         """Record a reference to what the file does not have; return whether it can be left out."""
         column = collection.table.c[collection.sources[member]]
         kind = noun(self.collections[target].model) if target in self.collections else target
-        place = record.place
-        if place.pointer is not None:
-            place = Place(place.line, f"{place.pointer}/{member}")
+        place = record.place.of(member)
         code = f"unknown_{kind.replace(' ', '_')}"
         if column.nullable:
             detail = f"The file does not have this {kind}; the {noun(collection.model)} has none"

@@ -24,6 +24,11 @@ class Place:
     line: int
     pointer: str | None = None
 
+    def of(self, *steps: object) -> "Place":
+        """Return the place of a member of what is here; outside of JSON it is the same line."""
+        pointer = None if self.pointer is None else self.pointer + pointer_to(*steps)
+        return Place(self.line, pointer)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

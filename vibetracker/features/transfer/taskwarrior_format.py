@@ -113,8 +113,7 @@ def _found(task: Values, place: Place, projects: Projects) -> Iterator[Found]:
         return
     for name in sorted(task.keys() - READ - COMPUTED):
         detail = f"Nothing here stores {name!r} of a task"
-        there = Place(place.line, f"{place.pointer}{pointer_to(name)}")
-        yield LeftOut(there, "unknown_member", detail, (name,))
+        yield LeftOut(place.of(name), "unknown_member", detail, (name,))
     moments: dict[str, datetime] = {
         name: _moment(task[name], place, name)
         for name in ("due", "wait", "scheduled", "start", "end", "entry", "modified")
@@ -122,9 +121,8 @@ def _found(task: Values, place: Place, projects: Projects) -> Iterator[Found]:
     }
     priority = _text(task, "priority", place)
     if priority and priority not in PRIORITIES:
-        there = Place(place.line, f"{place.pointer}/priority")
         detail = f"Nothing here stores a priority but {', '.join(PRIORITIES)}"
-        yield LeftOut(there, "priority", detail, ("priority",))
+        yield LeftOut(place.of("priority"), "priority", detail, ("priority",))
     values: Values = {
         "id": task.get("uuid"),
         "title": one_line(_text(task, "description", place)),
@@ -166,7 +164,7 @@ def _annotations(task: Values, place: Place) -> Iterator[Found]:
     if not isinstance(annotations, list):
         raise broken(place, "annotations", "Expected an array", "annotations")
     for index, annotation in enumerate(annotations):
-        there = Place(place.line, f"{place.pointer}/annotations/{index}")
+        there = place.of("annotations", index)
         if not isinstance(annotation, dict) or task.get("uuid") is None:
             raise broken(there, "annotations", "Expected an object, of a task with a uuid")
         comment: Values = {"task_id": task["uuid"], "body": annotation.get("description")}
