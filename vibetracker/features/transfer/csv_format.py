@@ -95,13 +95,7 @@ def _rows(file: BinaryIO) -> Rows:
     lines = lines_of(file)
     first = next(lines, (1, ""))[1]
     delimiter = ";" if first.count(";") > first.count(",") else ","
-
-    def again() -> Iterator[str]:
-        for _, line in lines_of(file):
-            # As a line break inside of a cell has no place in a line of its own.
-            yield line
-
-    reader = csv.reader(again(), delimiter=delimiter, strict=True)
+    reader = csv.reader((line for _, line in lines_of(file)), delimiter=delimiter, strict=True)
     place = Place(1)
     try:
         for cells in reader:
@@ -126,7 +120,5 @@ class _Own:
                 values[name] = int(number)
         if "tags" in values:
             values["tags"] = [tag for tag in values["tags"].split(",") if tag.strip()]
-        if project := values.pop("project", None):
-            yield from self._projects.record(project, place)
-            values["project_id"] = project
+        yield from self._projects.put(values, values.pop("project", ""), place)
         yield Record("tasks", values, place)

@@ -167,9 +167,7 @@ def _task(todo: Todo, projects: Projects) -> Iterator[Found]:
         else:
             yield LeftOut(place, "relation", "Nothing here stores such a relation", ("relation",))
     yield from _times(todo, values)
-    if project := one_line(todo.text(PROJECT)):
-        yield from projects.record(project, place)
-        values["project_id"] = project
+    yield from projects.put(values, one_line(todo.text(PROJECT)), place)
     yield Record("tasks", values, place)
     for _, comment in properties.get("COMMENT", []):
         if not uid:
@@ -219,8 +217,7 @@ def _times(todo: Todo, values: Values) -> Iterator[Found]:
         values["due_on"] = due.isoformat()
     if start is not None and not isinstance(start, datetime):
         start = datetime.combine(start, time.min, UTC)
-    if not put_start(values, instant(start) if start else None):
-        yield LeftOut(todo.place, "start_after_due", "A task cannot start after it is due")
+    yield from put_start(values, instant(start) if start else None, todo.place)
     for name, member in STAMPS.items():
         is_fit = name != "COMPLETED" or values["status"] == "done"
         if is_fit and isinstance(moments.get(name), datetime):

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from vibetracker.features.tasks.calendar import LAST_ZONE, last_instant
 
-from .records import Place, Record, Values, broken
+from .records import LeftOut, Place, Record, Values, broken
 
 MAX_LINE = 512 * 1024
 """Bytes of a line; the longest description has less than half of it."""
@@ -44,27 +44,34 @@ class Projects:
     def __init__(self) -> None:
         self._named: set[str] = set()
 
-    def record(self, name: str, place: Place) -> Iterator[Record]:
-        """Yield the record of a project, the first time that it is named."""
+    def put(self, values: Values, name: str, place: Place) -> Iterator[Record]:
+        """Put a project into the values of a task; yield its record the first time it is named.
+
+        Nothing for no name.
+        """
+        if not name:
+            return
+        values["project_id"] = name
         if name not in self._named:
             self._named.add(name)
             yield Record("projects", {"id": name, "name": name}, place, only_named=True)
 
 
-def put_start(values: Values, start: str | None) -> bool:
-    """Put a start into the values of a task; return whether there is room for it before its due."""
-    latest = None
+def put_start(values: Values, start: str | None, place: Place) -> Iterator[LeftOut]:
+    """Put a start into the values of a task, unless it lies behind the due."""
+    latest, is_behind = None, False
     # What is no time at all is found when the record is checked.
     with suppress(ValueError, OverflowError):
         if due := values.get("due_at"):
             latest = datetime.fromisoformat(due)
         elif due := values.get("due_on"):
             latest = last_instant(date.fromisoformat(due), LAST_ZONE)
-        if start and latest and datetime.fromisoformat(start) > latest:
-            return False
-    if start:
+        if start and latest:
+            is_behind = datetime.fromisoformat(start) > latest
+    if is_behind:
+        yield LeftOut(place, "start_after_due", "A task cannot start after it is due")
+    elif start:
         values["start_at"] = start
-    return True
 
 
 def instant(moment: datetime) -> str:

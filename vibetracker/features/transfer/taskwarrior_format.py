@@ -135,11 +135,8 @@ def _found(task: Values, place: Place, projects: Projects) -> Iterator[Found]:
     if len(starts) > 1:
         detail = "A task has one start here, which is when it no longer waits"
         yield LeftOut(place, "scheduled", detail, ("scheduled",))
-    if not put_start(values, instant(starts[0]) if starts else None):
-        yield LeftOut(place, "start_after_due", "A task cannot start after it is due")
-    if project := _text(task, "project", place):
-        yield from projects.record(project, place)
-        values["project_id"] = project
+    yield from put_start(values, instant(starts[0]) if starts else None, place)
+    yield from projects.put(values, _text(task, "project", place), place)
     yield Record("tasks", values, place)
     yield from _annotations(task, place)
 

@@ -98,8 +98,7 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
             letter = key[2] if key[1] == "pri" else letter
             values |= _member(key[1], key[2])
         elif word[0] == "+" and name and "project_id" not in values:
-            yield from projects.record(name, place)
-            values["project_id"] = name
+            yield from projects.put(values, name, place)
         elif word[0] == "+" and name:
             yield LeftOut(place, "second_project", f"A task is in one project, and not in {name}")
         elif word[0] == "@" and name and "," not in name:
@@ -107,8 +106,7 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
         else:
             title.append(word)
     values["title"] = " ".join(title) or line[head.end() :]
-    if not put_start(values, values.pop("start_at", None)):
-        yield LeftOut(place, "start_after_due", "A task cannot start after it is due")
+    yield from put_start(values, values.pop("start_at", None), place)
     if letter:
         values["priority"] = PRIORITIES.get(letter, "low")
         if letter not in PRIORITIES:
