@@ -120,7 +120,7 @@ class Import:
         """Let no row get an id that is in the file, or was in the service that it comes from."""
         for name, collection in self.collections.items():
             used = (key for key in self._keys[name] if isinstance(key, int))
-            last = max(*used, self._last_ids.get(name, 0), 0, 0)
+            last = max(self._last_ids.get(name, 0), 0, *used)
             go_beyond(self.session, collection.table, last)
 
     def _count(self, records: Iterable[Found]) -> None:
@@ -214,28 +214,26 @@ class Import:
         """Return the new ids for a record; None while it has to wait, empty if it is left out."""
         key = record.values.get("id")
         ids: Values = {}
+        to_itself: list[str] = []
         for member, target in collection.references.items():
             wanted = record.values.get(member)
             if wanted is None:
+                continue
+            if target == collection.name and wanted == key:
+                to_itself.append(member)
                 continue
             if self._pending[target] and self.collections[target].unique:
                 # One that is there already may stand for it.
                 self._flush()
             known = self._ids[target].get(wanted)
-            if target == collection.name and wanted == key:
-                continue
             if known is None and wanted in self._keys[target]:
                 return None
             if known is None and not self._tell_missing(record, collection, member, target):
                 return {}
             ids[member] = known
         keeps_id = self._is_empty and isinstance(key, int)
-        ids["id"] = key if keeps_id else self._next_id(collection)
-        for member, target in collection.references.items():
-            wanted = record.values.get(member)
-            if wanted is not None and target == collection.name and wanted == key:
-                ids[member] = ids["id"]
-        return ids
+        own_id = key if keeps_id else self._next_id(collection)
+        return {**ids, **dict.fromkeys(to_itself, own_id), "id": own_id}
 
     def _tell_missing(
         self, record: Record, collection: Collection, member: str, target: str
