@@ -45,6 +45,12 @@ class FeatureError(Exception):
         self.line = line
 
 
+def module_of(package: str, module: str) -> ModuleType | None:
+    """Import a module of a package; None where it has none of this name."""
+    name = f"{package}.{module}"
+    return importlib.import_module(name) if find_spec(name) else None
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a feature was found; nothing of it is loaded yet."""
@@ -62,8 +68,7 @@ class Source:
 
     def load(self, module: str) -> ModuleType | None:
         """Import one of its modules; None where it has none of this name."""
-        name = f"{self.package}.{module}"
-        return importlib.import_module(name) if find_spec(name) else None
+        return module_of(self.package, module)
 
     def fault(
         self, problem: str, mend: str, *, file: str = "router.py", line: int = 1

@@ -11,8 +11,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import groupby
 from typing import Any, get_type_hints
 
@@ -27,7 +25,7 @@ from vibetracker.core.api.representations import reader
 from vibetracker.core.api.schema import Patch
 from vibetracker.core.db.changes import Reader, table_of
 from vibetracker.core.db.model import Resource
-from vibetracker.core.discovery import Feature
+from vibetracker.core.discovery import Feature, module_of
 from vibetracker.core.http.problems import Problem
 
 from .feed import Json
@@ -74,8 +72,7 @@ class Owner:
                 self._call("DELETE", session, row_id, members)
 
     def _own(self) -> Any:
-        name = f"{self.feature.package}.revert"
-        return import_module(name) if find_spec(name) else None
+        return module_of(self.feature.package, "revert")
 
     def _call(self, verb: str, session: Session, row_id: int, members: Json) -> None:
         """Call the handler of the operation on one resource, as a request would.

@@ -14,8 +14,6 @@ from datetime import date, datetime
 from enum import Enum
 from functools import cache
 from graphlib import TopologicalSorter
-from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 
@@ -26,7 +24,7 @@ from sqlalchemy.orm import Session
 from vibetracker.core.api.schema import CalendarDate, Input, Output, Timestamp
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.db.types import Ranked
-from vibetracker.core.discovery import Feature
+from vibetracker.core.discovery import Feature, module_of
 from vibetracker.features.tags.association import association_of
 from vibetracker.features.tags.model import Tag
 
@@ -96,14 +94,14 @@ class Collection:
 
 def collections(features: Sequence[Feature]) -> dict[str, Collection]:
     """Return what the features store, each collection behind those that it refers to."""
-    return _collections(tuple((feature.name, feature.package) for feature in features))
+    return _collections(tuple(feature.package for feature in features))
 
 
 @cache
-def _collections(packages: tuple[tuple[str, str], ...]) -> dict[str, Collection]:
+def _collections(packages: tuple[str, ...]) -> dict[str, Collection]:
     found: dict[str, Collection] = {}
-    for _, package in packages:
-        schema, transfer = (_module(f"{package}.{name}") for name in ("schema", "transfer"))
+    for package in packages:
+        schema, transfer = (module_of(package, name) for name in ("schema", "transfer"))
         for mapper in Base.registry.mappers:
             model = mapper.class_
             if issubclass(model, Resource) and model.__module__.startswith(f"{package}."):
@@ -112,10 +110,6 @@ def _collections(packages: tuple[tuple[str, str], ...]) -> dict[str, Collection]
                     found[collection.name] = collection
     graph = {name: sorted(found[name].behind & found.keys()) for name in sorted(found)}
     return {name: found[name] for name in TopologicalSorter(graph).static_order()}
-
-
-def _module(name: str) -> ModuleType | None:
-    return import_module(name) if find_spec(name) else None
 
 
 def _collection(
