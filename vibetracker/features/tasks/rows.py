@@ -23,7 +23,8 @@ from .model import Task, Values, derived, task_tags, tasks
 from .schema import TaskRead
 
 MEMBERS = tuple(TaskRead.sources())
-STORED = tuple(name for name in (*MEMBERS, "deleted_with") if name in tasks.c)
+VALUES = (*MEMBERS, "deleted_with")
+STORED = tuple(name for name in VALUES if name in tasks.c)
 """What is both a column and a value of a row."""
 DERIVED_FROM = ("title", "description", "due_on", "due_at")
 
@@ -132,7 +133,7 @@ def _read(
 
 
 def _row(row: Sequence[Any]) -> TaskRow:
-    values = dict(zip((*MEMBERS, "deleted_with"), row, strict=False))
+    values = dict(zip(VALUES, row, strict=False))
     return TaskRow(values, values.copy())
 
 
@@ -206,7 +207,7 @@ def _alike(rows: list[Values]) -> list[Values]:
 
 def new_values(values: Values) -> TaskRow:
     """Return a new task with these values, and the others as they are at first."""
-    return TaskRow({**dict.fromkeys((*MEMBERS, "deleted_with")), "version": 1, **values})
+    return TaskRow({**dict.fromkeys(VALUES), "version": 1, **values})
 
 
 def refuse_trashed(row: TaskRow) -> None:

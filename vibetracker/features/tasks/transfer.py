@@ -11,7 +11,7 @@ from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import invalid
 
 from . import ranking
-from .changes import check_times
+from .changes import DATES, check_times
 from .model import Status, Task, Values
 from .rows import LAST_ROOT
 from .schema import TaskCreate
@@ -75,7 +75,7 @@ class TaskImport:
 
     def look(self, record: TaskRecord) -> None:
         """Check the times of a task, and find the first place."""
-        check_times(record.__dict__, ("due_on", "due_at", "start_at"))
+        check_times(vars(record), DATES)
         if record.parent_id is None and isinstance(record.position, str):
             self._first = min(self._first or record.position, record.position)
 
