@@ -34,6 +34,7 @@ from vibetracker.core.http.problems import (
 logger = logging.getLogger(__name__)
 
 BROKEN_RULES = {"23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK"}
+"""Codes of the databases for a value that a row may not have."""
 
 
 def handle_errors(app: FastAPI) -> None:

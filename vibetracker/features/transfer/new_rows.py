@@ -9,14 +9,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from vibetracker.core.api.errors import BROKEN_RULES
 from vibetracker.core.db.failures import code_of
 from vibetracker.core.db.model import Resource
 
 from .collection import Collection
 from .records import Place, broken
-
-BROKEN_RULES = {"23502", "23514", "SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK"}
-"""Codes of the databases for a value that a row may not have."""
 
 
 @dataclass(slots=True, eq=False)
