@@ -1,6 +1,7 @@
 """What requests and responses are built from: base models and exact field types."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, Any
@@ -58,12 +59,17 @@ class Output(BaseModel):
                     f"{cls.__name__}.{name} is no column of {model.__name__}; return the row "
                     "itself, or select what the field needs"
                 )
-        return select(
-            *(
-                _plain(attributes[source].columns[0]).label(name)
-                for name, source in cls.sources().items()
-            )
-        )
+        return select_attributes(model, cls.sources())
+
+
+def select_attributes(
+    model: type[DeclarativeBase], sources: Mapping[str, str]
+) -> Select[*tuple[Any, ...]]:
+    """Select attributes of a model, each under its name in ``sources``; enums come as text."""
+    attributes = inspect(model).column_attrs
+    return select(
+        *(_plain(attributes[source].columns[0]).label(name) for name, source in sources.items())
+    )
 
 
 def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -18,12 +18,11 @@ from types import ModuleType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 
 from pydantic import MISSING, BaseModel, Field, create_model
-from sqlalchemy import ColumnElement, Select, Table, UniqueConstraint, inspect, select, type_coerce
+from sqlalchemy import Select, Table, UniqueConstraint, inspect
 from sqlalchemy.orm import Session
 
-from vibetracker.core.api.schema import CalendarDate, Input, Output, Timestamp
+from vibetracker.core.api.schema import CalendarDate, Input, Output, Timestamp, select_attributes
 from vibetracker.core.db.model import Base, Resource
-from vibetracker.core.db.types import Ranked
 from vibetracker.core.discovery import Feature, module_of
 from vibetracker.features.tags.association import association_of
 from vibetracker.features.tags.model import Tag
@@ -82,14 +81,7 @@ class Collection:
 
     def statement(self) -> Select[*tuple[Any, ...]]:
         """Select the members of the records."""
-        attributes = inspect(self.model).column_attrs
-        columns = []
-        for name, source in self.sources.items():
-            column: ColumnElement[Any] = attributes[source].columns[0]
-            if isinstance(column.type, Ranked):
-                column = type_coerce(column, column.type.spelled)
-            columns.append(column.label(name))
-        return select(*columns)
+        return select_attributes(self.model, self.sources)
 
 
 def collections(features: Sequence[Feature]) -> dict[str, Collection]:
