@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy import NullPool, create_engine, event, make_url, text
 from starlette.testclient import TestClient
 
 from vibetracker.cli.needs import with_needs
@@ -166,6 +167,19 @@ def announced(app: FastAPI, database: Database) -> list[Change]:
         {resource: reader(resource, output) for resource, output in resources},
     )
     return changes
+
+
+@pytest.fixture
+def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
+    """Collect the statements that are sent to the database from here on, and their parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def collect(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", collect)
+    yield sent
+    event.remove(database.engine, "before_cursor_execute", collect)
 
 
 @pytest.fixture(scope="session")

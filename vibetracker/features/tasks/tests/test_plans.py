@@ -1,10 +1,9 @@
 """What PostgreSQL does to answer a list: it never reads the whole table."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
@@ -102,19 +101,6 @@ def database(database: Database) -> Database:
 
 
 type Statement = tuple[str, Any]
-
-
-@pytest.fixture
-def statements(database: Database) -> Iterator[list[Statement]]:
-    """Collect the statements that requests send."""
-    sent: list[Statement] = []
-
-    def collect(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(database.engine, "before_cursor_execute", collect)
-    yield sent
-    event.remove(database.engine, "before_cursor_execute", collect)
 
 
 def reads(plan: Json, table: str = "tasks") -> float:

@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
-from sqlalchemy import event
 from starlette.testclient import TestClient
 
-from vibetracker.core.db.database import Database
 from vibetracker.features.projects.tests.factory import ProjectFactory
 
 from .calls import Json, change, faults, ids, make, read, walk
@@ -315,15 +313,9 @@ def test_the_tasks_of_a_project_are_counted_by_how_far_they_are(client: TestClie
 
 
 def test_a_page_of_projects_is_counted_by_one_statement(
-    client: TestClient, database: Database
+    client: TestClient, statements: list[tuple[str, Any]]
 ) -> None:
     ProjectFactory.create_batch(30)
-    sent: list[str] = []
-
-    def collect(*arguments: Any) -> None:
-        sent.append(arguments[2])
-
-    event.listen(database.engine, "before_cursor_execute", collect)
+    statements.clear()
     page = client.get("/projects?limit=200&include=task_counts").json()
-    event.remove(database.engine, "before_cursor_execute", collect)
-    assert (len(page["items"]), sum("FROM tasks" in statement for statement in sent)) == (30, 1)
+    assert (len(page["items"]), sum("FROM tasks" in sql for sql, _ in statements)) == (30, 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event, text
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from vibetracker.core.api.session import get_database
@@ -64,7 +64,7 @@ FORBIDDEN = ("forbidden", "guest", "CREATE ROLE guest LOGIN", "GRANT ALL ON SCHE
 
 @pytest.mark.parametrize("database", [OWN, ELSEWHERE], ids=["own", "elsewhere"], indirect=True)
 def test_a_search_uses_the_index_and_finds_without_accents(
-    session_client: TestClient, database: Database
+    session_client: TestClient, database: Database, statements: list[tuple[str, Any]]
 ) -> None:
     for number in range(3):
         tasks = [
@@ -88,14 +88,9 @@ def test_a_search_uses_the_index_and_finds_without_accents(
         "café%": [],
     }.items():
         assert sorted(ids(session_client, q=q)) == found, q
-    sent: list[tuple[str, Any]] = []
-
-    @event.listens_for(database.engine, "before_cursor_execute")
-    def collect(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
-        sent.append((statement, parameters))
-
+    statements.clear()
     assert ids(session_client, q="cafe") == made[1::-1]
-    statement, parameters = sent[0]
+    statement, parameters = statements[0]
     with database.engine.connect() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars().all()
     assert "ix_tasks_search_text" in "\n".join(plan)

@@ -8,9 +8,7 @@ from vibetracker.core.db.database import Database
 from vibetracker.testing import empty
 
 from .calls import Json
-from .test_plans import FILL, FILTERS, Statement, statements
-
-__all__ = ["statements"]
+from .test_plans import FILL, FILTERS, Statement
 
 TASKS = 4_000
 MOST = 12 * TASKS
