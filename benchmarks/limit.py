@@ -1,7 +1,8 @@
 """The limit: the measured operations written by hand, with psycopg2 and SQL that is known before.
 
-It gives the same bytes as vibetracker, and has none of its rules: no validation, no strictness, no
-retries, no ids for requests. What it serves per second is what this machine can do in Python.
+It answers with the same bytes as vibetracker, and has none of its rules: no validation, no
+strictness, no retries, no ids for requests. What it serves per second is what this machine can do
+in Python.
 """
 
 import json
@@ -69,11 +70,11 @@ INSERT INTO tasks (title, title_key, description, search_text, status, priority,
 VALUES {rows} RETURNING id
 """
 TASK = "(%s, %s, '', %s, 0, 0, %s, %s, %s, 1)"
-WEAR = """
+TAG = """
 INSERT INTO task_tags (owner_id, tag_id)
-SELECT worn.owner_id, tags.id FROM (VALUES {rows}) worn (owner_id, key) JOIN tags USING (key)
+SELECT pairs.owner_id, tags.id FROM (VALUES {rows}) pairs (owner_id, key) JOIN tags USING (key)
 """
-WORN = "(%s, %s)"
+PAIR = "(%s, %s)"
 LOCKED = f"{ONE} FOR UPDATE OF tasks"
 PATCH = "UPDATE tasks SET priority = %s, version = %s, updated_at = %s WHERE id = %s"
 
@@ -189,8 +190,8 @@ def _insert(
             ],
         )
         ids = [task_id for (task_id,) in cursor.fetchall()]
-        worn = [(at, tag) for at, task in zip(ids, tasks, strict=True) for tag in task["tags"]]
-        _insert_rows(cursor, WEAR, WORN, worn)
+        pairs = [(at, tag) for at, task in zip(ids, tasks, strict=True) for tag in task["tags"]]
+        _insert_rows(cursor, TAG, PAIR, pairs)
     connection.commit()
     return [
         (

@@ -130,14 +130,14 @@ class Task(Base):
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
     version: Mapped[int] = mapped_column()
     deleted_at: Mapped[datetime | None]
-    worn: Mapped[list[Tag]] = relationship(secondary=task_tags, order_by=Tag.key)
+    tag_rows: Mapped[list[Tag]] = relationship(secondary=task_tags, order_by=Tag.key)
 
     __mapper_args__ = {"version_id_col": version}
 
     @property
     def tags(self) -> list[str]:
         """The names of its tags, sorted, ignoring case."""
-        return [tag.name for tag in self.worn]
+        return [tag.name for tag in self.tag_rows]
 
     def derive(self) -> None:
         """Set what tasks are searched and sorted by."""
@@ -233,11 +233,11 @@ async def list_tasks(
     tag: str | None = None,
     q: str = "",
 ) -> Page:
-    statement = select(Task).options(selectinload(Task.worn)).where(Task.deleted_at.is_(None))
+    statement = select(Task).options(selectinload(Task.tag_rows)).where(Task.deleted_at.is_(None))
     if status:
         statement = statement.where(Task.status == status)
     if tag:
-        statement = statement.where(Task.worn.any(Tag.key == tag.casefold()))
+        statement = statement.where(Task.tag_rows.any(Tag.key == tag.casefold()))
     for term in q.casefold().split():
         statement = statement.where(Task.search_text.contains(term))
     newest = statement.order_by(Task.created_at.desc(), Task.id).limit(50)
@@ -266,7 +266,7 @@ async def _make(session: AsyncSession, contents: Sequence[TaskCreate]) -> list[T
                 description=content.description,
                 priority=content.priority,
                 position=position,
-                worn=[tags[key] for key in sorted({name.casefold() for name in content.tags})],
+                tag_rows=[tags[key] for key in sorted({name.casefold() for name in content.tags})],
             )
             task.derive()
             tasks.append(task)
@@ -287,7 +287,7 @@ async def change_tasks(db_session: AsyncSession, data: Batch) -> Results:
 
 
 async def _find(session: AsyncSession, task_id: int) -> Task:
-    task = await session.get(Task, task_id, options=[selectinload(Task.worn)])
+    task = await session.get(Task, task_id, options=[selectinload(Task.tag_rows)])
     if task is None:
         raise NotFoundException
     return task

@@ -84,7 +84,7 @@ class Cores:
 
     @classmethod
     def apart(cls) -> Self:
-        """Give the server two cores of its own, where there are two more for the others."""
+        """Return two cores for the server alone, where there are two more for the others."""
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 4:
             return cls()
@@ -170,7 +170,7 @@ class Serving:
         return count, per_second, statistics.median(taken), taken[len(taken) * 99 // 100]
 
     def processor_ms(self) -> float:
-        """Tell the processor time so far of all threads of both sides that still run."""
+        """Return the processor time so far of all threads of both sides that still run."""
         nanoseconds = 0
         for pid in (*_family(self.pid), *_family(self.database)):
             for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
@@ -178,7 +178,7 @@ class Serving:
         return nanoseconds / 1e6
 
     def memory(self) -> float:
-        """Tell how much memory its processes have to themselves, in megabytes."""
+        """Return how much memory its processes have to themselves, in megabytes."""
         kilobytes = 0
         for pid in _family(self.pid):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()

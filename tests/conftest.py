@@ -33,7 +33,7 @@ def _specimen_client(specimen_app: FastAPI) -> Iterator[TestClient]:
 def busy_specimens(
     specimen_app: FastAPI, _specimen_client: TestClient, busy_database: Database
 ) -> Iterator[TestClient]:
-    """Give a client of that application that many threads can use at once."""
+    """Yield a client of that application that many threads can use at once."""
     specimen_app.dependency_overrides[get_database] = lambda: busy_database
     yield _specimen_client
     specimen_app.dependency_overrides.clear()
@@ -43,7 +43,7 @@ def busy_specimens(
 def specimens(
     specimen_app: FastAPI, _specimen_client: TestClient, database: Database
 ) -> Iterator[TestClient]:
-    """Give a client of that application on an empty database."""
+    """Yield a client of that application on an empty database."""
     specimen_app.dependency_overrides[get_database] = lambda: database
     yield _specimen_client
     specimen_app.dependency_overrides.clear()
@@ -51,6 +51,6 @@ def specimens(
 
 @pytest.fixture
 def screenshots(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Give the folder for pictures of what the browser shows."""
+    """Return the folder for pictures of what the browser shows."""
     folder: str | None = request.config.getoption("screenshots")
     return Path(folder) if folder else tmp_path

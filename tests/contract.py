@@ -90,7 +90,7 @@ def _references(part: Any) -> set[str]:
 
 
 def breaches(old: Contract, new: Contract) -> list[str]:
-    """Tell what breaks the clients of an older contract."""
+    """Return what breaks the clients of an older contract."""
     return list(_Comparison(old, new).breaches())
 
 
@@ -169,7 +169,7 @@ class _Comparison:
 
 
 def _unforeseen(before: Schema, now: Schema) -> Iterator[str]:
-    """Give the entries that a client cannot know of, and has to."""
+    """Yield the entries that a client cannot know of, and has to."""
     had_body = any(entry.startswith("body") for entry in before)
     for entry in now.keys() - before.keys():
         is_choice = had_body and entry.startswith("body")
@@ -181,7 +181,7 @@ def _unforeseen(before: Schema, now: Schema) -> Iterator[str]:
 def _members(
     schema: Schema, contract: Contract, path: str = "", inside: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Schema]]:
-    """Give a schema and all that its values are made of, each with the way to it."""
+    """Yield a schema and all that its values are made of, each with the way to it."""
     yield path, schema
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
@@ -222,7 +222,7 @@ def with_additions(contract: Contract, plain: Schema, extended: Schema) -> Contr
 
 
 def current() -> dict[Path, Contract]:
-    """Give the contracts of the service as it is, by the files that they are recorded in."""
+    """Return the contracts of the service as it is, by the files that they are recorded in."""
     features = discover()
     plain = [replace(feature, additions=()) for feature in features]
     document = _document(plain)

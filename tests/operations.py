@@ -25,11 +25,11 @@ class Documented:
 
     @property
     def url(self) -> str:
-        """Give an address with an id that fits and that nothing has."""
+        """Return an address with an id that fits and that nothing has."""
         return re.sub(r"\{\w+\}", "4711", self.path)
 
     def parameters(self, place: str) -> dict[str, Schema]:
-        """Give the schemas of the parameters in ``path``, ``query`` or ``header``, by name."""
+        """Return the schemas of the parameters in ``path``, ``query`` or ``header``, by name."""
         return {
             parameter["name"]: parameter["schema"]
             for parameter in self.spec.get("parameters", ())
@@ -38,7 +38,7 @@ class Documented:
 
     @cached_property
     def body(self) -> Schema | None:
-        """Give the schema of the body; None for an operation that takes none."""
+        """Return the schema of the body; None for an operation that takes none."""
         content = self.spec.get("requestBody", {}).get("content", {})
         if not content or self.takes_file:
             return None
@@ -51,11 +51,11 @@ class Documented:
 
     @property
     def body_members(self) -> list[str]:
-        """Give the names of the members that the body can have."""
+        """Return the names of the members that the body can have."""
         return list((self.body or {}).get("properties", ()))
 
     def answer(self, status: int) -> Schema:
-        """Give the schema of an answer; empty where it has no body."""
+        """Return the schema of an answer; empty where it has no body."""
         content = self.spec["responses"].get(str(status), {}).get("content", {})
         return self.resolve(content.get("application/json", {}).get("schema", {}))
 
@@ -78,7 +78,7 @@ def operations(app: FastAPI) -> list[Documented]:
 
 
 def errors_of(client: TestClient, method: str, url: str, **options: Any) -> list[dict[str, str]]:
-    """Send what breaks a rule and give the ``errors`` of the 422 that has to come."""
+    """Send what breaks a rule and return the ``errors`` of the 422 that has to come."""
     response = client.request(method, url, **options)
     assert response.status_code == 422, f"{method} {url}: {response.status_code} {response.text}"
     errors: list[dict[str, str]] = response.json()["errors"]

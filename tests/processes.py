@@ -26,7 +26,7 @@ PLAIN_PYTEST = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Give the environment of this process without any setting, and with the changes."""
+    """Return the environment of this process without any setting, and with the changes."""
     # Without bytecode every one of the many processes would compile everything anew.
     left_out = {"pythondontwritebytecode", *Settings.model_fields}
     kept = {name: value for name, value in os.environ.items() if name.lower() not in left_out}
@@ -34,7 +34,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def copy_project(folder: Path, *, tests: bool = False) -> dict[str, str]:
-    """Copy the package and its test fixtures; gives the change of environment that uses them.
+    """Copy the package and its test fixtures; returns the change of environment that uses them.
 
     What watches the code for changes then sees only those of the test. The features come without
     their tests unless they are asked for.
@@ -51,7 +51,7 @@ def copy_project(folder: Path, *, tests: bool = False) -> dict[str, str]:
 
 
 def call(*command: str | Path, folder: Path, **changes: str) -> str:
-    """Run a command in a folder and give what it prints; fails with all it said if it fails."""
+    """Run a command in a folder and return what it prints; fails with all it said if it fails."""
     done = subprocess.run(  # noqa: S603 - our own arguments
         command,
         cwd=folder,
@@ -97,7 +97,7 @@ class Server:
         raise AssertionError("".join(self.lines))
 
     def stop(self) -> None:
-        """Tell it to end, and wait until it has."""
+        """Ask it to end, and wait until it has."""
         self.process.send_signal(signal.SIGTERM)
         _, rest = self.process.communicate()
         self.lines.append(rest)
@@ -129,7 +129,7 @@ def running(*arguments: str, folder: Path, port: str = "0", **settings: str) -> 
 
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[tuple[int, Uvicorn]]:
-    """Serve an application of this process as the command does; gives the port and the server."""
+    """Serve an application of this process as the command does; yields the port and the server."""
     server = Uvicorn(server_config(app))
     # A listening socket keeps who comes early waiting, so that nobody has to ask for a start.
     with socket.create_server(("127.0.0.1", 0)) as listening:

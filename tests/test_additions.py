@@ -147,7 +147,7 @@ def apps() -> Iterator[tuple[TestClient, TestClient]]:
 def clients(
     apps: tuple[TestClient, TestClient], database: Database
 ) -> tuple[TestClient, TestClient]:
-    """Give clients of both on the same database, with a specimen of each kind."""
+    """Return clients of both on the same database, with a specimen of each kind."""
     for client in apps:
         app: Any = client.app
         app.dependency_overrides[get_database] = lambda: database

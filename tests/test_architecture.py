@@ -54,7 +54,7 @@ BREACHES = {
 
 
 def lint_imports(project: Path) -> dict[str, str]:
-    """Check a project's contracts, and give the verdict on each."""
+    """Check a project's contracts, and return the verdict on each."""
     program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run(  # noqa: S603 - our own arguments
         [sys.executable, "-c", program, "--no-cache", "--no-logo"],

@@ -264,7 +264,9 @@ def fill(api: httpx2.Client) -> None:
 def test_the_page_is_accessible_and_has_its_picture_taken(
     size: dict[str, int], scheme: str, open_page: Open, api: httpx2.Client, screenshots: Path
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="needs the extra `browser`"
+    ).Axe()
     fill(api)
     page = board(open_page, viewport=size, color_scheme=scheme)
     card(page, "Plan the harvest supper").wait_for()

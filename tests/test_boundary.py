@@ -207,7 +207,7 @@ def test_without_a_setting_a_preflight_is_a_method_like_another(specimens: TestC
 
 @pytest.fixture
 def page() -> Iterator[TestClient]:
-    """Give what a page of an allowed origin calls."""
+    """Yield what a page of an allowed origin calls."""
     with client_with(cors_origins=["http://page.example", "http://other.example"]) as client:
         client.headers["Origin"] = "http://page.example"
         client.headers["Sec-Fetch-Site"] = "cross-site"

@@ -20,7 +20,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run the service, and give its address."""
+    """Run the service, and yield its address."""
     folder = tmp_path_factory.mktemp("service")
     with running("serve", folder=folder, DATABASE_URL="sqlite:///tracker.db") as server:
         yield server.origin

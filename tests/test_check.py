@@ -498,14 +498,14 @@ def test_every_planted_breach_is_found_and_nothing_else(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 1, done.stderr
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
         place, problem, mend = line.replace(": ", "; ", 1).split("; ", 2)
-        told.setdefault(place.removeprefix("vibetracker/"), []).append(problem)
+        reported.setdefault(place.removeprefix("vibetracker/"), []).append(problem)
         assert mend
     astray = {
-        place: (told.get(place), wanted.get(place))
-        for place in told.keys() | wanted.keys()
-        if not matches(told.get(place, []), wanted.get(place, []))
+        place: (reported.get(place), wanted.get(place))
+        for place in reported.keys() | wanted.keys()
+        if not matches(reported.get(place, []), wanted.get(place, []))
     }
     assert astray == {}, astray

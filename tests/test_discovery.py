@@ -35,7 +35,7 @@ ROUTER = """
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give an empty folder that takes the place of the one with the features."""
+    """Yield an empty folder that takes the place of the one with the features."""
     loaded = set(sys.modules)
     monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
     yield tmp_path

@@ -25,13 +25,13 @@ from .operations import Documented, Schema, operations
 
 
 def faults(value: Any, schema: Schema, document: Schema) -> list[str]:
-    """Tell what is wrong with a value by its schema."""
+    """Return what is wrong with a value by its schema."""
     validator = OAS31Validator({"allOf": [schema], "components": document["components"]})
     return [error.message for error in validator.iter_errors(value)]
 
 
 def examples_in(part: Any, path: str = "") -> Iterator[tuple[str, Any, Schema]]:
-    """Give each example with its place in the document and its schema."""
+    """Yield each example with its place in the document and its schema."""
     if isinstance(part, list):
         for index, item in enumerate(part):
             yield from examples_in(item, f"{path}/{index}")

@@ -13,7 +13,7 @@ from .test_examples import populate
 
 
 def shown(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give the resources of an answer."""
+    """Return the resources of an answer."""
     items: list[dict[str, Any]] = content["items"] if "next_cursor" in content else [content]
     return items
 

@@ -21,7 +21,7 @@ PRACTICES = (ROOT / "tests" / "practices.py").read_text()
 
 
 def machine_time() -> float:
-    """Tell the seconds that the processors have spent on commands which ended."""
+    """Return the seconds that the processors have spent on commands which ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 

@@ -88,7 +88,7 @@ FEATURES = [
 
 @pytest.fixture
 def heard() -> list[Change]:
-    """Give what the listener of the application has got."""
+    """Return what the listener of the application has got."""
     return []
 
 
@@ -119,7 +119,7 @@ def listened(heard: list[Change], database: Database) -> Iterator[Callable[..., 
 
 @pytest.fixture
 def albums(listened: Callable[..., TestClient]) -> TestClient:
-    """Give a client of an application whose listener does nothing else."""
+    """Return a client of an application whose listener does nothing else."""
     return listened(lambda _, __: None)
 
 

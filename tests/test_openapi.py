@@ -16,7 +16,7 @@ from .operations import Schema, operations
 
 
 def objects_in(value: Any, path: str = "") -> Iterator[tuple[str, Schema]]:
-    """Give every schema of an object with members, and where in the document it is."""
+    """Yield every schema of an object with members, and where in the document it is."""
     if isinstance(value, dict):
         if isinstance(value.get("properties"), dict) and "type" in value:
             yield path, value

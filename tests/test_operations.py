@@ -18,7 +18,7 @@ COMPOSE = (ROOT / "compose.yml").read_text()
 
 
 def exec_form(instruction: str) -> list[str]:
-    """Give the command of an instruction of the Dockerfile."""
+    """Return the command of an instruction of the Dockerfile."""
     (found,) = re.findall(rf"^{instruction} (\[.*\])$", DOCKERFILE, re.MULTILINE)
     command: list[str] = json.loads(found)
     return command

@@ -20,7 +20,7 @@ def recurring(client: TestClient, rule: str = "FREQ=MONTHLY;COUNT=4") -> int:
 
 
 def finish(client: TestClient, task_id: int, status: str = "done") -> None:
-    """Give a task a status."""
+    """Change the status of a task."""
     assert client.patch(f"/tasks/{task_id}", json={"status": status}).status_code == 200
 
 

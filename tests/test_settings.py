@@ -36,7 +36,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def dead_port() -> Iterator[int]:
-    """Give a port that refuses connections for as long as the test lasts."""
+    """Yield a port that refuses connections for as long as the test lasts."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

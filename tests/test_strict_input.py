@@ -19,7 +19,7 @@ def _types(schema: Schema) -> set[str]:
 
 
 def _typical(schema: Schema) -> str:
-    """Give a text that fits a query parameter of this schema."""
+    """Return a text that fits a query parameter of this schema."""
     kinds = _types(schema)
     if "integer" in kinds:
         return "1"

@@ -21,7 +21,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 @contextmanager
 def collector() -> Iterator[tuple[str, dict[str, list[bytes]]]]:
-    """Receive what is exported; gives the address, and the bodies by their path."""
+    """Receive what is exported; yields the address, and the bodies by their path."""
     received: dict[str, list[bytes]] = defaultdict(list)
 
     class Handler(BaseHTTPRequestHandler):
@@ -51,10 +51,10 @@ def test_a_request_is_one_trace_with_its_statements_its_metrics_and_its_log_line
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (  # noqa: PLC0415 - of an extra
         ExportLogsServiceRequest,
     )
-    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (  # noqa: PLC0415
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (  # noqa: PLC0415 - likewise
         ExportMetricsServiceRequest,
     )
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415 - likewise
         ExportTraceServiceRequest,
     )
 

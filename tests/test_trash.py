@@ -117,7 +117,7 @@ class LeafFactory(Factory[Leaf]):
 
 @pytest.fixture
 def leaves(database: Database) -> Iterator[TestClient]:
-    """Give a client, and a leaf of a twig of the first branch that leans on the second one."""
+    """Yield a client, and a leaf of a twig of the first branch that leans on the second one."""
     settings = Settings(database_url="sqlite://", _env_file=None)
     app = create_app(settings, [Feature("leaves", "tests.leaves", router)])
     app.dependency_overrides[get_database] = lambda: database

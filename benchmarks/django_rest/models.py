@@ -70,7 +70,7 @@ class Task(models.Model):
 
 
 class TaskTag(models.Model):
-    """A task's wearing of a tag."""
+    """A tag of a task."""
 
     pk = models.CompositePrimaryKey("task", "tag")
     task = models.ForeignKey(Task, models.CASCADE, db_column="owner_id")

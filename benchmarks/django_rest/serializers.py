@@ -16,7 +16,7 @@ class LabelField(serializers.ChoiceField):
     """A choice that is spelled as its label."""
 
     def to_representation(self, value: int) -> Any:
-        """Give the label."""
+        """Return the label."""
         return self.choices[value]
 
     def to_internal_value(self, data: object) -> Any:
@@ -95,7 +95,7 @@ class NewTaskSerializer(serializers.ModelSerializer):
         return task
 
     def to_representation(self, instance: Task) -> Any:
-        """Give the task as it is read."""
+        """Return the task as it is read."""
         return TaskSerializer(instance, context=self.context).data
 
 
@@ -122,15 +122,15 @@ def make_tasks(contents: list[dict[str, Any]]) -> list[Task]:
         siblings = Task.objects.filter(parent=None).order_by("-parent", "-position")
         position = siblings.values_list("position", flat=True).first()
         tasks = []
-        worn = []
+        pairs = []
         for content in contents:
             position = ranking.between(position, None)
-            worn_keys = {name.casefold() for name in content.pop("tags")}
+            tag_keys = {name.casefold() for name in content.pop("tags")}
             task = Task(**content, position=position)
             task.derive()
             tasks.append(task)
-            worn += [TaskTag(task=task, tag=tags[key]) for key in worn_keys]
+            pairs += [TaskTag(task=task, tag=tags[key]) for key in tag_keys]
         Task.objects.bulk_create(tasks)
-        TaskTag.objects.bulk_create(worn)
+        TaskTag.objects.bulk_create(pairs)
     prefetch_related_objects(tasks, "tags")
     return tasks

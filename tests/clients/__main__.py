@@ -71,7 +71,7 @@ def check(folder: Path) -> None:
 
 
 def main() -> int:
-    """Give the exit status."""
+    """Return the exit status."""
     with tempfile.TemporaryDirectory() as name:
         for file in HERE.iterdir():
             if file.is_file() and not file.name.startswith("__"):

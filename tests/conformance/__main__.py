@@ -22,7 +22,7 @@ SCHEMATHESIS, VIBETRACKER = map(Path(sys.executable).with_name, ("schemathesis",
 
 @contextmanager
 def service(database_url: str, log: Path) -> Iterator[str]:
-    """Run the service as a process of its own, and give its origin."""
+    """Run the service as a process of its own, and yield its origin."""
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own arguments
             [VIBETRACKER, "serve", "--port", "0"],
@@ -66,7 +66,7 @@ def populate(origin: str) -> None:
 
 
 def test(database_url: str, folder: Path) -> bool:
-    """Tell whether the service does on one database what its document says."""
+    """Return whether the service does on one database what its document says."""
     folder.mkdir()
     log = folder / "log"
     with service(database_url, log) as origin:
@@ -85,7 +85,7 @@ def test(database_url: str, folder: Path) -> bool:
 
 
 def main() -> int:
-    """Test on both databases, and give the exit status."""
+    """Test on both databases, and return the exit status."""
     with tempfile.TemporaryDirectory() as name, PostgresServer(durable=False) as postgres:
         folder = Path(name)
         results = [

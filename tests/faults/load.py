@@ -21,14 +21,14 @@ LIMIT = 60
 TAGS = ("home", "garden", "errand")
 
 FAMILIES = """
-SELECT parent.title, parent.description, count(DISTINCT child.id), count(DISTINCT worn.tag_id)
+SELECT parent.title, parent.description, count(DISTINCT child.id), count(DISTINCT tagged.tag_id)
 FROM tasks parent
 LEFT JOIN tasks child ON child.parent_id = parent.id
-LEFT JOIN task_tags worn ON worn.owner_id IN (parent.id, child.id)
+LEFT JOIN task_tags tagged ON tagged.owner_id IN (parent.id, child.id)
 WHERE parent.parent_id IS NULL
 GROUP BY parent.id
 """
-"""Top-level tasks, each with the number of its subtasks and of the tags they all wear."""
+"""Top-level tasks, each with the number of its subtasks and of the tags they all have."""
 
 
 @dataclass

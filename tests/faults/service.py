@@ -24,7 +24,7 @@ PATIENCE = 15
 
 
 def wait_until(condition: Callable[[], object], *, within: float, what: str) -> float:
-    """Wait until something is so; gives the seconds that it took."""
+    """Wait until something is so; returns the seconds that it took."""
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > within:
@@ -49,7 +49,7 @@ class Answer:
 
     @property
     def is_proper(self) -> bool:
-        """Tell whether it is a success, or a refusal that says when to come back."""
+        """Return whether it is a success, or a refusal that says when to come back."""
         if self.status == 503:
             return (
                 self.headers.get("content-type") == "application/problem+json"
@@ -137,7 +137,7 @@ class Service:
             raise AssertionError(f"{error}\n{self.log.read_text()}") from None
 
     def answers(self, path: str) -> bool:
-        """Tell whether it answers a GET with success."""
+        """Return whether it answers a GET with success."""
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError(self.log.read_text())
         client = Client(self.port)
@@ -150,7 +150,7 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """Give the id of the process."""
+        """Return the id of the process."""
         assert self._process is not None
         return self._process.pid
 
@@ -159,7 +159,7 @@ class Service:
         self._end(SIGKILL)
 
     def terminate(self, within: float = 20) -> float:
-        """Tell it to end, wait until it has, and give the seconds that it took."""
+        """Ask it to end, wait until it has, and return the seconds that it took."""
         started = time.monotonic()
         self._end(SIGTERM, within)
         return time.monotonic() - started
@@ -169,7 +169,7 @@ class Service:
         os.kill(self.pid, number)
 
     def wait(self, within: float = 20) -> int:
-        """Wait until it has ended by itself, and give its exit status."""
+        """Wait until it has ended by itself, and return its exit status."""
         assert self._process is not None
         return self._process.wait(within)
 
@@ -181,22 +181,22 @@ class Service:
 
     @property
     def memory(self) -> int:
-        """Give the bytes that the process has in memory now."""
+        """Return the bytes that the process has in memory now."""
         return self._status("VmRSS") * 1024
 
     @property
     def peak(self) -> int:
-        """Give the most bytes that it ever had in memory."""
+        """Return the most bytes that it ever had in memory."""
         return self._status("VmHWM") * 1024
 
     @property
     def threads(self) -> int:
-        """Give the number of its threads."""
+        """Return the number of its threads."""
         return self._status("Threads")
 
     @property
     def descriptors(self) -> int:
-        """Give the number of files and connections that it has open."""
+        """Return the number of files and connections that it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def _status(self, name: str) -> int:
@@ -207,7 +207,7 @@ class Service:
 
 
 def command() -> list[str]:
-    """Give the command of the Dockerfile, on the loopback address."""
+    """Return the command of the Dockerfile, on the loopback address."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("CMD ")]
     program, *arguments = json.loads(line.removeprefix("CMD "))

@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture(params=["", "ignore_startup_parameters = options"], ids=["refused", "ignored"])
 def bouncer(request: pytest.FixtureRequest, server: PostgresServer) -> Iterator[PgBouncer]:
-    """Give a pooler that refuses what sessions are to begin with, and one that ignores it."""
+    """Yield a pooler that refuses what sessions are to begin with, and one that ignores it."""
     with PgBouncer(server, request.param) as bouncer:
         yield bouncer
 

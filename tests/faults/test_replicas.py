@@ -48,7 +48,7 @@ http {{
 
 @pytest.fixture
 def replicas(server_url: str, request: pytest.FixtureRequest) -> Iterator[list[Service]]:
-    """Give two services on one database."""
+    """Yield two services on one database."""
     request.getfixturevalue("server")
     with Service(server_url) as one, Service(server_url) as other:
         yield [one, other]
@@ -56,7 +56,7 @@ def replicas(server_url: str, request: pytest.FixtureRequest) -> Iterator[list[S
 
 @pytest.fixture
 def clients(replicas: list[Service]) -> Iterator[list[Client]]:
-    """Give a client of each."""
+    """Yield a client of each."""
     with ExitStack() as stack:
         yield [stack.enter_context(closing(Client(service.port))) for service in replicas]
 
@@ -122,7 +122,7 @@ def test_replicas_need_not_agree_on_the_time(server: PostgresServer, service: Se
 
 @contextmanager
 def nginx(replicas: list[Service], folder: Path) -> Iterator[int]:
-    """Run nginx in front of the services, taking turns; gives its port."""
+    """Run nginx in front of the services, taking turns; yields its port."""
     assert NGINX is not None
     port = free_port()
     servers = " ".join(f"server 127.0.0.1:{service.port};" for service in replicas)

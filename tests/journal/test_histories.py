@@ -164,7 +164,7 @@ class Copy:
 
 @pytest.fixture
 def run(busy_client: TestClient) -> Callable[..., None]:
-    """Give the function that sends random requests."""
+    """Return the function that sends random requests."""
 
     def send(seed: object, count: int, *, purges: bool, last: int = 14) -> None:
         random = Random(str(seed))  # noqa: S311 - no secret

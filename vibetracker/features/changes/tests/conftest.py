@@ -42,7 +42,7 @@ def _memos_client(memos_app: FastAPI) -> Iterator[TestClient]:
 def memos(
     memos_app: FastAPI, _memos_client: TestClient, busy_database: Database
 ) -> Iterator[TestClient]:
-    """Give a client of that application on an empty database, for many threads."""
+    """Yield a client of that application on an empty database, for many threads."""
     busy_database.listeners = memos_app.state.database.listeners
     memos_app.dependency_overrides[get_database] = lambda: busy_database
     yield _memos_client

@@ -39,7 +39,7 @@ def feed(client: TestClient, **params: Any) -> Json:
     return page
 
 
-def told(page: Json) -> list[tuple[int, str, int]]:
+def summary(page: Json) -> list[tuple[int, str, int]]:
     """Return of each change which resource it is of, the action and the version."""
     return [(it["resource_id"], it["action"], it["version"]) for it in page["items"]]
 
@@ -50,7 +50,7 @@ def test_each_new_version_is_one_change(memos: TestClient) -> None:
     memos.patch("/memos/1", json={"text": "b", "seen_at": seen})
     memos.delete("/memos/1")
     page = feed(memos)
-    assert told(page) == [(1, "created", 1), (1, "updated", 2), (1, "deleted", 2)]
+    assert summary(page) == [(1, "created", 1), (1, "updated", 2), (1, "deleted", 2)]
     created, updated, deleted = page["items"]
     at = memo["created_at"]
     assert created["changes"] == {
@@ -78,24 +78,24 @@ def test_what_changes_nothing_is_none(memos: TestClient) -> None:
     assert memos.patch("/memos/1", json={"text": "a"}).json()["version"] == 1
     assert memos.patch("/memos/1", json={"text": "b"}, params={"dry_run": True}).is_success
     assert memos.post("/memos", json={"text": "a"}).status_code == 409
-    assert told(feed(memos)) == [(1, "created", 1)]
+    assert summary(feed(memos)) == [(1, "created", 1)]
 
 
 def test_cursors_show_everything_once_and_now_only_what_comes(memos: TestClient) -> None:
     for number in range(5):
         create(memos, f"memo {number}")
     seen, page = [], feed(memos, limit=2)
-    seen += told(page)
+    seen += summary(page)
     while page["has_more"]:
         page = feed(memos, limit=2, after=page["next_cursor"])
-        seen += told(page)
+        seen += summary(page)
     assert seen == [(number, "created", 1) for number in range(1, 6)]
     assert feed(memos, after=page["next_cursor"])["items"] == []
     now = feed(memos, after="now")
     assert (now["items"], now["has_more"]) == ([], False)
     create(memos, "late")
     for cursor in (now["next_cursor"], page["next_cursor"]):
-        assert told(feed(memos, after=cursor)) == [(6, "created", 1)]
+        assert summary(feed(memos, after=cursor)) == [(6, "created", 1)]
 
 
 def test_filters_narrow_the_feed_down(memos: TestClient) -> None:
@@ -103,8 +103,8 @@ def test_filters_narrow_the_feed_down(memos: TestClient) -> None:
     create(memos, "b", **{"X-Request-ID": "two"})
     EntryFactory.create(resource="others", resource_id=1)
     assert len(feed(memos, resource_id=1)["items"]) == 2
-    assert told(feed(memos, resource_id=1, resource="memos")) == [(1, "created", 1)]
-    assert told(feed(memos, request_id="two")) == [(2, "created", 1)]
+    assert summary(feed(memos, resource_id=1, resource="memos")) == [(1, "created", 1)]
+    assert summary(feed(memos, request_id="two")) == [(2, "created", 1)]
     assert len(feed(memos, resource=["memos", "others"])["items"]) == 3
     page = feed(memos, resource="nothing")
     assert page["items"] == []
@@ -130,7 +130,7 @@ def test_waiting_ends_with_the_first_change_that_is_asked_for(memos: TestClient)
         create(memos, "a")
         assert not waiting.done()
         create(memos, "b")
-        assert told(waiting.result(10)) == [(2, "created", 1)]
+        assert summary(waiting.result(10)) == [(2, "created", 1)]
 
 
 def test_one_change_is_found_by_its_id(memos: TestClient) -> None:
@@ -180,7 +180,7 @@ def test_writers_sweep_what_has_expired_in_portions(
 
 @pytest.fixture
 def held(request: pytest.FixtureRequest, busy_database: Database) -> Callable[..., Any]:
-    """Give the function that begins a transaction which stays open."""
+    """Return the function that begins a transaction which stays open."""
     request.getfixturevalue("memos")
     if busy_database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite writes one transaction at a time")

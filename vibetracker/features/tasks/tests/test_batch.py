@@ -51,7 +51,7 @@ def send(client: TestClient, operations: Sequence[Json], **options: Any) -> Resp
 
 
 def run(client: TestClient, *operations: Json) -> list[Json]:
-    """Run a batch that succeeds, and give its results."""
+    """Run a batch that succeeds, and return its results."""
     response = send(client, operations)
     assert response.status_code == 200, response.text
     results: list[Json] = response.json()["results"]
@@ -160,8 +160,8 @@ def test_a_tag_is_created_once_and_spelled_as_at_first(client: TestClient) -> No
         update(1, tags=["new", "OLD"]),
         create(tags=[]),
     )
-    worn = [result["task"]["tags"] for result in results]
-    assert worn == [["New", "Old"], ["New"], ["New", "Old"], []]
+    names = [result["task"]["tags"] for result in results]
+    assert names == [["New", "Old"], ["New"], ["New", "Old"], []]
     assert [tag["name"] for tag in walk(client, "/tags")] == ["New", "Old"]
 
 
@@ -499,7 +499,7 @@ def test_a_hundred_new_tasks_take_few_statements(
 
 
 def plain(value: Any, names: dict[int, Any]) -> Any:
-    """Give a result or a task with names for its ids, and without what time or chance decide."""
+    """Return a result or a task with names for its ids, and without what time or chance decide."""
     if not isinstance(value, dict):
         return value
     return {
@@ -561,7 +561,7 @@ def plans(draw: st.DrawFn) -> list[Json]:
 
 
 def sow(client: TestClient, database: Database) -> dict[str, int]:
-    """Begin anew with the same few tasks, and give their ids by title."""
+    """Begin anew with the same few tasks, and return their ids by title."""
     empty(database)
     results = run(client, *SEEDS)
     run(client, delete(results[4]["id"]))
@@ -569,7 +569,7 @@ def sow(client: TestClient, database: Database) -> dict[str, int]:
 
 
 def harvest(client: TestClient) -> tuple[list[Json], dict[str | None, list[str]], list[str]]:
-    """Give what there is: the tasks, how the children of each are ordered, and the tags."""
+    """Return what there is: the tasks, how the children of each are ordered, and the tags."""
     tasks = walk(client, deleted="include", sort="position,title")
     titles = {task["id"]: task["title"] for task in tasks}
     children: dict[str | None, list[str]] = {}
@@ -619,7 +619,7 @@ def one_by_one(
 
 
 def together(client: TestClient, plan: list[Json], ids: dict[str, int]) -> list[Outcome]:
-    """Follow a plan with one batch; where it fails, give that alone."""
+    """Follow a plan with one batch; where it fails, return that alone."""
     operations = []
     for operation in plan:
         written = dict(operation)
@@ -651,7 +651,7 @@ def together(client: TestClient, plan: list[Json], ids: dict[str, int]) -> list[
 
 
 def wrong(problem: Json, prefix: str = "") -> Any:
-    """Give what a problem says that does not depend on ids."""
+    """Return what a problem says that does not depend on ids."""
     return problem["type"], [
         (fault["pointer"].removeprefix(prefix).replace("parent_ref", "parent_id"), fault["code"])
         for fault in problem.get("errors", ())

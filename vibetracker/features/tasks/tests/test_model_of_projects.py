@@ -63,7 +63,7 @@ class Model:
         return self.tasks[task]
 
     def change(self, task: int, **values: Any) -> None:
-        """Give a task these values, and a new version where they are others."""
+        """Set these values of a task, and a new version where they are others."""
         node = replace(self.tasks[task], **values)
         if node != self.tasks[task]:
             self.tasks[task] = replace(node, version=node.version + 1)

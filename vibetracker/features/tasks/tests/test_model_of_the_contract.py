@@ -103,7 +103,7 @@ def matches(task: Json, query: Json) -> bool:
     zone = ZoneInfo(query.get("tz", "UTC"))
     end = due(task, zone)
     still_open = task["status"] in STATUSES[:2]
-    worn = {name.casefold() for name in task["tags"]}
+    keys = {name.casefold() for name in task["tags"]}
     text = f"{task['title']}\n{task['description']}".casefold()
 
     def tags(name: str) -> set[str]:
@@ -114,10 +114,10 @@ def matches(task: Json, query: Json) -> bool:
         "priority": lambda: task["priority"] in query["priority"],
         "is_open": lambda: still_open,
         "q": lambda: all(term in text for term in query["q"].casefold().split()),
-        "tag": lambda: tags("tag") <= worn,
-        "tag_any": lambda: bool(tags("tag_any") & worn),
-        "tag_none": lambda: not tags("tag_none") & worn,
-        "has_tags": lambda: bool(worn),
+        "tag": lambda: tags("tag") <= keys,
+        "tag_any": lambda: bool(tags("tag_any") & keys),
+        "tag_none": lambda: not tags("tag_none") & keys,
+        "has_tags": lambda: bool(keys),
         "has_due": lambda: end is not None,
         "project_id": lambda: task["project_id"] in query["project_id"],
         "has_project": lambda: task["project_id"] is not None,

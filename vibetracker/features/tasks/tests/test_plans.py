@@ -169,7 +169,7 @@ def test_a_filter_does_not_read_all_tasks(
 def test_a_tag_in_a_filter_is_looked_up_once(
     client: TestClient, database: Database, statements: list[Statement], subtests: pytest.Subtests
 ) -> None:
-    """And not with each task that may wear it."""
+    """And not with each task that may have it."""
     for query in (
         "tag=tag+7",
         "tag_any=tag+7&tag_any=tag+8",
@@ -182,7 +182,7 @@ def test_a_tag_in_a_filter_is_looked_up_once(
             check(database, statements, most=10, table="tags")
 
 
-def test_a_rare_tag_is_found_by_its_wearers(
+def test_a_rare_tag_is_found_by_the_tasks_that_have_it(
     client: TestClient, database: Database, statements: list[Statement], subtests: pytest.Subtests
 ) -> None:
     """And not by all tasks in the order of the list."""

@@ -27,7 +27,7 @@ from .factory import TaskFactory
 def client(
     session_client: TestClient, app: FastAPI, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[TestClient]:
-    """Give a client whose requests meet in the database, as they cannot in memory."""
+    """Yield a client whose requests meet in the database, as they cannot in memory."""
     if request.config.getoption("postgres"):
         request.getfixturevalue("database")
         yield session_client
@@ -42,7 +42,7 @@ def client(
 
 
 def at_once(*requests: Callable[[], Response]) -> list[Response]:
-    """Send requests together, and give their answers in the same order."""
+    """Send requests together, and return their answers in the same order."""
     start = Barrier(len(requests))
 
     def send(request: Callable[[], Response]) -> Response:
@@ -173,7 +173,7 @@ def test_tasks_moved_to_one_place_at_once_are_all_there(client: TestClient) -> N
 
 
 def test_tags_can_change_while_tasks_put_them_on(client: TestClient) -> None:
-    """Neither waits for the other for ever, and every wearer shows the last name."""
+    """Neither waits for the other for ever, and every task that has it shows the last name."""
     tags = [TagFactory.create(name=f"tag {n}") for n in range(3)]
     tasks = [TaskFactory.create(tags=tags[:1]).id for _ in range(4)]
     answers = at_once(

@@ -39,7 +39,7 @@ ORDERS: dict[str, Callable[[Json], Any]] = {
 
 @pytest.fixture
 def tasks(client: TestClient, database: Database) -> list[Json]:
-    """Make tasks that differ in everything, each value several times, and give them by id."""
+    """Make tasks that differ in everything, each value several times, and return them by id."""
     for n in range(12):
         task: Json = {"title": TITLES[n], "status": STATUSES[n % 4], "priority": PRIORITIES[n % 5]}
         task |= [{}, {"due_at": f"{DAY}3T00:00:00Z"}, {"due_on": f"{DAY}{n % 2 + 2}"}][n % 3]

@@ -10,7 +10,7 @@ from .factory import TaskFactory
 
 
 def chain(length: int, parent_id: int | None = None) -> list[int]:
-    """Make tasks each under the one before, and give their ids from the top down."""
+    """Make tasks each under the one before, and return their ids from the top down."""
     made = []
     for _ in range(length):
         parent_id = TaskFactory.create(parent_id=parent_id).id

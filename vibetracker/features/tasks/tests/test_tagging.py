@@ -1,4 +1,4 @@
-"""Tags of tasks, given by name, and what a change of a tag does to its wearers."""
+"""Tags of tasks, given by name, and what a change of a tag does to the tasks that have it."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -23,10 +23,10 @@ def test_new_names_become_tags_and_known_ones_are_found_in_any_case(client: Test
 
 def test_tags_come_sorted_ignoring_case_and_each_once(client: TestClient) -> None:
     sent = ["b", "C", "a", "Ä", "A", "é", "\U0001f600", "\uffee", "_", "B"]
-    worn = ["_", "a", "b", "C", "Ä", "é", "\uffee", "\U0001f600"]
-    assert make(client, tags=sent)["tags"] == worn
-    assert change(client, make(client)["id"], tags=sent[::-1])["tags"] == worn
-    assert read(client, 2)["tags"] == worn
+    names = ["_", "a", "b", "C", "Ä", "é", "\uffee", "\U0001f600"]
+    assert make(client, tags=sent)["tags"] == names
+    assert change(client, make(client)["id"], tags=sent[::-1])["tags"] == names
+    assert read(client, 2)["tags"] == names
 
 
 def test_the_first_spelling_names_a_new_tag(client: TestClient) -> None:
@@ -93,7 +93,7 @@ def test_a_task_that_is_refused_leaves_no_tags_behind(client: TestClient) -> Non
     assert tag_names(client) == []
 
 
-def test_tags_stay_when_the_last_wearer_leaves_them(client: TestClient) -> None:
+def test_tags_stay_when_the_last_task_leaves_them(client: TestClient) -> None:
     task = make(client, tags=["home"])
     change(client, task["id"], tags=[])
     assert tag_names(client) == ["home"]
@@ -103,7 +103,7 @@ def test_tags_stay_when_the_last_wearer_leaves_them(client: TestClient) -> None:
 
 @pytest.mark.parametrize("trashed", [False, True])
 @pytest.mark.parametrize(
-    ("method", "path", "body", "worn"),
+    ("method", "path", "body", "names"),
     [
         ("PATCH", "/tags/1", {"name": "z"}, ["b", "c", "z"]),
         ("PATCH", "/tags/1", {"name": "A"}, ["A", "b", "c"]),
@@ -115,25 +115,25 @@ def test_tags_stay_when_the_last_wearer_leaves_them(client: TestClient) -> None:
         ("POST", "/tags/2/merge", {"source_ids": [1, 3, 4]}, ["b"]),
     ],
 )
-def test_a_change_of_tags_is_one_version_of_each_wearer(
+def test_a_change_of_tags_is_one_version_of_each_task_that_has_it(
     client: TestClient,
     method: str,
     path: str,
     body: dict[str, object] | None,
-    worn: list[str],
+    names: list[str],
     *,
     trashed: bool,
 ) -> None:
     """Those in the trash too, and no other task."""
     tags = [TagFactory.create(name=name) for name in ("a", "b", "c", "other")]
-    wearer = TaskFactory.create(tags=tags[:3], trashed=trashed)
+    tagged = TaskFactory.create(tags=tags[:3], trashed=trashed)
     stranger = TaskFactory.create()
-    before, unchanged = read(client, wearer.id), read(client, stranger.id)
+    before, unchanged = read(client, tagged.id), read(client, stranger.id)
     assert before["tags"] == ["a", "b", "c"]
     answer = client.request(method, path, json=body) if body else client.delete(path)
     assert answer.is_success, answer.text
-    after = read(client, wearer.id)
-    assert after["tags"] == worn
+    after = read(client, tagged.id)
+    assert after["tags"] == names
     assert after["version"] == before["version"] + 1
     assert after["updated_at"] > before["updated_at"]
     assert after["deleted_at"] == before["deleted_at"]

@@ -129,7 +129,7 @@ KEPT = ("title", "status", "priority", "due_on", "due_at")
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_what_a_format_can_say_comes_back(client: TestClient, format: str) -> None:  # noqa: A002
+def test_what_a_format_can_say_comes_back(client: TestClient, format: str) -> None:  # noqa: A002 - the parameter's name
     fill(client)
     before = client.get("/tasks?sort=id").json()["items"]
     result = imported(client, exported(client, f"?format={format}"), f"?format={format}")
@@ -145,7 +145,7 @@ def test_what_a_format_can_say_comes_back(client: TestClient, format: str) -> No
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_nothing_is_exported_from_nothing(client: TestClient, format: str) -> None:  # noqa: A002
+def test_nothing_is_exported_from_nothing(client: TestClient, format: str) -> None:  # noqa: A002 - the parameter's name
     response = client.get(f"/transfer/export?format={format}")
     assert response.headers["Content-Disposition"].startswith("attachment; filename=")
     result = send(client, response.content, f"?format={format}")
@@ -427,6 +427,6 @@ def test_a_calendar_that_stays_the_same_is_not_sent_again(client: TestClient) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "todotxt"])
-def test_a_million_short_lines_are_refused_soon(client: TestClient, format: str) -> None:  # noqa: A002
+def test_a_million_short_lines_are_refused_soon(client: TestClient, format: str) -> None:  # noqa: A002 - the parameter's name
     response = send(client, "title\n" * 1_000_000, f"?format={format}")
     assert faults(response) == [(250_002 if format == "csv" else 250_001, "", "too_many")]

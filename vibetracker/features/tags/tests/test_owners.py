@@ -1,4 +1,4 @@
-"""What becomes of those that wear a tag, whatever feature they belong to."""
+"""What becomes of those that have a tag, whatever feature they belong to."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,40 +21,40 @@ from .factory import TagFactory
 
 
 @dataclass
-class Wearers:
-    """The rows of a feature that nobody knows here, and the tags that they wear."""
+class Owners:
+    """The rows of a feature that nobody knows here, and the tags that they have."""
 
     database: Database
     owner: Table
     association: Table
 
-    def wear(self, owner_id: int, *tag_ids: int) -> None:
-        """Make a row that wears these tags."""
+    def create(self, owner_id: int, *tag_ids: int) -> None:
+        """Create a row that has these tags."""
         with self.database.engine.begin() as connection:
             row = {"id": owner_id, "version": 1, "updated_at": utcnow()}
             connection.execute(insert(self.owner), row)
             for tag_id in tag_ids:
-                worn = {"owner_id": owner_id, "tag_id": tag_id}
-                connection.execute(insert(self.association), worn)
+                pair = {"owner_id": owner_id, "tag_id": tag_id}
+                connection.execute(insert(self.association), pair)
 
-    def worn(self) -> dict[int, set[int]]:
-        """Tell which tags each row wears."""
+    def tags(self) -> dict[int, set[int]]:
+        """Return the ids of the tags of each row."""
         with self.database.engine.connect() as connection:
-            worn: dict[int, set[int]] = {
+            found: dict[int, set[int]] = {
                 owner_id: set() for owner_id in connection.scalars(select(self.owner.c.id))
             }
             for owner_id, tag_id in connection.execute(select(self.association)):
-                worn[owner_id].add(tag_id)
-        return worn
+                found[owner_id].add(tag_id)
+        return found
 
     def versions(self) -> dict[int, int]:
-        """Tell the version of each row."""
+        """Return the version of each row."""
         with self.database.engine.connect() as connection:
             rows = connection.execute(select(self.owner.c.id, self.owner.c.version))
             return {row.id: row.version for row in rows}
 
     def changed_at(self, owner_id: int) -> datetime:
-        """Tell when a row changed."""
+        """Return when a row changed."""
         with self.database.engine.connect() as connection:
             query = select(self.owner.c.updated_at).where(self.owner.c.id == owner_id)
             moment: datetime = connection.scalars(query).one()
@@ -62,83 +62,83 @@ class Wearers:
 
 
 @pytest.fixture
-def wearers(database: Database) -> Iterator[Wearers]:
+def owners(database: Database) -> Iterator[Owners]:
     """Make the tables of another feature, for as long as a test runs."""
     owner = Table(
-        "wearers",
+        "owners",
         Base.metadata,
         Column("id", BigInt, primary_key=True),
         Column("version", BigInt),
         Column("updated_at", UTCDateTime),
     )
-    tables = [owner, tag_association("wearer_tags", "wearers")]
+    tables = [owner, tag_association("owner_tags", "owners")]
     Base.metadata.create_all(database.engine, tables)
     with database.engine.begin() as connection:
         connection.execute(delete(tables[1]))
         connection.execute(delete(owner))
-    yield Wearers(database, *tables)
+    yield Owners(database, *tables)
     for table in reversed(tables):
         Base.metadata.remove(table)
         table.drop(database.engine)
 
 
 @pytest.fixture
-def worn(client: TestClient, wearers: Wearers) -> Wearers:
-    """Make tags 1 to 4, and rows that wear some of them."""
+def tagged(client: TestClient, owners: Owners) -> Owners:
+    """Make tags 1 to 4, and rows that have some of them."""
     TagFactory.create_batch(4)
-    wearers.wear(10, 1)
-    wearers.wear(11, 1, 2)
-    wearers.wear(12, 2, 3)
-    wearers.wear(13, 4)
-    wearers.wear(14)
+    owners.create(10, 1)
+    owners.create(11, 1, 2)
+    owners.create(12, 2, 3)
+    owners.create(13, 4)
+    owners.create(14)
     assert client.get("/tags?include_total=true").json()["total"] == 4
-    return wearers
+    return owners
 
 
-def test_a_new_name_is_a_new_version_of_every_wearer(client: TestClient, worn: Wearers) -> None:
-    before = worn.changed_at(10)
+def test_a_new_name_is_a_new_version_of_every_owner(client: TestClient, tagged: Owners) -> None:
+    before = tagged.changed_at(10)
     assert client.patch("/tags/1", json={"name": "renamed"}).status_code == 200
-    assert worn.versions() == {10: 2, 11: 2, 12: 1, 13: 1, 14: 1}
-    assert worn.changed_at(10) > before
+    assert tagged.versions() == {10: 2, 11: 2, 12: 1, 13: 1, 14: 1}
+    assert tagged.changed_at(10) > before
     # Other case is another representation too.
     client.patch("/tags/1", json={"name": "RENAMED"})
-    assert worn.versions() == {10: 3, 11: 3, 12: 1, 13: 1, 14: 1}
+    assert tagged.versions() == {10: 3, 11: 3, 12: 1, 13: 1, 14: 1}
 
 
 @pytest.mark.parametrize(
     "changes", [{"color": "#000000"}, {"description": "x"}, {"name": "tag"}, {}, {"color": None}]
 )
-def test_what_a_wearer_does_not_show_leaves_its_version_alone(
-    client: TestClient, wearers: Wearers, changes: dict[str, Any]
+def test_what_an_owner_does_not_show_leaves_its_version_alone(
+    client: TestClient, owners: Owners, changes: dict[str, Any]
 ) -> None:
     TagFactory.create(name="tag")
-    wearers.wear(10, 1)
+    owners.create(10, 1)
     assert client.patch("/tags/1", json=changes).status_code == 200
-    assert wearers.versions() == {10: 1}
+    assert owners.versions() == {10: 1}
 
 
-def test_a_deleted_tag_is_taken_off_every_wearer(client: TestClient, worn: Wearers) -> None:
+def test_a_deleted_tag_is_taken_off_every_owner(client: TestClient, tagged: Owners) -> None:
     assert client.delete("/tags/1").status_code == 204
-    assert worn.worn() == {10: set(), 11: {2}, 12: {2, 3}, 13: {4}, 14: set()}
-    assert worn.versions() == {10: 2, 11: 2, 12: 1, 13: 1, 14: 1}
+    assert tagged.tags() == {10: set(), 11: {2}, 12: {2, 3}, 13: {4}, 14: set()}
+    assert tagged.versions() == {10: 2, 11: 2, 12: 1, 13: 1, 14: 1}
 
 
 def merge(client: TestClient, target: int, *sources: int, query: str = "") -> Response:
     return client.post(f"/tags/{target}/merge{query}", json={"source_ids": sources})
 
 
-def test_whatever_wore_a_source_wears_the_target_once(client: TestClient, worn: Wearers) -> None:
+def test_whatever_had_a_source_has_the_target_once(client: TestClient, tagged: Owners) -> None:
     target = client.get("/tags/1").json()
     merged = merge(client, 1, 3, 2)
     assert (merged.status_code, merged.json()) == (200, target)
     assert merged.headers["etag"] == '"1"', "the target itself reads as before"
-    assert worn.worn() == {10: {1}, 11: {1}, 12: {1}, 13: {4}, 14: set()}
-    assert worn.versions() == {10: 1, 11: 2, 12: 2, 13: 1, 14: 1}
+    assert tagged.tags() == {10: {1}, 11: {1}, 12: {1}, 13: {4}, 14: set()}
+    assert tagged.versions() == {10: 1, 11: 2, 12: 2, 13: 1, 14: 1}
     assert [tag["id"] for tag in client.get("/tags?sort=id").json()["items"]] == [1, 4]
 
 
 def test_a_merge_that_is_repeated_with_its_key_is_done_once(
-    client: TestClient, worn: Wearers
+    client: TestClient, tagged: Owners
 ) -> None:
     headers = {"Idempotency-Key": "k"}
     answers = [
@@ -146,7 +146,7 @@ def test_a_merge_that_is_repeated_with_its_key_is_done_once(
     ]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert answers[0].content == answers[1].content
-    assert worn.versions()[12] == 2
+    assert tagged.versions()[12] == 2
 
 
 @pytest.mark.parametrize(
@@ -167,31 +167,31 @@ def test_a_merge_that_is_repeated_with_its_key_is_done_once(
     ],
 )
 def test_a_merge_is_of_other_tags_and_all_or_nothing(
-    client: TestClient, worn: Wearers, sources: object, culprits: list[str]
+    client: TestClient, tagged: Owners, sources: object, culprits: list[str]
 ) -> None:
     before = client.get("/tags").json()
     response = client.post("/tags/1/merge", json={"source_ids": sources})
     assert response.status_code == 422
     assert [error["pointer"] for error in response.json()["errors"]] == culprits
     assert client.get("/tags").json() == before
-    assert set(worn.versions().values()) == {1}
+    assert set(tagged.versions().values()) == {1}
 
 
-def test_a_hundred_tags_can_be_merged_at_once(client: TestClient, wearers: Wearers) -> None:
+def test_a_hundred_tags_can_be_merged_at_once(client: TestClient, owners: Owners) -> None:
     TagFactory.create_batch(101)
-    wearers.wear(10, *range(2, 102))
+    owners.create(10, *range(2, 102))
     assert merge(client, 1, *range(2, 102)).status_code == 200
-    assert wearers.worn() == {10: {1}}
-    assert wearers.versions() == {10: 2}
+    assert owners.tags() == {10: {1}}
+    assert owners.versions() == {10: 2}
 
 
-def test_a_dry_run_touches_no_wearer(client: TestClient, worn: Wearers) -> None:
-    before = worn.worn()
+def test_a_dry_run_touches_no_owner(client: TestClient, tagged: Owners) -> None:
+    before = tagged.tags()
     assert merge(client, 1, 2, 3, query="?dry_run=true").status_code == 200
     assert client.delete("/tags/1?dry_run=true").status_code == 204
     assert client.patch("/tags/1?dry_run=true", json={"name": "new"}).status_code == 200
-    assert worn.worn() == before
-    assert set(worn.versions().values()) == {1}
+    assert tagged.tags() == before
+    assert set(tagged.versions().values()) == {1}
 
 
 def test_tags_are_found_by_name_or_made_each_once_and_in_order(database: Database) -> None:
