@@ -241,7 +241,7 @@ REFUSALS = {
         r"127\.0\.0\.1 port \d+: Address already in use",
     ),
     "folder": ("serve", {"DATABASE_URL": "sqlite:///file/x.db"}, "unable to open database file"),
-    "schema": ("serve", {"DATABASE_URL": "sqlite:///old.db"}, r"lacks tags\.name, tags\.key, "),
+    "schema": ("serve", {"DATABASE_URL": "sqlite:///old.db"}, r"lacks tags\.\w+, tags\.\w+, "),
     "feature": ("serve", {"DATABASE_URL": "sqlite://"}, "feature 'Notes': .*; rename the folder"),
     "settings": (
         "openapi",

@@ -135,8 +135,10 @@ def _described(operation: Operation, spec: Schema, document: Schema) -> Rules:
         for word in sorted(schema.keys() & MISSPELT):
             problem = f"{name} documents a bound as {word!r}, which is no word of JSON Schema"
             yield problem, "let Field stand in front of validators in Annotated"
+    # A file has no schema that would be checked; what describes it is for its readers.
+    has_model = operation.body_field is not None
     body = spec.get("requestBody", {}).get("content", {}).get("application/json")
-    for schema in _schemas_in(body, document, set()):
+    for schema in _schemas_in(body if has_model else None, document, set()):
         if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
             title = schema.get("title", "an object")
             yield f"{title} in the body of {name} takes what it does not know", "make it an Input"
