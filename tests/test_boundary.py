@@ -63,6 +63,7 @@ def test_every_get_answers_head_alike_and_without_a_body(
             }
 
 
+@pytest.mark.slow
 def test_head_of_a_stream_ends_whatever_is_to_come() -> None:
     made = []
 

@@ -405,6 +405,7 @@ ALONE_OR_NOT = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @ALONE_OR_NOT
 def test_serve_lets_load_balancers_look_elsewhere_before_it_ends(
     arguments: list[str], tmp_path: Path

@@ -132,6 +132,7 @@ def test_a_database_that_forbids_to_make_tables_is_told_in_the_log(
     database.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("embedded_postgres")
 def test_a_database_that_comes_late_is_waited_for() -> None:
     server = PostgresServer(durable=False)
@@ -224,6 +225,7 @@ def test_a_database_that_goes_is_an_outage_and_its_return_needs_no_restart(
             eventually(lambda: client.get("/specimens/1"), 200)
 
 
+@pytest.mark.slow
 def test_a_frozen_database_is_an_outage_within_bounds(
     server: PostgresServer, postgres: Settings
 ) -> None:
@@ -241,6 +243,7 @@ def test_a_frozen_database_is_an_outage_within_bounds(
         eventually(lambda: client.get("/specimens/1"), 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["silent", "absent"])
 def test_a_server_that_is_not_well_is_passed_over_for_another(
     server: PostgresServer, postgres: Settings, state: str

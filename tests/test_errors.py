@@ -362,6 +362,7 @@ def _requests_with_markers(operation: Documented) -> Iterator[Request]:
         yield {"headers": {**JSON, name: f"{MARKER} ({MARKER})"}}
 
 
+@pytest.mark.slow
 def test_an_error_never_echoes_what_was_sent(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:

@@ -195,6 +195,7 @@ def test_every_example_of_a_request_works(
             send(client, operation)
 
 
+@pytest.mark.slow
 def test_every_example_of_a_parameter_works(
     client: TestClient, app: FastAPI, database: Database, subtests: pytest.Subtests
 ) -> None:

@@ -59,6 +59,7 @@ def test_the_conversation_goes_as_it_is_shown(tmp_path: Path) -> None:
             follow(turn, tmp_path, server.origin.removeprefix("http://"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 def test_a_proxy_serves_it_under_a_path_of_its_own(tmp_path: Path) -> None:
     assert NGINX is not None

@@ -129,6 +129,7 @@ def test_what_is_no_text_is_not_turned_into_one(adapter: TypeAdapter[str], value
     assert refuses(adapter, value)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.text(max_size=8))
 def test_what_a_line_keeps_it_takes_again_unchanged(text: str) -> None:

@@ -177,6 +177,7 @@ WRONG: dict[str, list[object]] = {
 }
 
 
+@pytest.mark.slow
 def test_a_value_of_another_type_is_refused_where_it_stands(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
@@ -222,6 +223,7 @@ NO_ID = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_no_id_is_refused_in_every_path(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:

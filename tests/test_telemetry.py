@@ -43,6 +43,7 @@ def attributes(item: Any) -> dict[str, Any]:
     return {it.key: getattr(it.value, it.value.WhichOneof("value")) for it in item.attributes}
 
 
+@pytest.mark.slow
 def test_a_request_is_one_trace_with_its_statements_its_metrics_and_its_log_line(
     tmp_path: Path,
 ) -> None:

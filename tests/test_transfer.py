@@ -106,7 +106,7 @@ def move(source: TestClient, target: TestClient) -> None:
     assert lists(target) == lists(source)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_random_service_survives_the_way_into_another(
     client: TestClient, database: Database, tmp_path: Path, seed: int
 ) -> None:

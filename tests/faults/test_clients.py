@@ -17,6 +17,8 @@ from .service import Client, Service
 from .test_database import finish
 from .test_process import GRACE
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 GROWTH = 384 * MIB
 """Memory that all of them together may cost; the answers that nobody reads have a third of it."""
@@ -74,7 +76,6 @@ def fill(service: Service) -> None:
             assert client.request("POST", "/tasks", task).status == 201
 
 
-@pytest.mark.slow
 def test_hostile_clients_take_a_bounded_part_and_others_are_served(
     server: PostgresServer, stack: ExitStack, figures: Figures
 ) -> None:
@@ -113,7 +114,6 @@ def test_hostile_clients_take_a_bounded_part_and_others_are_served(
     finish(fault, load, server, service, figures, memory=memory, liveness=3)
 
 
-@pytest.mark.slow
 def test_sigterm_ends_within_its_grace_whatever_clients_hold_open(
     server: PostgresServer, stack: ExitStack
 ) -> None:

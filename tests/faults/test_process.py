@@ -13,11 +13,12 @@ from .conftest import Figures
 from .load import Family, Load, retry, verify
 from .service import Answer, Client, Service, wait_until
 
+pytestmark = pytest.mark.slow
+
 GRACE = 8
 """Seconds that the command of the Dockerfile gives requests in flight."""
 
 
-@pytest.mark.slow
 def test_sigterm_answers_every_request_that_it_has_begun(
     server: PostgresServer, figures: Figures
 ) -> None:
@@ -36,7 +37,6 @@ def test_sigterm_answers_every_request_that_it_has_begun(
     assert verdict.unasked == 0
 
 
-@pytest.mark.slow
 def test_sigterm_lets_those_in_line_have_their_turn(server: PostgresServer) -> None:
     with Service(server.url()) as service, ThreadPoolExecutor(30) as pool:
         with closing(Client(service.port)) as client:
@@ -63,7 +63,6 @@ def test_sigterm_lets_those_in_line_have_their_turn(server: PostgresServer) -> N
     assert server.sql("SELECT version FROM tasks") == "31"
 
 
-@pytest.mark.slow
 def test_a_killed_service_has_done_each_keyed_post_once_after_all_are_retried(
     server: PostgresServer, figures: Figures
 ) -> None:

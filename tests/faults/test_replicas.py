@@ -16,6 +16,8 @@ from .conftest import Figures
 from .load import Load, retry, verify
 from .service import PATIENCE, Client, Service, wait_until
 
+pytestmark = pytest.mark.slow
+
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 CONFIGURATION = """
@@ -61,7 +63,6 @@ def clients(replicas: list[Service]) -> Iterator[list[Client]]:
         yield [stack.enter_context(closing(Client(service.port))) for service in replicas]
 
 
-@pytest.mark.slow
 def test_what_one_replica_has_given_out_is_good_at_the_other(clients: list[Client]) -> None:
     one, other = clients
     made = one.request("POST", "/tasks", {"title": "first"}, Idempotency_Key="k")
@@ -95,7 +96,6 @@ def walk(clients: list[Client]) -> None:
     assert len(set(seen)) == len(seen) == 10
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(FAKETIME is None, reason="faketime is not installed")
 def test_replicas_need_not_agree_on_the_time(server: PostgresServer, service: Service) -> None:
     clock: dict[str, Any] = {"ld_preload": FAKETIME, "faketime": "-600s"}
@@ -145,7 +145,6 @@ def is_open(client: Client) -> bool:
         return False
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 def test_replicas_behind_a_load_balancer_are_one_service(
     server: PostgresServer, replicas: list[Service], tmp_path: Path, figures: Figures
@@ -189,7 +188,6 @@ def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
         standby.__exit__()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("embedded_postgres")
 @pytest.mark.parametrize("end", ["killed", "silent"])
 def test_a_standby_takes_over_and_nothing_acknowledged_is_lost(end: str, figures: Figures) -> None:

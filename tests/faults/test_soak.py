@@ -13,6 +13,8 @@ from .load import Load
 from .service import Service
 from .test_database import OURS, finish
 
+pytestmark = pytest.mark.slow
+
 WARM_UP = 60
 """Seconds after which nothing may grow, or a third of a soak that is shorter than three minutes."""
 
@@ -35,7 +37,6 @@ class Use:
             time.sleep(0.2)
 
 
-@pytest.mark.slow
 def test_a_load_that_lasts_lets_neither_memory_nor_connections_grow(
     server: PostgresServer, figures: Figures, request: pytest.FixtureRequest
 ) -> None:

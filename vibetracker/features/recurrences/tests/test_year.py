@@ -153,6 +153,7 @@ once_emptied = settings(
 )
 
 
+@pytest.mark.slow
 @settings(once_emptied, max_examples=4)
 @given(data=st.data())
 def test_a_year_of_completions(

@@ -107,6 +107,7 @@ def test_sql_ends_a_day_when_python_does(database: Database) -> None:
             assert len(ends) == len(years)
 
 
+@pytest.mark.slow
 def test_lists_know_when_a_day_ends_in_the_zone_that_is_asked_for(
     client: TestClient, database: Database, subtests: pytest.Subtests
 ) -> None:
@@ -183,6 +184,7 @@ def test_without_a_zone_the_server_has_its_own() -> None:
         assert ids(client, due_before=end, tz="UTC") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
 def test_a_start_is_refused_only_when_the_day_is_over_everywhere(zone: str) -> None:
     """Whatever the zone of the server is; the last place is twelve hours behind UTC."""

@@ -187,6 +187,7 @@ def step(random: Random, model: Model) -> Step:
     return random.choice(steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_trees_of_tasks_are_in_projects_as_the_contract_says(client: TestClient, seed: int) -> None:
     random = Random(seed)  # noqa: S311 - the same steps every time

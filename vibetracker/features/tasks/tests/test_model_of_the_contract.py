@@ -168,6 +168,7 @@ def create(client: TestClient, tasks: list[Json]) -> list[Json]:
     return [result["task"] for result in response.json()["results"]]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=15,
     deadline=None,

@@ -252,6 +252,7 @@ def test_subtasks_are_in_the_project_of_their_parent_whatever_moves_at_once(
         assert strays(client) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["", "?tasks=keep", "?tasks=trash"])
 def test_nothing_is_left_in_a_project_that_goes(client: TestClient, choice: str) -> None:
     for _ in range(4):

@@ -70,6 +70,7 @@ def in_order(tasks: list[Json], *keys: str) -> list[int]:
     return [task["id"] for task in ordered]
 
 
+@pytest.mark.slow
 def test_a_key_sorts_every_page_of_a_walk(
     client: TestClient, tasks: list[Json], subtests: pytest.Subtests
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_key_sorts_every_page_of_a_walk(
             assert found == [expected[:5], expected[5:10], expected[10:]]
 
 
+@pytest.mark.slow
 def test_keys_can_be_combined(
     client: TestClient, tasks: list[Json], subtests: pytest.Subtests
 ) -> None:
