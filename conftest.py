@@ -20,7 +20,7 @@ from vibetracker.core.config import Settings
 from vibetracker.core.db.changes import Change, Listeners
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import discover, sources
-from vibetracker.testing import Client, Factory, PostgresServer, documented, empty
+from vibetracker.testing import Client, Factory, PostgresServer, empty
 
 IN_MEMORY = "sqlite://"
 NO_SERVER = "the dev extra has no PostgreSQL for this version of Python"
@@ -186,7 +186,6 @@ def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
 def session_client(app: FastAPI) -> Iterator[TestClient]:
     """Run the application for as long as the tests run, and hold its answers to its document."""
     with Client(app) as client:
-        client.event_hooks = {"response": [documented(app)]}
         yield client
 
 

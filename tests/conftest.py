@@ -11,7 +11,7 @@ from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
-from vibetracker.testing import Client, documented
+from vibetracker.testing import Client
 
 from .specimens import FEATURE
 
@@ -25,7 +25,6 @@ def specimen_app() -> FastAPI:
 @pytest.fixture(scope="session")
 def _specimen_client(specimen_app: FastAPI) -> Iterator[TestClient]:
     with Client(specimen_app) as client:
-        client.event_hooks = {"response": [documented(specimen_app)]}
         yield client
 
 

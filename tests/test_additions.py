@@ -25,7 +25,7 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature, FeatureError, addition_faults
-from vibetracker.testing import Client, documented
+from vibetracker.testing import Client
 
 from .contract import Contract, breaches, with_additions
 from .specimens import SORTING, Specimen, SpecimenFactory, SpecimenRead
@@ -138,8 +138,6 @@ def apps() -> Iterator[tuple[TestClient, TestClient]]:
     """Run two applications of one process: the first has what the second one has not."""
     both = app_of(SHELF, OTHER), app_of(SHELF)
     with Client(both[0]) as first, Client(both[1]) as second:
-        for client, app in zip((first, second), both, strict=True):
-            client.event_hooks = {"response": [documented(app)]}
         yield first, second
 
 

@@ -3,7 +3,6 @@
 from threading import get_ident
 
 import pytest
-from starlette.testclient import TestClient
 
 from vibetracker.core.api.routing import Router, raising
 from vibetracker.core.api.schema import Output
@@ -11,7 +10,7 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.discovery import Feature
 from vibetracker.core.http.problems import Gone
-from vibetracker.testing import at_once, documented
+from vibetracker.testing import Client, at_once
 
 router = Router("/surprises", description="Answers that are not, and that are documented.")
 
@@ -35,12 +34,11 @@ def get_surprise(name: str) -> Surprise:
 def test_an_answer_that_is_not_documented_fails_the_test_that_met_it() -> None:
     settings = Settings(database_url="sqlite://", _env_file=None)
     app = create_app(settings, features=[Feature("surprises", "tests", router)])
-    client = TestClient(app)
-    client.event_hooks = {"response": [documented(app)]}
-    with pytest.raises(AssertionError, match=r"^list_surprises does not document .*410"):
-        client.get("/surprises")
-    assert client.get("/surprises/x").status_code == 410
-    assert client.get("/nowhere").status_code == 404
+    with Client(app) as client:
+        with pytest.raises(AssertionError, match=r"^list_surprises does not document .*410"):
+            client.get("/surprises")
+        assert client.get("/surprises/x").status_code == 410
+        assert client.get("/nowhere").status_code == 404
 
 
 def test_threads_that_begin_at_once_are_different_ones() -> None:

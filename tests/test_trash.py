@@ -23,7 +23,7 @@ from vibetracker.core.db.model import Resource, has_trash
 from vibetracker.core.db.types import BigInt
 from vibetracker.core.discovery import Feature
 from vibetracker.core.http.problems import Gone
-from vibetracker.testing import Client, Factory, documented
+from vibetracker.testing import Client, Factory
 
 
 class Branch(Resource):
@@ -124,7 +124,6 @@ def leaves(database: Database) -> Iterator[TestClient]:
     BranchFactory.create_batch(2)
     LeafFactory.create(twig_id=TwigFactory.create(branch_id=1, leans_on_id=2).id)
     with Client(app) as client:
-        client.event_hooks = {"response": [documented(app)]}
         yield client
 
 

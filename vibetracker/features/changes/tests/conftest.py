@@ -16,7 +16,7 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import discover
-from vibetracker.testing import Client, documented
+from vibetracker.testing import Client
 
 from .memos import FEATURE
 
@@ -34,7 +34,6 @@ def memos_app() -> FastAPI:
 @pytest.fixture(scope="session")
 def _memos_client(memos_app: FastAPI) -> Iterator[TestClient]:
     with Client(memos_app) as client:
-        client.event_hooks = {"response": [documented(memos_app)]}
         yield client
 
 

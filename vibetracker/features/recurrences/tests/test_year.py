@@ -134,38 +134,28 @@ def live(client: TestClient, app: FastAPI, year: Year, events: list[tuple[int, s
     assert len(tasks) == len({task["due_on"] or task["due_at"] for task in tasks})
 
 
-def check(app: FastAPI, client: TestClient, database: Database, drawn: st.DataObject) -> None:
-    empty(database)
-    year = Year(
-        client,
-        drawn.draw(st.sampled_from(RULES), "rule"),
-        ZoneInfo(drawn.draw(st.sampled_from(ZONES), "zone")),
-        drawn.draw(st.booleans(), "is_timed"),
-    )
-    live(client, app, year, drawn.draw(st.lists(EVENTS, min_size=5, max_size=60), "events"))
-
-
-# The database is emptied at the beginning of each example.
-once_emptied = settings(
+@pytest.mark.slow
+@settings(
+    max_examples=50,
     deadline=None,
     derandomize=True,
+    # The database is emptied at the beginning of each example.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-
-
-@pytest.mark.slow
-@settings(once_emptied, max_examples=4)
-@given(data=st.data())
+@given(
+    rule=st.sampled_from(RULES),
+    zone=st.sampled_from(ZONES),
+    is_timed=st.booleans(),
+    events=st.lists(EVENTS, min_size=5, max_size=60),
+)
 def test_a_year_of_completions(
-    app: FastAPI, client: TestClient, database: Database, data: st.DataObject
+    app: FastAPI,
+    client: TestClient,
+    database: Database,
+    rule: str,
+    zone: str,
+    is_timed: bool,  # noqa: FBT001 - drawn by Hypothesis
+    events: list[tuple[int, str]],
 ) -> None:
-    check(app, client, database, data)
-
-
-@pytest.mark.slow
-@settings(once_emptied, max_examples=100)
-@given(data=st.data())
-def test_many_years_of_completions(
-    app: FastAPI, client: TestClient, database: Database, data: st.DataObject
-) -> None:
-    check(app, client, database, data)
+    empty(database)
+    live(client, app, Year(client, rule, ZoneInfo(zone), is_timed), events)
