@@ -383,7 +383,7 @@ def test_every_line_of_a_text_log_has_the_request_id(capsys: pytest.CaptureFixtu
 @pytest.mark.usefixtures("untouched_loggers")
 @pytest.mark.parametrize(
     ("is_terminal", "no_color", "level"),
-    [(True, "", "\x1b[32mINFO\x1b[0m     "), (True, "1", "INFO     "), (False, "", "INFO     ")],
+    [(True, "", "\x1b[32mINFO\x1b[0m:     "), (True, "1", "INFO:     "), (False, "", "INFO:     ")],
 )
 def test_levels_are_coloured_on_terminals_unless_unwanted(
     capsys: pytest.CaptureFixture[str],

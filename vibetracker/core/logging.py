@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import override
 
+from uvicorn.logging import DefaultFormatter
+
 from vibetracker.core.config import Settings
 
 current_request_id: ContextVar[str] = ContextVar("current_request_id", default="-")
@@ -25,31 +27,6 @@ class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = current_request_id.get()
         return True
-
-
-COLORS = {
-    logging.DEBUG: 36,
-    logging.INFO: 32,
-    logging.WARNING: 33,
-    logging.ERROR: 31,
-    logging.CRITICAL: 31,
-}
-"""What a terminal is told for a level (SGR): cyan, green, yellow and red."""
-
-
-class TextFormatter(logging.Formatter):
-    """Lines for people; on a terminal the level is coloured."""
-
-    def __init__(self, *, color: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)-8s [%(request_id)s] %(message)s")
-        self.color = color
-
-    @override
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        line = super().formatMessage(record)
-        if self.color and (color := COLORS.get(record.levelno)):
-            return line.replace(record.levelname, f"\x1b[{color}m{record.levelname}\x1b[0m", 1)
-        return line
 
 
 class JSONFormatter(logging.Formatter):
@@ -83,8 +60,9 @@ def configure(settings: Settings) -> None:
         handler.setFormatter(JSONFormatter())
     else:
         # https://no-color.org
-        color = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        handler.setFormatter(TextFormatter(color=color))
+        is_colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        line = "%(asctime)s %(levelprefix)s [%(request_id)s] %(message)s"
+        handler.setFormatter(DefaultFormatter(line, use_colors=is_colored))
     for name in (*LOGGERS, EXPORTER):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
