@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, override
 
+from dotenv import dotenv_values
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
@@ -31,23 +31,11 @@ EXPORT_TIMEOUT = 2
 a collector that does not answer must not hold up the end of the service."""
 
 
-class _Variables(BaseSettings):
-    """The variables of OpenTelemetry in ``.env``; those of the environment win."""
-
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
-        env_prefix="OTEL_",
-        case_sensitive=True,
-        dotenv_filtering="match_prefix",
-        extra="allow",
-    )
-
-
 def read_env_file() -> None:
     """Add the variables that ``.env`` has to the environment, where the SDK looks for them."""
-    for name, value in (_Variables().model_extra or {}).items():
-        os.environ.setdefault(f"OTEL_{name}", value or "")
+    for name, value in dotenv_values(".env").items():
+        if name.startswith("OTEL_"):
+            os.environ.setdefault(name, value or "")
 
 
 def is_wanted() -> bool:
