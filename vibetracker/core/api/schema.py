@@ -74,7 +74,7 @@ def select_attributes(
 
 def _plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
     if isinstance(column.type, Ranked):
-        return type_coerce(column, column.type.spelled)
+        return type_coerce(column, Ranked(column.type.enum, as_text=True))
     return column
 
 
