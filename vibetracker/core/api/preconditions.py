@@ -88,8 +88,9 @@ def find_any[R: Resource](session: Session, model: type[R], resource_id: int) ->
     preconditions: Preconditions = session.info[Preconditions]
     if preconditions.writes:
         lock_rows(session, model, [resource_id])
-    row = session.get(model, resource_id, populate_existing=preconditions.writes)
-    if row is None or (has_trash(model) and not session.scalar(_live(model), {"id": resource_id})):
+    fresh = {"populate_existing": preconditions.writes}
+    row: R | None = session.scalar(_live(model), {"id": resource_id}, execution_options=fresh)
+    if row is None:
         raise _missing(session, model, resource_id)
     return row
 
@@ -139,8 +140,8 @@ def _by_id(output: type[Output], model: type[Resource]) -> Select[*tuple[Any, ..
 
 
 @cache
-def _live(model: type[Resource]) -> Select[int]:
-    return select(model.id).where(model.id == bindparam("id"), model.live())
+def _live[R: Resource](model: type[R]) -> Select[R]:
+    return select(model).where(model.id == bindparam("id"), model.live())
 
 
 def _missing(session: Session, model: type[Resource], resource_id: int) -> Problem:
