@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from http import HTTPStatus
+from tempfile import SpooledTemporaryFile
 from typing import Any, override
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,8 @@ from vibetracker.core.http.bodies import StrictRequest, received
 from vibetracker.core.http.boundary import SAFE_METHODS
 from vibetracker.core.http.problems import Problem
 
+IN_MEMORY = 1024 * 1024
+"""Bytes of a file beyond which it is on disk."""
 _current: ContextVar[Request] = ContextVar("_current")
 """The request that is answered, in its task and in its threads."""
 
@@ -54,6 +57,15 @@ class Operation(APIRoute):
         self.limit = max_body_size
         """Bytes of a body; None is the setting ``MAX_BODY_SIZE``."""
         super().__init__(path, self._in_transaction(endpoint), **options)
+        self.is_transaction = support.takes_session(self.dependant)
+        """Whether the handler or a dependency takes the session."""
+        self.takes_file = parameters.takes_file(self.dependant)
+        """Whether the body is received into a file: it may be more than memory should hold."""
+        self.media_types = parameters.media_types_of(self, self.verb)
+        """The media types that a body can have."""
+        self._has_late_work = self.writes and any(
+            map(support.has_late_work, support.dependencies(self.dependant))
+        )
         support.refuse_unsupported(self, endpoint, writes=self.writes)
         self._answers = Answers(self)
         self._answer = None if self.writes else answer_in(self.response_model)
@@ -61,21 +73,6 @@ class Operation(APIRoute):
         self._form = field if isinstance(field, params.Form) else None
         self._beginning = self.path_format.partition("{")[0]
         document(self, verb=self.verb, transaction=self.is_transaction, raises=raised)
-
-    @functools.cached_property
-    def is_transaction(self) -> bool:
-        """Whether the handler or a dependency takes the session."""
-        return support.takes_session(self.dependant)
-
-    @functools.cached_property
-    def takes_file(self) -> bool:
-        """Whether the body is received into a file: it may be more than memory should hold."""
-        return parameters.takes_file(self.dependant)
-
-    @functools.cached_property
-    def media_types(self) -> tuple[str, ...]:
-        """The media types that a body can have; none where no body is taken."""
-        return parameters.media_types_of(self, self.verb)
 
     @override
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -120,17 +117,17 @@ class Operation(APIRoute):
             self._check_kind(request, is_required=False)
         state = request.app.state
         max_size = self.limit or state.settings.max_body_size
+        body = bytearray()
+        write: Callable[[bytes], object] = body.extend
         if self.takes_file:
-            file = await state.uploads.receive_file(request, max_size)
-            if file.tell():
-                self._check_kind(request, is_required=True)
-            return b""
-        body: bytes = await state.uploads.receive(request, max_size)
-        if body:
-            self._check_kind(request, is_required=self.body_field is not None)
-            if self.body_field is None:
-                parameters.check_unread(body)
-        return body
+            request.state.file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - see handle
+            write = request.state.file.write
+        if await state.uploads.receive(request, max_size, write):
+            is_read = self.takes_file or self.body_field is not None
+            self._check_kind(request, is_required=is_read)
+            if not is_read:
+                parameters.check_unread(bytes(body))
+        return bytes(body)
 
     def _check_kind(self, request: Request, *, is_required: bool) -> None:
         parameters.check_encoding(request)
@@ -258,10 +255,6 @@ class Operation(APIRoute):
             await send(message)
 
         return committing
-
-    @functools.cached_property
-    def _has_late_work(self) -> bool:
-        return self.writes and any(map(support.has_late_work, support.dependencies(self.dependant)))
 
 
 def raising(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:

@@ -6,8 +6,7 @@ from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, cast, override
+from typing import Any, override
 
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -21,9 +20,6 @@ from vibetracker.core.http.problems import (
     ValidationFailed,
 )
 
-IN_MEMORY = 1024 * 1024
-"""Bytes of a file beyond which it is on disk."""
-
 
 class Uploads:
     """The bodies that are arriving: each has ``BODY_TIMEOUT``, and there are ``MAX_UPLOADS``."""
@@ -35,27 +31,18 @@ class Uploads:
         self._arriving: dict[object, asyncio.Timeout] = {}
         """The oldest first."""
 
-    async def receive(self, request: Request, max_size: int) -> bytes:
-        """Receive a body; raises ``ContentTooLarge`` and ``RequestTimeout``."""
-        body = bytearray()
-        await self._receive(request, max_size, body.extend)
-        return bytes(body)
-
-    async def receive_file(self, request: Request, max_size: int) -> BinaryIO:
-        """Receive a body likewise into a temporary file, which is on disk where it is large."""
-        file: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed by the route
-        request.state.file = file
-        await self._receive(request, max_size, file.write)
-        return cast("BinaryIO", file)
-
-    async def _receive(
+    async def receive(
         self, request: Request, max_size: int, write: Callable[[bytes], object]
-    ) -> None:
+    ) -> int:
+        """Write a body as it arrives, and return its size.
+
+        Raises ``ContentTooLarge`` and ``RequestTimeout``.
+        """
         declared = request.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_size:
             raise _too_large(max_size)
         if "transfer-encoding" not in request.headers and declared == "0":
-            return
+            return 0
         size = 0
         # As many times longer as it may be larger.
         async with self._within(self._timeout * max(1, max_size / self._size)):
@@ -64,6 +51,7 @@ class Uploads:
                 if size > max_size:
                     raise _too_large(max_size)
                 write(chunk)
+        return size
 
     @asynccontextmanager
     async def _within(self, seconds: float) -> AsyncIterator[None]:
