@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from functools import cache, partial
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
@@ -59,6 +59,7 @@ def create_app(
             {"name": router.prefix.removeprefix("/"), "description": router.description}
             for router in routers
         ],
+        servers=[{"url": "/", "description": "This service"}],
         lifespan=_lifespan,
         redirect_slashes=False,
         telemetry=telemetry.configuration(),
@@ -80,7 +81,7 @@ def create_app(
     app.add_route("/", _to_home, include_in_schema=False)
     # In front of FastAPI's own, which lists the path of a proxy and `/` as well.
     app.router.routes.insert(0, Route("/openapi.json", _show_openapi, include_in_schema=False))
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to customise it
+    app.openapi = cache(partial(document.build, app))  # type: ignore[method-assign] # FastAPI's documented way to customise it
     return app
 
 
@@ -89,12 +90,6 @@ def _listeners(features: Sequence[Feature]) -> Listeners | None:
     resources = [pair for feature in features for pair in feature.resources.items()]
     readers = {resource: reader(resource, output) for resource, output in resources}
     return Listeners(functions, readers) if functions else None
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        app.openapi_schema = document.build(app)
-    return app.openapi_schema
 
 
 @asynccontextmanager

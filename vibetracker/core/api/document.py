@@ -2,12 +2,11 @@
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 
@@ -19,23 +18,16 @@ from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, ProblemRea
 
 type Schema = dict[str, Any]
 
+PAGE = re.compile(r'(?<=["/])Page_(\w+?)(?:Read)?_(?=")')
+"""``Page_TaskRead_`` at its place and in references: FastAPI's name of what is a ``TaskPage``."""
+
 
 def build(app: FastAPI) -> Schema:
     """Build the document of an application."""
-    document = get_openapi(
-        title=app.title,
-        version=app.version,
-        summary=app.summary,
-        description=app.description,
-        routes=app.routes,
-        tags=app.openapi_tags,
-        contact=app.contact,
-        license_info=app.license_info,
-        servers=[{"url": "/", "description": "This service"}],
-    )
+    document: Schema = FastAPI.openapi(app)
     document["security"] = []
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["ProblemRead"] = _schema_of(ProblemRead, schemas, "serialization")
+    schemas["Problem"] = _schema_of(ProblemRead, schemas, "serialization")
     for context in iter_route_contexts(app.routes):
         dependant = getattr(context.original_route, "dependant", None)
         for base in query_models(dependant) if dependant else ():
@@ -45,7 +37,7 @@ def build(app: FastAPI) -> Schema:
             operation["parameters"] = [*_parameters(model, schemas), *operation["parameters"]]
             if issubclass(model, Include):
                 _include(model.members, schemas)
-    document = _called_by_title(document)
+    document = json.loads(PAGE.sub(r"\1Page", json.dumps(document)))
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
         _tidy(schema)
@@ -102,31 +94,6 @@ def _include(members: type[Includes], schemas: Schema) -> None:
     for name, (member, _) in members.members().items():
         added[member]["description"] += f" Only with `include={name}`."
     schemas[members.answer.__name__]["properties"] |= added
-
-
-def _called_by_title(document: Schema) -> Schema:
-    """Call each schema by its title, such as ``TaskPage``, where no other one has the same."""
-    schemas = document["components"]["schemas"]
-    titles = Counter(schema.get("title") for schema in schemas.values())
-    names = {
-        name: title
-        for name, schema in schemas.items()
-        if titles[title := schema.get("title", "")] == 1
-        and title not in schemas
-        and re.fullmatch(r"[\w.-]+", title, re.ASCII)
-    }
-    refs = {REF.format(model=old): REF.format(model=new) for old, new in names.items()}
-    renamed: Schema = json.loads(
-        re.sub(
-            r'(?<="\$ref": ")[^"]+',
-            lambda found: refs.get(found[0], found[0]),
-            json.dumps(document),
-        )
-    )
-    renamed["components"]["schemas"] = {
-        names.get(name, name): schema for name, schema in renamed["components"]["schemas"].items()
-    }
-    return renamed
 
 
 def _tidy(schema: Schema) -> None:
