@@ -100,25 +100,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
     current_default_thread_limiter().total_tokens = OTHER_THREADS + database.size
     try:
         with telemetry.exporting(database.engine):
-            async with _prepared(app, database):
-                yield {DRAINING: asyncio.Event()}
+            await database.prepare_or_wait()
+            # What exists now lives as long as the process; the collector need not look at it again.
+            app.openapi()
+            gc.collect()
+            gc.freeze()
+            preparing = asyncio.create_task(database.prepare_when_reachable())
+            yield {DRAINING: asyncio.Event()}
+            preparing.cancel()
+            with suppress(asyncio.CancelledError):
+                await preparing
     finally:
         database.dispose()
-
-
-@asynccontextmanager
-async def _prepared(app: FastAPI, database: Database) -> AsyncIterator[None]:
-    """Prepare what every request needs, the database as soon as it is there."""
-    await database.prepare_or_wait()
-    # What exists now lives as long as the process; the collector need not look at it again.
-    app.openapi()
-    gc.collect()
-    gc.freeze()
-    preparing = asyncio.create_task(database.prepare_when_reachable())
-    yield
-    preparing.cancel()
-    with suppress(asyncio.CancelledError):
-        await preparing
 
 
 async def _show_openapi(request: Request) -> JSONResponse:
