@@ -57,10 +57,6 @@ def _split(value: object) -> object:
     return value
 
 
-def _in_lower_case(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
 CommaList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
@@ -131,7 +127,7 @@ class Settings(BaseSettings):
         [],
         description="Origins whose pages may call the API from a browser, comma-separated, or `*`.",
     )
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(_in_lower_case)] = Field(
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = Field(
         "text", description="Log lines for people (`text`) or for machines (`json`)."
     )
     disabled_features: CommaList = Field(
