@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from hashlib import blake2b
 
 from sqlalchemy import Connection, Table, inspect, text
@@ -68,28 +69,20 @@ class Database:
         return Session(self._writers if write else self.engine, expire_on_commit=False)
 
     async def take_place(self) -> Callable[[], None]:
-        """Take one of the places in the pool, and return the function that gives it back.
+        """Take one of the places in the pool, and return the function that gives it back, once.
 
         Those that wait in line hold no thread. Raises SQLAlchemy's ``TimeoutError`` where no place
         gets free in time, and before the tables are there.
         """
         self._check_prepared()
-        if not self._places.locked():
-            await self._places.acquire()
-        else:
-            try:
-                async with asyncio.timeout(self._patience):
-                    await self._places.acquire()
-            except TimeoutError:
-                raise PoolTimeoutError("all database connections are busy") from None
-        held = [self._places]
-
-        def release() -> None:
-            """Release the place; once, however often it is called."""
-            if held:
-                held.pop().release()
-
-        return release
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError:
+            raise PoolTimeoutError("all database connections are busy") from None
+        place = ExitStack()
+        place.callback(self._places.release)
+        return place.close
 
     def prepare(self) -> None:
         """Create the tables that are missing; safe when several processes do it at once.
