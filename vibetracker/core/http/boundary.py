@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Collection
 from functools import partial
+from http import HTTPStatus
 from random import getrandbits
 
 from starlette.datastructures import Headers
@@ -14,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vibetracker.core.config import Settings
-from vibetracker.core.http.compression import Compression, would_be_compressed
+from vibetracker.core.http.compression import Compression
 from vibetracker.core.http.cors import CORS
 from vibetracker.core.http.problems import (
     CrossOrigin,
@@ -39,7 +40,6 @@ HEADERS = {
 }
 DRAINING = "draining"
 """In the state of a request: the event that is set when the server is about to end."""
-VARY = (b"vary", b"Accept-Encoding")
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
@@ -136,11 +136,11 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             sent = [*message["headers"], (b"x-request-id", self.request_id.encode()), *_RAW_HEADERS]
-            fields = dict(message["headers"])
-            if b"cache-control" not in fields:
+            if b"cache-control" not in dict(message["headers"]):
                 sent.append((b"cache-control", b"no-store"))
-            if would_be_compressed(self.status, fields):
-                sent.append(VARY)
+            if self.status == HTTPStatus.NOT_MODIFIED:
+                # As the 200 in its place would (RFC 9110 15.4.5).
+                sent.append((b"vary", b"Accept-Encoding"))
             message = {**message, "headers": sent}
         elif self.method == "HEAD":
             if self.is_over:

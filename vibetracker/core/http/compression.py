@@ -1,11 +1,9 @@
 """Compression of answers, for the clients that ask for it."""
 
 import re
-from collections.abc import Mapping
-from http import HTTPStatus
 
 from starlette.datastructures import Headers
-from starlette.middleware.gzip import GZipResponder
+from starlette.middleware.gzip import GZipResponder, IdentityResponder
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MINIMUM_SIZE = 1024
@@ -19,7 +17,8 @@ CODING = re.compile(r"(?:^|,)\s*+([\w*-]++)\s*+(?:;\s*+[qQ]=(\d(?:\.\d*+)?))?\s*
 class Compression:
     """Compresses answers by gzip where ``Accept-Encoding`` asks for it.
 
-    Not events (``text/event-stream``), which nobody may hold back.
+    Not events (``text/event-stream``), which nobody may hold back. Others that are large enough
+    say that they vary, compressed or not.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,18 +26,12 @@ class Compression:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        app = self.app
-        if scope["type"] == "http" and _asks_for_gzip(Headers(scope=scope)):
-            app = GZipResponder(app, MINIMUM_SIZE, compresslevel=LEVEL)
-        await app(scope, receive, send)
-
-
-def would_be_compressed(status: int, fields: Mapping[bytes, bytes]) -> bool:
-    """Return whether an answer that is as it was made would be another one for who asks."""
-    if b"content-encoding" in fields or status == HTTPStatus.NO_CONTENT:
-        return False
-    # A 304 has no length, and says what the 200 in its place would (RFC 9110 15.4.5).
-    return int(fields.get(b"content-length", MINIMUM_SIZE)) >= MINIMUM_SIZE
+        responder = self.app
+        if scope["type"] == "http":
+            responder = IdentityResponder(self.app, MINIMUM_SIZE)
+            if _asks_for_gzip(Headers(scope=scope)):
+                responder = GZipResponder(self.app, MINIMUM_SIZE, compresslevel=LEVEL)
+        await responder(scope, receive, send)
 
 
 def _asks_for_gzip(headers: Headers) -> bool:
