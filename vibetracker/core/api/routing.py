@@ -24,7 +24,7 @@ from vibetracker.core.api.errors import problem_of
 from vibetracker.core.api.fields import answer_in, fields_of
 from vibetracker.core.api.openapi import document
 from vibetracker.core.api.session import Transaction, database_of, pause_before, without_background
-from vibetracker.core.http.bodies import StrictRequest, received
+from vibetracker.core.http.bodies import StrictRequest
 from vibetracker.core.http.boundary import SAFE_METHODS
 from vibetracker.core.http.problems import Problem
 
@@ -209,7 +209,7 @@ class Operation(APIRoute):
             if self.is_transaction:
                 await self._handle_transaction(request, send)
             else:
-                await super().handle(scope, received(request.state.body, receive), send)
+                await super().handle(scope, receive, send)
         except SQLAlchemyError as error:
             raise problem_of(error) from error
         finally:
@@ -223,10 +223,9 @@ class Operation(APIRoute):
             for attempt in itertools.count(1):
                 transaction = Transaction(database, request, writes=self.writes)
                 request.state.transaction = transaction
-                receive = received(request.state.body, request.receive)
                 try:
                     committing = self._committing(transaction, send)
-                    await super().handle(request.scope, receive, committing)
+                    await super().handle(request.scope, request.receive, committing)
                 except SQLAlchemyError as error:
                     if not transaction.may_succeed_again(error, attempt):
                         raise
@@ -234,7 +233,7 @@ class Operation(APIRoute):
                     return
                 finally:
                     # A thread that goes on after its request was cancelled ends it by itself.
-                    if transaction.is_open and not transaction.is_running:
+                    if transaction.session.in_transaction() and not transaction.is_running:
                         await run_in_threadpool(transaction.end)
                 await asyncio.sleep(pause_before(attempt))
         finally:

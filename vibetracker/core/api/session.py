@@ -127,11 +127,6 @@ class Transaction:
         self.is_over = True
         self.session.close()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the session holds a connection."""
-        return self.session.in_transaction()
-
     def may_succeed_again(self, error: SQLAlchemyError, attempt: int) -> bool:
         """Return whether to try once more after this error.
 

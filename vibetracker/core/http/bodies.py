@@ -4,12 +4,11 @@ import asyncio
 import json
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, override
 
 from starlette.requests import Request
-from starlette.types import Message, Receive
 
 from vibetracker.core.config import Settings
 from vibetracker.core.http.faults import Fault, pointer_to
@@ -77,18 +76,21 @@ def _too_large(max_size: int) -> ContentTooLarge:
     return ContentTooLarge(f"A body has at most {max_size} bytes")
 
 
-def received(body: bytes, receive: Receive) -> Receive:
-    """Return a function that receives a body which has been received, and then what follows it."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_again
-
-
 class StrictRequest(Request):
-    """A request whose JSON says one thing: no constants, and no member that is given twice."""
+    """A request whose body has been received, and is in its state.
+
+    Its JSON says one thing: no constants, and no member that is given twice.
+    """
+
+    @override
+    async def body(self) -> bytes:
+        body: bytes = self.state.body
+        return body
+
+    @override
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        yield await self.body()
+        yield b""
 
     @override
     async def json(self) -> Any:
