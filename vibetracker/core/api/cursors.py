@@ -13,7 +13,7 @@ from fastapi import Request
 
 from vibetracker.core.http.problems import invalid
 
-UNBOUND = {"cursor", "fields", "limit", "include_total", "sort"}
+UNBOUND = {"cursor", "fields", "include", "limit", "include_total", "sort"}
 """Parameters that may differ between the pages of a list; the sort is bound by what it means."""
 
 
@@ -35,10 +35,10 @@ class Binding:
         data = json.dumps([self.path, sorted(bound), sort]).encode() + payload
         return blake2b(data, digest_size=9, person=b"vibetracker").digest()
 
-    def link(self, cursor: str) -> str:
+    def link(self, cursor: str, parameter: str = "cursor") -> str:
         """Return the ``Link`` field value that leads to the next page (RFC 8288)."""
-        query = [pair for pair in self.query if pair[0] != "cursor"]
-        return f'<{self.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+        query = [pair for pair in self.query if pair[0] != parameter]
+        return f'<{self.path}?{urlencode([*query, (parameter, cursor)])}>; rel="next"'
 
     def encode(self, sort: str, values: Sequence[Any]) -> str:
         """Return the cursor of the page that begins after a row with these sort values."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 from zlib import crc32
 
-from sqlalchemy import Row, Select, func, literal_column, select
+from sqlalchemy import ColumnElement, Row, Select, literal_column, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -26,11 +26,14 @@ from .settings import settings
 type Json = dict[str, Any]
 
 NOW = "now"
+BEGIN_AGAIN = "Take the cursor of GET /changes?after=now, then read the lists, and go on from it"
 MEMBERS = ("id", "at", "request_id", "resource", "resource_id", "action", "version", "changes")
 
 _ENTRY = select(*(entries.c[name] for name in MEMBERS), entries.c.turn)
-_XMIN: Select[int] = select(literal_column("pg_snapshot_xmin(pg_current_snapshot())::text::bigint"))
-_LAST = select(func.coalesce(func.max(entries.c.id), 0))
+_LAST = select(*order).order_by(*latest_first).limit(1)
+_HAS_ENDED: ColumnElement[bool] = entries.c.turn < literal_column(
+    "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+)
 
 
 class Cursor(NamedTuple):
@@ -91,34 +94,38 @@ class Stretch:
 
 
 def boundary(session: Session) -> Cursor:
-    """Return the place before which everything has been written."""
-    if dialect_of(session) == "postgresql":
-        return Cursor(session.scalar(_XMIN) or 0, 0)
-    return Cursor(0, session.scalar(_LAST) or 0)
+    """Return the place of the last change before which everything has been written.
+
+    Not that of the oldest transaction itself: its id may be used again after a crash.
+    """
+    last = _LAST.where(_HAS_ENDED) if dialect_of(session) == "postgresql" else _LAST
+    row = session.execute(last).first()
+    return START if row is None else Cursor(*row)
 
 
 def stretch(session: Session, place: Cursor | None, wanted: Wanted, limit: int) -> Stretch:
     """Read changes behind a place, or the oldest that are kept.
 
-    Raises ``ChangesExpired`` where some behind the place have expired.
+    Raises ``ChangesExpired`` where some behind the place have expired, and for a place that the
+    journal has never come to, or no longer has after a loss.
     """
     after = place or START
     end = boundary(session)
+    if after > end:
+        raise ChangesExpired(BEGIN_AGAIN)
     kept = select(entries.c.at).where(position > after).order_by(*order).limit(1)
     oldest = settings.oldest()
     first = session.scalar(kept)
     rows = wanted.narrow(_ENTRY).where(position > after, position <= end)
     if first is not None and first < oldest:
         if place is not None:
-            raise ChangesExpired(
-                "Take the cursor of GET /changes?after=now, then read the lists, and go on from it"
-            )
+            raise ChangesExpired(BEGIN_AGAIN)
         rows = rows.where(entries.c.at >= oldest)
     found = session.execute(rows.order_by(*order).limit(limit + 1)).all()
     items = [(Cursor(row.turn, row.id), members(row)) for row in found[:limit]]
     if len(found) > limit:
         return Stretch(items, items[-1][0], has_more=True)
-    return Stretch(items, max(end, after), has_more=False)
+    return Stretch(items, end, has_more=False)
 
 
 def members(row: Row[*tuple[Any, ...]]) -> Json:

@@ -6,7 +6,7 @@ from vibetracker.core.http.problems import Problem
 
 
 class ChangesExpired(Problem):
-    """Changes behind this cursor are older than those that are kept.
+    """Changes behind this cursor are older than those that are kept, or it is of a lost journal.
 
     Take the cursor of `GET /changes?after=now`, then read the lists anew, and go on from that
     cursor. In the other order what changes meanwhile would be missed.

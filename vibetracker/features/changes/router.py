@@ -6,10 +6,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 
+from vibetracker.core.api.cursors import Binding
 from vibetracker.core.api.paging import DEFAULT_LIMIT, MAX_LIMIT
 from vibetracker.core.api.preconditions import check
 from vibetracker.core.api.routing import Router, raising
@@ -117,6 +118,8 @@ Draining = Annotated[asyncio.Event | None, Depends(draining_of)]
 
 @router.get("", responses=raising(ChangesExpired))
 async def list_changes(
+    request: Request,
+    response: Response,
     database: DatabaseDep,
     draining: Draining,
     after: After = None,
@@ -140,7 +143,10 @@ async def list_changes(
                     if not found.items:
                         await news.wait()
     items = [ChangeRead(**change) for _, change in found.items]
-    return ChangeFeed(items=items, next_cursor=found.end.encode(), has_more=found.has_more)
+    cursor = found.end.encode()
+    if found.has_more:
+        response.headers["Link"] = Binding.of(request).link(cursor, "after")
+    return ChangeFeed(items=items, next_cursor=cursor, has_more=found.has_more)
 
 
 async def follow(

@@ -8,7 +8,7 @@ the handler of its ``PATCH`` is called, and for what was created ``delete``, or 
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import groupby
@@ -176,14 +176,14 @@ def _revert_group(session: Session, owner: Owner, action: Action, changes: Seque
     for change in changes:
         members, before = now.get(change["resource_id"]), _before(change)
         if members is None:
-            raise _overtaken(change, [*before])
+            raise _overtaken(change, before, "has been deleted for good")
         if action is not Action.CREATED and all(members.get(it) == before[it] for it in before):
             continue
         overtaken = [
             name for name, (_, after) in change["changes"].items() if members.get(name) != after
         ]
         if overtaken:
-            raise _overtaken(change, overtaken)
+            raise _overtaken(change, overtaken, f"has changed in {', '.join(overtaken)}")
         values[change["resource_id"]] = before
     if values:
         try:
@@ -202,10 +202,9 @@ def _before(change: Json) -> Json:
     return {name: before for name, (before, _) in change["changes"].items()}
 
 
-def _overtaken(change: Json, members: Sequence[str]) -> ChangeOvertaken:
+def _overtaken(change: Json, members: Iterable[str], since: str) -> ChangeOvertaken:
     return ChangeOvertaken(
-        f"Since change {change['id']}, {change['resource']} {change['resource_id']} has changed in "
-        f"{', '.join(members)}",
+        f"Since change {change['id']}, {change['resource']} {change['resource_id']} {since}",
         members=[*members],
         change_id=change["id"],
     )

@@ -21,6 +21,7 @@ from vibetracker.core.db.failures import reason
 
 from .bell import CHANNEL, Bell, notify
 from .feed import Cursor, Json, Wanted, boundary, reading, stretch
+from .problems import ChangesExpired
 
 logger = logging.getLogger(__name__)
 
@@ -125,14 +126,21 @@ class Watcher:
                     woken.clear()
                     try:
                         seen = await self._tell_what_is_behind(seen)
+                    except ChangesExpired:
+                        # The journal is another one: who comes back begins again.
+                        self._end_followers()
+                        seen = await reading(self.database, boundary)
                     except (SQLAlchemyError, HTTPException) as error:
                         logger.warning("the changes cannot be read: %s", reason(error))
                     with suppress(TimeoutError):
                         async with asyncio.timeout(await ears.listen()):
                             await woken.wait()
+        self._end_followers()
+        self.news.set()
+
+    def _end_followers(self) -> None:
         for follower in self.followers:
             follower.end()
-        self.news.set()
 
     async def _tell_what_is_behind(self, seen: Cursor) -> Cursor:
         while True:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.changes import call_listeners
@@ -90,12 +90,29 @@ def test_cursors_show_everything_once_and_now_only_what_comes(memos: TestClient)
         page = feed(memos, limit=2, after=page["next_cursor"])
         seen += summary(page)
     assert seen == [(number, "created", 1) for number in range(1, 6)]
+    by_link: list[Any] = []
+    url: str | None = "/changes?limit=2&resource=memos"
+    while url:
+        answer = memos.get(url)
+        by_link += summary(answer.json())
+        url = answer.links.get("next", {}).get("url")
+    assert by_link == seen
     assert feed(memos, after=page["next_cursor"])["items"] == []
     now = feed(memos, after="now")
     assert (now["items"], now["has_more"]) == ([], False)
     create(memos, "late")
     for cursor in (now["next_cursor"], page["next_cursor"]):
         assert summary(feed(memos, after=cursor)) == [(6, "created", 1)]
+
+
+def test_a_cursor_is_of_what_is_stored_and_not_of_transactions_that_a_crash_forgets(
+    memos: TestClient,
+) -> None:
+    create(memos, "a")
+    cursor = feed(memos)["next_cursor"]
+    assert memos.patch("/memos/1", json={"text": "b"}, params={"dry_run": True}).is_success
+    assert feed(memos, after=cursor)["next_cursor"] == cursor
+    assert feed(memos, after="now")["next_cursor"] == cursor
 
 
 def test_filters_narrow_the_feed_down(memos: TestClient) -> None:
@@ -159,6 +176,21 @@ def test_what_has_expired_is_gone_and_who_has_missed_it_is_told(memos: TestClien
     assert [it["resource_id"] for it in feed(memos)["items"]] == [3]
     assert [it["resource_id"] for it in feed(memos, after=passed)["items"]] == [3]
     assert memos.get("/changes/2").status_code == 404
+
+
+def test_a_cursor_that_the_journal_has_not_come_to_is_gone(
+    memos: TestClient, busy_database: Database
+) -> None:
+    create(memos, "a")
+    cursor = feed(memos)["next_cursor"]
+    with busy_database.session(write=True) as session:
+        # As when the database was put back, or lost what it had not written out yet.
+        session.execute(delete(Entry))
+        session.commit()
+    answer = memos.get("/changes", params={"after": cursor})
+    assert (answer.status_code, answer.json()["type"]) == (410, "/problems/changes-expired")
+    assert memos.get("/changes/stream", params={"after": cursor}).status_code == 410
+    assert feed(memos, after=feed(memos, after="now")["next_cursor"])["items"] == []
 
 
 def test_writers_sweep_what_has_expired_in_portions(

@@ -47,6 +47,7 @@ def test_what_has_been_created_is_deleted_and_what_was_deleted_stays_so(memos: T
     assert (answer.status_code, problem(answer)) == (409, "change-irrevocable")
     answer = revert(memos, 1)
     assert (answer.status_code, problem(answer)) == (409, "change-overtaken")
+    assert answer.json()["detail"] == "Since change 1, memos 1 has been deleted for good"
 
 
 def test_what_follows_from_a_member_is_as_it_was(memos: TestClient) -> None:
