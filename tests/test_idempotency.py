@@ -100,12 +100,12 @@ def test_a_request_that_failed_leaves_its_key_free(
     assert create(specimens, "k").status_code == 201
 
 
-def test_a_dry_run_neither_uses_a_key_nor_is_answered_from_one(specimens: TestClient) -> None:
+def test_a_dry_run_leaves_its_key_free_and_is_another_request(specimens: TestClient) -> None:
     for _ in range(2):
         assert create(specimens, "k", params={"dry_run": "true"}).status_code == 200
     assert create(specimens, "k").status_code == 201
-    tried = create(specimens, "k", label="b", params={"dry_run": "true"})
-    assert (tried.status_code, tried.json()["label"]) == (200, "b")
+    tried = create(specimens, "k", params={"dry_run": "true"})
+    assert (tried.status_code, tried.json()["type"]) == (422, "/problems/idempotency-key-reused")
     assert create(specimens, "k").headers["idempotency-replayed"] == "true"
 
 

@@ -77,16 +77,19 @@ class Transaction:
         self._is_committing = False
 
     def answer(self, work: Callable[[], Any], answers: Answers) -> Response:
-        """Do the work, and make its answer; with an ``Idempotency-Key``, once."""
+        """Do the work, and make its answer; with an ``Idempotency-Key``, once.
+
+        A dry run leaves its key free, but may not have that of another request.
+        """
         key = idempotency.key_of(self.request) if self.request.method == "POST" else None
-        if key is None or self.is_dry_run:
+        if key is None:
             return self._work(work, answers)
         fingerprint = idempotency.fingerprint_of(self.request)
         stored = idempotency.replay(self.session, key, fingerprint)
         if stored is not None:
             return without_background(stored)
         response = self._work(work, answers)
-        if response.status_code < HTTPStatus.BAD_REQUEST:
+        if response.status_code < HTTPStatus.BAD_REQUEST and not self.is_dry_run:
             idempotency.store(self.session, key, fingerprint, response)
         return response
 

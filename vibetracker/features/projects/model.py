@@ -37,4 +37,7 @@ class Project(Named):
     def _date(self, _: str, archived: bool) -> bool:  # noqa: FBT001 - SQLAlchemy passes it so
         if archived != self.archived:
             self.archived_at = utcnow() if archived else None
+            if self.archived_at and self.created_at is None:
+                # One instant for both.
+                self.created_at = self.archived_at
         return archived
