@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi.routing import APIRoute
 
@@ -38,6 +38,7 @@ ANYWHERE = {
     problems.InternalError,
 }
 """What every operation can answer, whatever it does."""
+POST = ["Idempotency-Key", "Idempotency-Replayed"]
 
 
 def document(
@@ -45,74 +46,54 @@ def document(
 ) -> None:
     """Write into a route what follows from the shared rules: parameters, headers and problems."""
     members: dict[str, object] = getattr(route.response_model, "model_fields", {})
-    added = _Added({*raises, *ANYWHERE}, {}, [])
-    if "{" in route.path_format:
-        added.kinds.add(problems.NotFound)
-    if verb == "GET" and transaction:
-        _document_read(route, added)
-    if verb != "GET":
-        added.kinds.add(problems.CrossOrigin)
-        if transaction:
-            _document_write(route, verb, added)
     success = route.status_code or 200
+    below, reads, writes = "{" in route.path_format, verb == "GET", verb != "GET" and transaction
+    reads_one = reads and transaction and route.path_format.endswith("}")
+    answer = answer_in(route.response_model) if reads and transaction else None
+    own = {"fields": {"schema": schema_of(answer)}} if answer else {}
+    kinds: set[type[Problem]] = {*raises, *ANYWHERE}
+    applying: list[str] = []
+    for applies, names, raised in (
+        (below, [], [problems.NotFound]),
+        (reads_one, ["If-None-Match", "ETag"], []),
+        (answer, ["fields"], []),
+        (not reads, [], [problems.CrossOrigin]),
+        (writes, ["dry_run"], [problems.Conflict]),
+        (writes and below, ["If-Match"], [problems.PreconditionFailed]),
+        (writes and "version" in members, ["ETag"], []),
+        (writes and verb == "POST", POST, [problems.InFlight, problems.KeyReused]),
+        (success == 201, ["Location"], []),
+        ("next_cursor" in members, ["Link"], []),
+    ):
+        if applies:
+            applying += names
+            kinds.update(raised)
+    if reads_one:
+        route.responses[304] = {"description": "Unchanged", "headers": _headers("ETag")}
     if success == 201:
-        added.headers.append("Location")
         schema = {"$ref": REF.format(model=route.response_model.__name__)}
         route.responses[200] = {
             "description": "What would have been created (dry run)",
             "content": {"application/json": {"schema": schema}},
         }
-    if "next_cursor" in members:
-        added.headers.append("Link")
     said = _first_paragraph(route.response_model) if members else "Done."
-    _add(route, success, {"description": said, "headers": _headers(*added.headers)})
-    by_status = sorted(added.kinds, key=lambda kind: (kind.status, kind.slug))
-    for status, kinds in groupby(by_status, attrgetter("status")):
-        _add(route, int(status), _response(route, verb, list(kinds)))
+    fields = _headers(*(name for name in applying if name in HEADERS))
+    _add(route, success, {"description": said, "headers": fields})
+    by_status = sorted(kinds, key=lambda kind: (kind.status, kind.slug))
+    for status, some in groupby(by_status, attrgetter("status")):
+        _add(route, int(status), _response(route, verb, list(some)))
     for response in route.responses.values():
         response["headers"] = _headers() | response.get("headers", {})
-    applying = {verb, *added.parameters, *added.headers}
-    rules = " ".join(text for name, text in RULES.items() if name in applying)
+    rules = " ".join(text for name, text in RULES.items() if name in {verb, *applying})
     route.summary = route.summary or re.split(r"[:;.]", route.description, maxsplit=1)[0]
     route.description = f"{route.description}\n\n{rules}".strip()
     parameters = [
-        {"name": name, "required": False, **PARAMETERS[name], **said}
-        for name, said in (*added.parameters.items(), ("X-Request-ID", {}))
+        {"name": name, "required": False, **PARAMETERS[name], **own.get(name, {})}
+        for name in (*applying, "X-Request-ID")
+        if name in PARAMETERS
     ]
     extra = route.openapi_extra or {}
     route.openapi_extra = {**extra, "parameters": [*extra.get("parameters", []), *parameters]}
-
-
-class _Added(NamedTuple):
-    """What the shared rules add to an operation."""
-
-    kinds: set[type[Problem]]
-    parameters: dict[str, dict[str, Any]]
-    """By name what is said of each beyond what is said everywhere."""
-    headers: list[str]
-
-
-def _document_read(route: APIRoute, added: _Added) -> None:
-    if route.path_format.endswith("}"):
-        added.parameters["If-None-Match"] = {}
-        added.headers.append("ETag")
-        route.responses[304] = {"description": "Unchanged", "headers": _headers("ETag")}
-    if answer := answer_in(route.response_model):
-        added.parameters["fields"] = {"schema": schema_of(answer)}
-
-
-def _document_write(route: APIRoute, verb: str, added: _Added) -> None:
-    added.parameters["dry_run"] = {}
-    added.kinds.add(problems.Conflict)
-    if "{" in route.path_format:
-        added.parameters["If-Match"] = {}
-        added.kinds.add(problems.PreconditionFailed)
-    if "version" in getattr(route.response_model, "model_fields", {}):
-        added.headers.append("ETag")
-    if verb == "POST":
-        added.parameters["Idempotency-Key"] = {}
-        added.headers.append("Idempotency-Replayed")
-        added.kinds.update({problems.InFlight, problems.KeyReused})
 
 
 def _add(route: APIRoute, status: int, response: dict[str, Any]) -> None:
