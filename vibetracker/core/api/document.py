@@ -45,7 +45,6 @@ def build(app: FastAPI) -> Schema:
     for methods in document["paths"].values():
         for verb, operation in methods.items():
             operations.append(operation)
-            _describe_streams(operation)
             _tidy_operation(operation, verb, schemas)
     _give_examples(operations, schemas)
     slugs = {slug for operation in operations for slug in problems_of(operation)}
@@ -62,14 +61,6 @@ def build(app: FastAPI) -> Schema:
     document["components"]["headers"] = shown
     _link(document["paths"])
     return document
-
-
-def _describe_streams(operation: Schema) -> None:
-    """Describe a stream as text: the schema of its items is a word of OpenAPI 3.2."""
-    for response in operation["responses"].values():
-        for content in response.get("content", {}).values():
-            if content.pop("itemSchema", None) is not None:
-                content["schema"] = {"type": "string"}
 
 
 def _schema_of(model: type[BaseModel], schemas: Schema, mode: Any) -> Schema:
@@ -124,6 +115,11 @@ def _tidy_operation(operation: Schema, verb: str, schemas: Schema) -> None:
         _tidy_parameter(parameter)
     if operation.get("security"):
         operation["responses"].setdefault("401", unauthorized())
+    for response in operation["responses"].values():
+        for content in response.get("content", {}).values():
+            # The schema of the items of a stream, which is a word of OpenAPI 3.2.
+            if content.pop("itemSchema", None) is not None:
+                content["schema"] = {"type": "string"}
     if body := operation.get("requestBody"):
         content = body["content"]
         if verb == "patch" and "application/json" in content:
