@@ -61,23 +61,14 @@ def configuration() -> TelemetryConfig:
 @contextmanager
 def exporting(engine: Engine) -> Iterator[None]:
     """Add the spans of this engine's statements, and send the log lines to the collector too."""
-    collector = _start(engine) if is_wanted() else None
-    try:
-        yield
-    finally:
-        # A handler that is still there when Python ends would begin a thread to flush, and fail.
-        if collector is not None:
-            for name in LOGGERS:
-                logging.getLogger(name).removeHandler(collector)
-
-
-def _start(engine: Engine) -> logging.Handler | None:
-    if not _is_installed():
+    if is_wanted() and not _is_installed():
         logger.warning(
             "a collector is set for OpenTelemetry, and nothing is sent: pip install "
             "'vibetracker[otel]'"
         )
-        return None
+    if not is_wanted() or not _is_installed():
+        yield
+        return
     from opentelemetry.instrumentation.logging.handler import (  # noqa: PLC0415 - of an extra
         LoggingHandler,
     )
@@ -92,7 +83,12 @@ def _start(engine: Engine) -> logging.Handler | None:
             handler.addFilter(trace_ids)
         # First, since it knows the trace by itself and would take what is added for an attribute.
         handlers.insert(0, collector)
-    return collector
+    try:
+        yield
+    finally:
+        # A handler that is still there when Python ends would begin a thread to flush, and fail.
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(collector)
 
 
 class _TraceFilter(logging.Filter):

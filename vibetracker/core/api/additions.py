@@ -16,8 +16,7 @@ from pydantic import BaseModel, create_model
 
 from vibetracker.core.api.filters import Filters
 from vibetracker.core.api.includes import Includes, Reads
-from vibetracker.core.api.parameters import query_models
-from vibetracker.core.api.support import dependencies
+from vibetracker.core.api.parameters import dependencies, query_models
 
 type Addition = type[Filters | Includes]
 type Model = type[BaseModel]

@@ -80,12 +80,17 @@ def refuse_collected(request: Request) -> None:
         raise RequestValidationError(found)
 
 
-def query_models(dependant: Dependant) -> Iterator[type[BaseModel]]:
-    """Iterate over the models that a route reads by ``FromQuery``."""
+def dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    """Iterate over everything that a dependant depends on, at any depth."""
     for dependency in dependant.dependencies:
-        if isinstance(dependency.call, FromQuery):
-            yield dependency.call.model
-        yield from query_models(dependency)
+        yield dependency
+        yield from dependencies(dependency)
+
+
+def query_models(dependant: Dependant) -> list[type[BaseModel]]:
+    """List the models that a route reads by ``FromQuery``."""
+    calls = (it.call for it in dependencies(dependant))
+    return [call.model for call in calls if isinstance(call, FromQuery)]
 
 
 def flag(request: Request, name: str) -> bool:
@@ -158,7 +163,7 @@ BodyFile = Annotated[BinaryIO, Depends(get_body_file)]
 
 def takes_file(dependant: Dependant) -> bool:
     """Return whether something takes the body as a file."""
-    return any(it.call is get_body_file or takes_file(it) for it in dependant.dependencies)
+    return any(it.call is get_body_file for it in dependencies(dependant))
 
 
 def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:

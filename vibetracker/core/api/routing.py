@@ -64,7 +64,7 @@ class Operation(APIRoute):
         self.media_types = parameters.media_types_of(self, self.verb)
         """The media types that a body can have."""
         self._has_late_work = self.writes and any(
-            map(support.has_late_work, support.dependencies(self.dependant))
+            map(support.has_late_work, parameters.dependencies(self.dependant))
         )
         support.refuse_unsupported(self, endpoint, writes=self.writes)
         self._answers = Answers(self)

@@ -11,20 +11,13 @@ from fastapi.routing import APIRoute
 
 from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.includes import Include
-from vibetracker.core.api.parameters import query_models
+from vibetracker.core.api.parameters import dependencies, query_models
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import get_session
 
 
 class UnsupportedError(TypeError):
     """A route is declared in a way that the shared rules cannot hold for; the text says how to."""
-
-
-def dependencies(dependant: Dependant) -> Iterator[Dependant]:
-    """Iterate over everything that a dependant depends on, at any depth."""
-    for dependency in dependant.dependencies:
-        yield dependency
-        yield from dependencies(dependency)
 
 
 def takes_session(dependant: Dependant) -> bool:
@@ -73,7 +66,7 @@ def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) 
             "include_in_schema out"
         )
     is_stream = is_generator(endpoint)
-    models = list(query_models(route.dependant))
+    models = query_models(route.dependant)
     if is_stream and models:
         yield "FromQuery cannot refuse before what it yields; use Annotated[..., Query()]"
     if any(issubclass(it, Include) for it in models) and not is_plain(route.response_model):
