@@ -13,7 +13,7 @@ from vibetracker.core.api.cursors import Binding
 from vibetracker.core.api.fields import narrowed
 from vibetracker.core.api.parameters import FromQuery
 from vibetracker.core.api.schema import FROM_DIGITS, Output, UrlBool
-from vibetracker.core.api.sorting import Key, SortExpression, Sorting, Term
+from vibetracker.core.api.sorting import Sorting, Term
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
@@ -109,19 +109,17 @@ def paginate(
     query, binding = page.query, page.binding
     statement = narrowed(session, statement)
     names = [column.name for column in statement.selected_columns]
-    terms = sorting.terms(sort)
-    keys = [sorting.keys[term.name] for term in terms]
-    columns = [key.column(context) for key in keys]
-    canonical = ",".join(map(str, terms))
+    terms = sorting.terms(sort, context)
+    canonical = ",".join(term.spelled for term in terms)
     total = None
     if query.include_total:
         total = session.scalar(select(func.count()).select_from(statement.subquery()))
-    ordered = statement.add_columns(*columns).order_by(*_order(terms, keys, columns))
-    ordered = ordered.limit(AT_MOST)
+    ordered = statement.add_columns(*(term.column for term in terms))
+    ordered = ordered.order_by(*map(_order, terms)).limit(AT_MOST)
     parts = [ordered]
     if query.cursor is not None:
         after = binding.decode(canonical, query.cursor)
-        parts = [ordered.where(beyond) for beyond in _after(terms, keys, columns, after)]
+        parts = [ordered.where(beyond) for beyond in _after(terms, after)]
     # Its rows are no objects, which the session would have to look after.
     session.flush()
     connection = session.connection()
@@ -138,42 +136,32 @@ def paginate(
     return Rows(items, cursor, total, cursor and binding.link(cursor))
 
 
-def _order(
-    terms: Sequence[Term], keys: Sequence[Key], columns: Sequence[SortExpression]
-) -> list[ColumnElement[Any]]:
-    order: list[ColumnElement[Any]] = []
-    for term, key, column in zip(terms, keys, columns, strict=True):
-        direction = column.desc() if term.descending else column.asc()
-        order.append(direction.nulls_last() if key.nullable else direction)
-    return order
+def _order(term: Term) -> ColumnElement[Any]:
+    direction = term.column.desc() if term.descending else term.column.asc()
+    return direction.nulls_last() if term.key.nullable else direction
 
 
-def _after(
-    terms: Sequence[Term],
-    keys: Sequence[Key],
-    columns: Sequence[SortExpression],
-    values: Sequence[Any],
-) -> list[ColumnElement[bool]]:
+def _after(terms: Sequence[Term], values: Sequence[Any]) -> list[ColumnElement[bool]]:
     """Return the conditions that a row comes after the one with these sort values.
 
     Each is one range of an index, and what meets it comes before what meets the next.
     """
     ranges: list[ColumnElement[bool]] = []
     equal: list[ColumnElement[bool]] = []
-    for term, key, column, value in zip(terms, keys, columns, values, strict=True):
+    for (_, key, descending, column), value in zip(terms, values, strict=True):
         if value is not None:
-            beyond = column < value if term.descending else column > value
+            beyond = column < value if descending else column > value
             if key.nullable and equal:
                 beyond = or_(beyond, column.is_(None))
             ranges.append(and_(*equal, beyond))
         equal.append(column.is_(None) if value is None else column == value)
-    first, value = columns[0], values[0]
+    (_, key, descending, first), value = terms[0], values[0]
     if value is None:
         return [and_(first.is_(None), or_(*ranges))]
-    if keys[0].nullable:
+    if key.nullable:
         return [and_(first == value, or_(*ranges[1:])), ranges[0], first.is_(None)]
-    if keys[0].shared:
+    if key.shared:
         return [and_(first == value, or_(*ranges[1:])), ranges[0]]
     # The start says nothing new, but lets the database enter the index at the first key's value.
-    start = first <= value if terms[0].descending else first >= value
+    start = first <= value if descending else first >= value
     return [and_(start, or_(*ranges))]

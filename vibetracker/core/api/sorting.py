@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -26,23 +26,14 @@ class Key:
     nullable: bool = False
     shared: bool = False
 
-    def column(self, context: object) -> SortExpression:
-        """Return the SQL to sort by."""
-        if isinstance(self.expression, FunctionType):
-            column: SortExpression = self.expression(context)
-            return column
-        return cast(SortExpression, self.expression)
 
+class Term(NamedTuple):
+    """One key of a request's ``sort``, with its direction and the SQL to sort by."""
 
-@dataclass(frozen=True)
-class Term:
-    """One key of a request's ``sort``, with its direction."""
-
-    name: str
-    descending: bool = False
-
-    def __str__(self) -> str:
-        return f"-{self.name}" if self.descending else self.name
+    spelled: str
+    key: Key
+    descending: bool
+    column: SortExpression
 
 
 class Sorting:
@@ -75,7 +66,7 @@ class Sorting:
         )
 
     def _check(self, sort: str) -> str:
-        names = [term.name for term in _terms(sort)]
+        names = [part.removeprefix("-") for part in sort.split(",")]
         if not set(names) <= self.keys.keys():
             raise PydanticCustomError(
                 "sort_key",
@@ -86,13 +77,16 @@ class Sorting:
             raise PydanticCustomError("sort_key_twice", "Each key can be given once")
         return sort
 
-    def terms(self, sort: str) -> list[Term]:
+    def terms(self, sort: str, context: object) -> list[Term]:
         """Return the keys of a ``sort`` that decide the order, the last one being ``id``."""
-        terms = [*_terms(sort), Term("id")]
-        return terms[: [term.name for term in terms].index("id") + 1]
-
-
-def _terms(sort: str) -> list[Term]:
-    return [
-        Term(part.removeprefix("-"), descending=part.startswith("-")) for part in sort.split(",")
-    ]
+        terms = []
+        for part in (*sort.split(","), "id"):
+            name = part.removeprefix("-")
+            key = self.keys[name]
+            column: Any = key.expression
+            if isinstance(column, FunctionType):
+                column = column(context)
+            terms.append(Term(part, key, part != name, column))
+            if name == "id":
+                break
+        return terms
