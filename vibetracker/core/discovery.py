@@ -28,21 +28,21 @@ RESERVED = {"docs", "redoc", problem_types.router.prefix.removeprefix("/")}
 """Paths of the application itself."""
 
 
+@dataclass(eq=False)
 class FeatureError(Exception):
     """A feature is malformed; the text names it, what is wrong, and the mend.
 
     ``line`` is one of the file ``path``, where there is such a place.
     """
 
-    def __init__(
-        self, name: str, problem: str, mend: str, *, path: Path | None = None, line: int = 1
-    ) -> None:
-        super().__init__(f"feature {name!r}: {problem}; {mend}")
-        self.name = name
-        self.problem = problem
-        self.mend = mend
-        self.path = path
-        self.line = line
+    name: str
+    problem: str
+    mend: str
+    path: Path | None = None
+    line: int = 1
+
+    def __str__(self) -> str:
+        return f"feature {self.name!r}: {self.problem}; {self.mend}"
 
 
 def module_of(package: str, module: str) -> ModuleType | None:

@@ -18,8 +18,8 @@ from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, ProblemRea
 
 type Schema = dict[str, Any]
 
-PAGE = re.compile(r'(?<=["/])Page_(\w+?)(?:Read)?_(?=")')
-"""``Page_TaskRead_`` at its place and in references: FastAPI's name of what is a ``TaskPage``."""
+PAGE = re.compile(r'(?<=["/])Page[_\[](\w+?)(?:Read)?[_\]](?=")')
+"""What is a ``TaskPage``: FastAPI's name ``Page_TaskRead_``, and Pydantic's ``Page[TaskRead]``."""
 
 
 def build(app: FastAPI) -> Schema:

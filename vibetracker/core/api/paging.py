@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, override
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from pydantic import MISSING, BaseModel, ConfigDict, Field
@@ -30,12 +30,6 @@ class Page[T](Output):
     total: int | MISSING = Field(
         MISSING, description="How many there are on all pages; only with `include_total=true`."
     )
-
-    @classmethod
-    @override
-    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
-        """Name the page of ``TaskRead`` ``TaskPage``, since its name is that of its schema."""
-        return f"{params[0].__name__.removesuffix('Read')}Page"
 
 
 class PageQuery(BaseModel):
