@@ -89,9 +89,6 @@ class Database:
 
         Raises ``OutdatedSchemaError`` when an existing table lacks columns.
         """
-        with self.engine.connect() as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         with self._writers.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL lock_timeout = 0"))

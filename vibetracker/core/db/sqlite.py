@@ -25,8 +25,10 @@ def sqlite_engine(settings: Settings, **options: Any) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def keep_references(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
+        # So that reading and writing do not wait for each other.
+        connection.execute("PRAGMA journal_mode = WAL")
 
     @event.listens_for(engine, "begin")
     def lock_before_reading(connection: Connection) -> None:
