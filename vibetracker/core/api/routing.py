@@ -53,9 +53,6 @@ class Operation(APIRoute):
         self.writes = self.verb not in SAFE_METHODS
         raised = (options.get("responses") or {}).pop("problems", ())
         options["operation_id"] = options.get("operation_id") or endpoint.__name__
-        max_body_size: int | None = options.pop("max_body_size", None)
-        self.limit = max_body_size
-        """Bytes of a body; None is the setting ``MAX_BODY_SIZE``."""
         super().__init__(path, self._in_transaction(endpoint), **options)
         self.is_transaction = support.takes_session(self.dependant)
         """Whether the handler or a dependency takes the session."""
@@ -116,7 +113,7 @@ class Operation(APIRoute):
         if request.headers.get("content-length", "0") != "0":
             self._check_kind(request, is_required=False)
         state = request.app.state
-        max_size = self.limit or state.settings.max_body_size
+        max_size = self.max_body_size or state.settings.max_body_size
         body = bytearray()
         write: Callable[[bytes], object] = body.extend
         if self.takes_file:
