@@ -17,11 +17,10 @@ from vibetracker.core.http.problems import invalid
 
 @dataclass(frozen=True)
 class Fields:
-    """The members that are asked for."""
+    """The members that are asked for: all of the answer but some."""
 
-    names: frozenset[str]
     others: frozenset[str]
-    """The members of the answer that are not. What ``include`` adds is neither."""
+    """Those that are not. What ``include`` adds is none of them."""
     is_plain: bool
     """Whether members are written as they are read, so that the others need not be."""
 
@@ -47,14 +46,14 @@ def fields_of(request: Request, answer: type[Output], *, is_plain: bool) -> Fiel
     text = request.query_params.get("fields")
     if text is None:
         return None
-    names, known = frozenset(text.split(",")), answer.sources().keys()
+    names, known = set(text.split(",")), answer.sources().keys()
     if not names <= known:
         raise invalid(
             f"Expected a comma-separated list of {', '.join(known)}",
             code="fields",
             parameter="fields",
         )
-    return Fields(names, frozenset(known - names), is_plain)
+    return Fields(frozenset(known - names), is_plain)
 
 
 def narrowed(
