@@ -238,13 +238,21 @@ def load_listener(source: Source) -> Listener | None:
 def load_resources(source: Source) -> dict[type[Resource], type[Output] | None]:
     """Find a feature's resources; a ``Thing`` is represented by ``ThingRead``, if there is one."""
     schema = source.load("schema")
-    return {
-        mapper.class_: getattr(schema, f"{mapper.class_.__name__}Read", None)
-        for mapper in Base.registry.mappers
-        if issubclass(mapper.class_, Resource)
-        and mapper.class_.__module__.startswith(f"{source.package}.")
-        and not mapper.class_.__module__.startswith(f"{source.package}.tests.")
-    }
+    models = models_of(source)
+    return {model: getattr(schema, f"{model.__name__}Read", None) for model in models}
+
+
+def models_of(source: Source) -> Iterator[type[Resource]]:
+    """Iterate over a feature's resources that are loaded, without those of its tests."""
+    for mapper in Base.registry.mappers:
+        model, module = mapper.class_, mapper.class_.__module__
+        is_own = module.startswith(f"{source.package}.")
+        if (
+            is_own
+            and not module.startswith(f"{source.package}.tests.")
+            and issubclass(model, Resource)
+        ):
+            yield model
 
 
 def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from vibetracker.cli.refusals import UnusableError
 from vibetracker.core.api.schema import MAX_ID
-from vibetracker.core.db.model import Base, Resource, has_trash, noun
-from vibetracker.core.discovery import Source
+from vibetracker.core.db.model import has_trash, noun
+from vibetracker.core.discovery import Source, models_of
 
 from .names import NAME, camel, check_field, taken
 
@@ -47,13 +47,11 @@ def kinds_of(found: Mapping[str, Source]) -> dict[str, Code]:
     """
     kinds: dict[str, Code] = dict(KINDS)
     for source in found.values():
-        for mapper in Base.registry.mappers:
-            model, module = mapper.class_, mapper.class_.__module__
-            if module.startswith(f"{source.package}.") and issubclass(model, Resource):
-                target = {"target": model.__name__, "module": module, "owner": source.package}
-                if has_trash(model):
-                    target["trash"] = model.__tablename__ if "live" in vars(model) else ""
-                kinds[noun(model).replace(" ", "_")] = REFERENCE | target
+        for model in models_of(source):
+            target = {"target": model.__name__, "module": model.__module__, "owner": source.package}
+            if has_trash(model):
+                target["trash"] = model.__tablename__ if "live" in vars(model) else ""
+            kinds[noun(model).replace(" ", "_")] = REFERENCE | target
         if (offered := source.folder / "field.toml").is_file():
             kinds |= tomllib.loads(offered.read_text())
     return {kind: kinds.get(table.get("like", ""), {}) | table for kind, table in kinds.items()}
