@@ -252,6 +252,13 @@ def _begin_savepoint(session: Session, begun: SessionTransaction) -> None:
         transaction.savepoints[begun] = transaction.changes.copy()
 
 
+@event.listens_for(_sessions, "after_commit")
+def _release_savepoint(session: Session) -> None:
+    if released := session.get_nested_transaction():
+        transaction: _Transaction = session.info[_Transaction]
+        transaction.savepoints.pop(released, None)
+
+
 @event.listens_for(_sessions, "after_soft_rollback")
 def _roll_back(session: Session, ended: SessionTransaction) -> None:
     transaction: _Transaction = session.info[_Transaction]
