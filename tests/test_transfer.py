@@ -1,7 +1,9 @@
 """An export is the whole service: imported elsewhere it is the same, whatever the database."""
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +15,10 @@ from starlette.testclient import TestClient
 from vibetracker.cli import main, transfer
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
+from vibetracker.core.db.changes import Change
 from vibetracker.core.db.database import Database
+from vibetracker.features.transfer import files
+from vibetracker.features.transfer.imports import PORTION
 from vibetracker.testing import empty
 
 from .operations import operations
@@ -162,6 +167,103 @@ def test_an_import_is_undone_with_the_projects_that_it_has_created(client: TestC
     found = client.get("/tasks?deleted=only").json()["items"]
     assert {task["project_id"] for task in found} == {None}
     assert client.post(f"/tasks/{found[0]['id']}/restore").status_code == 200
+
+
+def send(client: TestClient, name: str, file: str) -> Any:
+    """Import a file of another program, and return the answer."""
+    headers = {"Content-Type": "application/octet-stream"}
+    return client.post(f"/transfer/import?format={name}", content=file, headers=headers)
+
+
+def test_an_import_holds_the_changes_of_a_portion_of_its_records(client: TestClient) -> None:
+    task = '{"uuid": "%d", "description": "a", "annotations": [{"description": "b"}]}'
+    tasks = BytesIO("\n".join(task % number for number in range(1000)).encode())
+    app: Any = client.app
+    with app.state.database.session(write=True) as session:
+        features = app.state.features
+        imported = files.read(session, features, "taskwarrior", tasks, lambda _: None)
+        gc.collect()
+        held = sum(isinstance(it, Change) for it in gc.get_objects())
+    assert imported.created == {"tasks": 1000, "comments": 1000}
+    assert held <= PORTION
+
+
+def todo(*lines: str) -> str:
+    """Return a calendar with a VTODO."""
+    inside = ["BEGIN:VTODO", "UID:1", "SUMMARY:a", *lines, "END:VTODO"]
+    return "\r\n".join(["BEGIN:VCALENDAR", *inside, "END:VCALENDAR", ""])
+
+
+@pytest.mark.parametrize(
+    ("format", "file", "fault"),
+    [
+        (
+            "taskwarrior",
+            '[{"uuid": "1", "description": "a", "annotations": [{"description": "\\u0007"}]}]',
+            "/0/annotations/0/description",
+        ),
+        ("ics", todo("COMMENT:\x07"), "COMMENT: "),
+    ],
+)
+def test_an_error_of_a_comment_is_where_the_other_program_has_it(
+    client: TestClient,
+    format: str,  # noqa: A002 - the parameter's name
+    file: str,
+    fault: str,
+) -> None:
+    (error,) = send(client, format, file).json()["errors"]
+    assert fault in f"{error.get('pointer')} {error['detail']}"
+
+
+def test_what_is_behind_the_longest_comment_is_left_out_and_told(client: TestClient) -> None:
+    file = f"TYPE,CONTENT\ntask,a\nnote,{'x' * 10_001}\n"
+    (left_out,) = send(client, "csv", file).json()["skipped"]
+    assert (left_out["line"], left_out["code"]) == (3, "string_too_long")
+    assert client.get("/comments").json()["items"][0]["body"] == "x" * 10_000
+
+
+def test_a_rule_of_a_calendar_lets_the_task_come_again(client: TestClient) -> None:
+    file = todo(
+        "DTSTART;TZID=Europe/Berlin:20400131T080000",
+        "DUE;TZID=Europe/Berlin:20400131T093000",
+        "RRULE:FREQ=WEEKLY;BYDAY=TU;COUNT=3",
+        "COMMENT:x",
+    )
+    assert send(client, "ics", file).json() == {
+        "created": {"tasks": 1, "comments": 1, "recurrences": 1},
+        "skipped": [],
+    }
+    (recurrence,) = client.get("/recurrences").json()["items"]
+    assert recurrence["rule"] == "FREQ=WEEKLY;BYDAY=TU;COUNT=3"
+    assert (recurrence["time_zone"], recurrence["number"]) == ("Europe/Berlin", 1)
+    client.patch(f"/tasks/{recurrence['task_id']}", json={"status": "done"})
+    (following,) = client.get("/tasks?status=todo").json()["items"]
+    assert following["due_at"] == "2040-02-07T08:30:00Z"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("DUE:20400131T093000Z", "RRULE:FREQ=HOURLY"),
+        ("DUE:20400131T093000Z", "RRULE:FREQ=DAILY;BYHOUR=9"),
+        ("DUE:20400131T093000Z", "RRULE:" + "FREQ=DAILY;" * 100),
+        ("DTSTART:20400131T093000Z", "RRULE:FREQ=DAILY"),
+        ("DUE:20400131T093000Z", "RRULE:FREQ=DAILY", "STATUS:COMPLETED"),
+        (
+            "DTSTART;VALUE=DATE:20400130",
+            "DUE;VALUE=DATE:20400131",
+            "RRULE:FREQ=WEEKLY;BYDAY=MO",
+        ),
+    ],
+)
+def test_a_rule_that_no_recurrence_can_have_is_left_out_and_told(
+    client: TestClient, lines: Sequence[str]
+) -> None:
+    result = send(client, "ics", todo(*lines)).json()
+    assert result["created"] == {"tasks": 1}
+    (left_out,) = result["skipped"]
+    assert "RRULE" in left_out["detail"]
+    assert client.get("/recurrences").json()["items"] == []
 
 
 def test_every_resource_of_every_feature_is_transferred(client: TestClient, app: FastAPI) -> None:

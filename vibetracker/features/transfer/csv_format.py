@@ -27,10 +27,13 @@ COLUMNS = (
     *("parent_id", "project", "tags", "started_at", "completed_at", "cancelled_at"),
     *("created_at", "updated_at", "deleted_at"),
 )
+NAMES = {"project_id": "project", "name": "project"}
+"""The columns of members that have another name here."""
 NUMBERS = {"id", "parent_id"}
 MAX_DIGITS = 16
 
-type Rows = Iterator[tuple[Place, list[str]]]
+type Rows = Iterator[tuple[int, list[str]]]
+"""The cells of each row, with the line that it begins in."""
 type ReadRow = Callable[[Place, dict[str, str]], Iterator[Found]]
 
 
@@ -71,19 +74,21 @@ def _bare(cell: str) -> str:
 def read(file: BinaryIO) -> Iterator[Found]:
     """Read a table, whose first line says whose it is."""
     rows = _rows(file)
-    place, header = next(rows, (Place(1), []))
+    line, header = next(rows, (1, []))
+    place = Place(line)
     names = [name.strip() for name in header]
     read_row: ReadRow
     if {"TYPE", "CONTENT"} <= set(names):
-        read_row = todoist.Todoist().read
+        read_row, members = todoist.Todoist().read, todoist.NAMES
     elif "title" in names:
-        read_row = _Own().read
+        read_row, members = _Own().read, NAMES
     else:
         detail = "Expected the columns of Todoist, or those of this service with a title"
         raise broken(place, "columns", detail)
     if len(set(names)) < len(names):
         raise broken(place, "repeated", "A column can be given once")
-    for place, cells in rows:
+    for line, cells in rows:
+        place = Place(line, names=members)
         if len(cells) > len(names):
             raise broken(place, "too_many_cells", "The line has more cells than the first one")
         values = dict(zip(names, cells, strict=False))
@@ -96,20 +101,20 @@ def _rows(file: BinaryIO) -> Rows:
     first = next(lines, (1, ""))[1]
     delimiter = ";" if first.count(";") > first.count(",") else ","
     reader = csv.reader((line for _, line in lines_of(file)), delimiter=delimiter, strict=True)
-    place = Place(1)
+    line = 1
     try:
         for cells in reader:
-            yield place, cells
-            place = Place(reader.line_num + 1)
+            yield line, cells
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise broken(place, "csv", f"The line is no CSV: {error}") from None
+        raise broken(Place(line), "csv", f"The line is no CSV: {error}") from None
 
 
 class _Own:
     """Reads the tables that this service writes, or that have some of its columns."""
 
     def __init__(self) -> None:
-        self._projects = Projects()
+        self._projects = Projects(is_foreign=False)
 
     def read(self, place: Place, cells: dict[str, str]) -> Iterator[Found]:
         """Read a line."""

@@ -6,16 +6,17 @@ followed here, component by component.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time
-from typing import Any, BinaryIO
+from datetime import UTC, date, datetime
+from typing import BinaryIO
 
 from icalendar import vText
-from icalendar.parser import Contentline, split_on_unescaped_comma, unescape_backslash
+from icalendar.parser import Contentline
 
 from .export import Export
-from .lines import Projects, instant, one_line, put_start
-from .records import Found, LeftOut, Record, Values, broken
-from .vcalendar import Calendars, Todo
+from .lines import Projects
+from .records import Found, LeftOut, Values
+from .vcalendar import Calendars
+from .vtodo import PROJECT, STATUSES, task_of
 
 MEDIA_TYPE = "text/calendar"
 EXTENSION = "ics"
@@ -27,24 +28,8 @@ EXAMPLE = (
 
 BEGINNING = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//vibetracker//EN\r\nX-WR-CALNAME:Tasks\r\n"
 END = "END:VCALENDAR\r\n"
-STATUSES = {
-    "NEEDS-ACTION": "todo",
-    "IN-PROCESS": "in_progress",
-    "COMPLETED": "done",
-    "CANCELLED": "cancelled",
-}
-NAMES = {status: name for name, status in STATUSES.items()}
-PRIORITIES = ["none", "urgent", "high", "high", "high", "medium", "low", "low", "low", "low"]
+SPELLED = {status: name for name, status in STATUSES.items()}
 NUMBERS = {"urgent": 1, "high": 3, "medium": 5, "low": 7}
-PROJECT = "X-VIBETRACKER-PROJECT"
-READ = {
-    *("UID", "SUMMARY", "DESCRIPTION", "STATUS", "PRIORITY", "DUE", "DTSTART", "DURATION"),
-    *("COMPLETED", "CREATED", "LAST-MODIFIED", "CATEGORIES", "COMMENT", "RELATED-TO", PROJECT),
-}
-STAMPS = {"CREATED": "created_at", "LAST-MODIFIED": "updated_at", "COMPLETED": "completed_at"}
-TIMES = ("DUE", "DTSTART", "DURATION", *STAMPS)
-IGNORED = {"DTSTAMP", "SEQUENCE", "PERCENT-COMPLETE", "X-WR-CALNAME"}
-"""Properties that follow from others, or say nothing of the task."""
 
 
 def write(export: Export) -> Iterator[bytes]:
@@ -89,7 +74,7 @@ def _head(task: Values, component: str) -> Iterator[str]:
 
 
 def _todo(task: Values, project: str | None) -> Iterator[str]:
-    yield f"STATUS:{NAMES[task['status']]}\r\n"
+    yield f"STATUS:{SPELLED[task['status']]}\r\n"
     if task["priority"] in NUMBERS:
         yield f"PRIORITY:{NUMBERS[task['priority']]}\r\n"
     due, start = task["due_on"] or task["due_at"], task["start_at"]
@@ -136,89 +121,4 @@ def read(file: BinaryIO) -> Iterator[Found]:
         if isinstance(found, LeftOut):
             yield found
         else:
-            yield from _task(found, projects)
-
-
-def _task(todo: Todo, projects: Projects) -> Iterator[Found]:
-    place, properties = todo.place, todo.properties
-    if "RECURRENCE-ID" in properties:
-        yield LeftOut(place, "occurrence", "An occurrence of a task that comes again is left out")
-        return
-    for name in sorted(properties.keys() - READ - IGNORED):
-        yield LeftOut(place, "unknown_property", f"Nothing here stores {name}", (name,))
-    values: Values = {
-        "title": one_line(todo.text("SUMMARY")),
-        "description": todo.text("DESCRIPTION"),
-        "status": _status(todo),
-        "priority": _priority(todo),
-        "tags": [
-            tag.replace(",", " ")
-            for _, line in properties.get("CATEGORIES", [])
-            for tag in split_on_unescaped_comma(line)
-            if tag.strip()
-        ],
-    }
-    if uid := todo.text("UID"):
-        values["id"] = uid
-    for parameters, parent in properties.get("RELATED-TO", []):
-        is_parent = str(parameters.get("RELTYPE", "PARENT")).upper() == "PARENT"
-        if is_parent and "parent_id" not in values:
-            values["parent_id"] = unescape_backslash(parent)
-        else:
-            yield LeftOut(place, "relation", "Nothing here stores such a relation", ("relation",))
-    yield from _times(todo, values)
-    yield from projects.put(values, one_line(todo.text(PROJECT)), place)
-    yield Record("tasks", values, place)
-    for _, comment in properties.get("COMMENT", []):
-        if not uid:
-            raise broken(place, "uid", "A VTODO has a UID")
-        if comment.strip():
-            yield Record("comments", {"task_id": uid, "body": unescape_backslash(comment)}, place)
-
-
-def _status(todo: Todo) -> str:
-    status = todo.text("STATUS").strip().upper()
-    if not status:
-        is_done = "COMPLETED" in todo.properties or todo.text("PERCENT-COMPLETE").strip() == "100"
-        return "done" if is_done else "todo"
-    if status not in STATUSES:
-        raise broken(todo.place, "status", f"Expected one of {', '.join(STATUSES)}", "STATUS")
-    return STATUSES[status]
-
-
-def _priority(todo: Todo) -> str:
-    number = todo.text("PRIORITY").strip() or "0"
-    if len(number) != 1 or number not in "0123456789":
-        raise broken(todo.place, "priority", "Expected a number from 0 to 9", "PRIORITY")
-    return PRIORITIES[int(number)]
-
-
-def _due(todo: Todo, moments: Values) -> Any:
-    if "DUE" in moments or not {"DTSTART", "DURATION"} <= moments.keys():
-        return moments.get("DUE")
-    try:
-        return moments["DTSTART"] + moments["DURATION"]
-    except OverflowError:
-        detail = "This is beyond the end of the calendar"
-        raise broken(todo.place, "time", detail, "DURATION") from None
-
-
-def _times(todo: Todo, values: Values) -> Iterator[Found]:
-    moments = {name: moment for name in TIMES if (moment := todo.time(name)) is not None}
-    for name, moment in moments.items():
-        if isinstance(moment, datetime) and moment.tzinfo is None:
-            moments[name] = moment.replace(tzinfo=UTC)
-            detail = "A time without a zone that is known is taken for UTC"
-            yield LeftOut(todo.place, "zone", detail, ("zone",))
-    due, start = _due(todo, moments), moments.get("DTSTART")
-    if isinstance(due, datetime):
-        values["due_at"] = instant(due)
-    elif due is not None:
-        values["due_on"] = due.isoformat()
-    if start is not None and not isinstance(start, datetime):
-        start = datetime.combine(start, time.min, UTC)
-    yield from put_start(values, instant(start) if start else None, todo.place)
-    for name, member in STAMPS.items():
-        is_fit = name != "COMPLETED" or values["status"] == "done"
-        if is_fit and isinstance(moments.get(name), datetime):
-            values[member] = instant(moments[name])
+            yield from task_of(found, projects)

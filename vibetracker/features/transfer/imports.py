@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from time import monotonic
 from types import NoneType
 
-from pydantic import MISSING, BaseModel, ValidationError
+from pydantic import MISSING
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,7 @@ from vibetracker.core.api.names import key_of
 from vibetracker.core.db.changes import announce_new, call_listeners
 from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import noun
-from vibetracker.core.http.faults import Fault, faults
+from vibetracker.core.http.faults import Fault
 from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
 from vibetracker.features.tags.tagging import tags_named
 
@@ -40,6 +40,7 @@ from .records import (
     broken_file,
     fault_at,
 )
+from .validation import validated
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +68,8 @@ class Import:
         self.created: dict[str, int] = {}
         self._is_empty = False
         self._last_ids: dict[str, int] = {}
-        self._keys: dict[str, set[Hashable]] = defaultdict(set)
-        """What the file has, of each collection."""
-        self._ids: dict[str, dict[Hashable, int]] = defaultdict(dict)
-        """What was written already: the id of each key."""
+        self._ids: dict[str, dict[Hashable, int | None]] = defaultdict(dict)
+        """What the file has, of each collection: by key the id, once it is written."""
         self._counts: Counter[str] = Counter()
         self._numbers: dict[str, Iterator[int]] = {}
         self._agreements: dict[str, Agreement] = {}
@@ -119,7 +118,7 @@ class Import:
     def _go_beyond(self) -> None:
         """Let no row get an id that is in the file, or was in the service that it comes from."""
         for name, collection in self.collections.items():
-            used = (key for key in self._keys[name] if isinstance(key, int))
+            used = (key for key in self._ids[name] if isinstance(key, int))
             last = max(self._last_ids.get(name, 0), 0, *used)
             go_beyond(self.session, collection.table, last)
 
@@ -163,11 +162,11 @@ class Import:
             if type(values.get(member)) not in {int, str, NoneType}:
                 return [fault_at(place, "reference", "Expected an id", member)]
         if key is not None:
-            if key in self._keys[collection.name]:
+            if key in self._ids[collection.name]:
                 return [fault_at(place, "repeated", "Another record has this id", "id")]
             if isinstance(key, int) and not 1 <= key <= LARGEST_ID:
                 return [fault_at(place, "id", f"Expected an id from 1 to {LARGEST_ID}", "id")]
-            self._keys[collection.name].add(key)
+            self._ids[collection.name][key] = None
         for name in sorted(values.keys() - collection.record.model_fields.keys()):
             detail = f"Nothing here stores {name!r} of {collection.name}"
             group = (collection.name, name)
@@ -175,21 +174,15 @@ class Import:
         # Any id will do for now.
         refers = {name: 1 for name in collection.references if values.get(name) is not None}
         try:
-            checked = self._validated(record, collection, {"id": 1, **refers})
+            checked = validated(record, collection, {"id": 1, **refers}, self.told.add)
             if collection.name in self._agreements:
                 self._agreements[collection.name].look(checked)
         except ValidationFailed as problem:
-            return _at(place, problem.errors)
+            found = _at(place, problem.errors)
+            if not record.is_extra:
+                return found
+            self.told.add(LeftOut(place, found[0]["code"], found[0]["detail"]))
         return []
-
-    def _validated(self, record: Record, collection: Collection, ids: Values) -> BaseModel:
-        fields = collection.record.model_fields
-        values = {name: value for name, value in record.values.items() if name in fields}
-        try:
-            return collection.record.model_validate({**values, **ids})
-        except ValidationError as error:
-            located = ({**it, "loc": ("body", *it["loc"])} for it in error.errors())
-            raise ValidationFailed("", errors=faults(located, values)) from None
 
     def _write(self, records: Iterable[Found], only: set[int] | None) -> set[int]:
         """Write the records, or some of them by their numbers; return those that have to wait."""
@@ -226,7 +219,7 @@ class Import:
                 # One that is there already may stand for it.
                 self._flush()
             known = self._ids[target].get(wanted)
-            if known is None and wanted in self._keys[target]:
+            if known is None and wanted in self._ids[target]:
                 return None
             if known is None and not self._tell_missing(record, collection, member, target):
                 return {}
@@ -249,19 +242,23 @@ class Import:
             return True
         detail = f"The file does not have this {kind}; the {noun(collection.model)} is left out"
         self.told.add(LeftOut(place, code, detail))
-        self._keys[collection.name].discard(record.values.get("id"))
+        self._ids[collection.name].pop(record.values.get("id"), None)
         return False
 
     def _next_id(self, collection: Collection) -> int:
         if collection.name not in self._numbers:
             many = self._counts[collection.name]
             if self._is_empty:
-                many -= sum(isinstance(key, int) for key in self._keys[collection.name])
+                many -= sum(isinstance(key, int) for key in self._ids[collection.name])
             self._numbers[collection.name] = reserve(self.session, collection.table, many)
         return next(self._numbers[collection.name])
 
     def _add(self, record: Record, collection: Collection, ids: Values) -> None:
-        checked = self._validated(record, collection, ids)
+        try:
+            checked = validated(record, collection, ids)
+        except ValidationFailed:
+            # The check has told that it is left out.
+            return
         columns = collection.table.c
         values = {
             source: value

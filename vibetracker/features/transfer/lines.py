@@ -12,6 +12,7 @@ from .records import LeftOut, Place, Record, Values, broken
 
 MAX_LINE = 512 * 1024
 """Bytes of a line; the longest description has less than half of it."""
+OPEN = {"todo", "in_progress"}
 
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[int, str]]:
@@ -41,7 +42,8 @@ def one_line(text: str) -> str:
 class Projects:
     """The projects that the tasks of a file name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_foreign: bool = True) -> None:
+        self._is_foreign = is_foreign
         self._named: set[str] = set()
 
     def put(self, values: Values, name: str, place: Place) -> Iterator[Record]:
@@ -54,7 +56,8 @@ class Projects:
         values["project_id"] = name
         if name not in self._named:
             self._named.add(name)
-            yield Record("projects", {"id": name, "name": name}, place, only_named=True)
+            named = {"id": name, "name": name}
+            yield Record("projects", named, place, only_named=True, is_foreign=self._is_foreign)
 
 
 def put_start(values: Values, start: str | None, place: Place) -> Iterator[LeftOut]:
@@ -69,14 +72,18 @@ def put_start(values: Values, start: str | None, place: Place) -> Iterator[LeftO
         if start and latest:
             is_behind = datetime.fromisoformat(start) > latest
     if is_behind:
-        yield LeftOut(place, "start_after_due", "A task cannot start after it is due")
+        yield LeftOut(
+            place.of("start_at"), "start_after_due", "A task cannot start after it is due"
+        )
     elif start:
         values["start_at"] = start
 
 
 def instant(moment: datetime) -> str:
     """Write an instant as records have it."""
-    # One that is no instant in UTC is in a year that is refused when the record is checked.
-    with suppress(OverflowError):
+    try:
         moment = moment.astimezone(UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+    except OverflowError:
+        # In any zone it is in a year that is found when the record is checked.
+        moment = moment.replace(tzinfo=UTC)
+    return moment.isoformat(timespec="microseconds")

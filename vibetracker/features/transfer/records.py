@@ -1,8 +1,9 @@
 """What files are made of: records of collections, and what is wrong with them or left out."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from vibetracker.core.http.faults import Fault, pointer_to
@@ -23,11 +24,17 @@ class Place:
 
     line: int
     pointer: str | None = None
+    names: Mapping[str, str] = MappingProxyType({})
+    """What the file calls members of records that have another name here."""
+
+    def path(self, *steps: object) -> list[str]:
+        """Return the way to a member of what is here, as the file names it."""
+        return [self.names.get(str(step), str(step)) for step in steps]
 
     def of(self, *steps: object) -> "Place":
         """Return the place of a member of what is here; outside of JSON it is the same line."""
-        pointer = None if self.pointer is None else self.pointer + pointer_to(*steps)
-        return Place(self.line, pointer)
+        pointer = None if self.pointer is None else self.pointer + pointer_to(*self.path(*steps))
+        return Place(self.line, pointer, self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,10 @@ class Record:
     place: Place
     only_named: bool = False
     """Whether it stands for one of the same name, if there is one, and says nothing else of it."""
+    is_foreign: bool = False
+    """Whether what is too much of it for this service is left out, and told."""
+    is_extra: bool = False
+    """Whether it is left out, and told, where it is none that can be here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +87,9 @@ def fault_at(place: Place, code: str, detail: str, *steps: object) -> Fault:
     """Return what is wrong at a place, or at a member of the record there."""
     fault = Fault(line=place.line, code=code, detail=detail)
     if place.pointer is not None:
-        fault["pointer"] = place.pointer + pointer_to(*steps)
+        fault["pointer"] = place.pointer + pointer_to(*place.path(*steps))
     elif steps:
-        fault["detail"] = f"{'.'.join(map(str, steps))}: {detail}"
+        fault["detail"] = f"{'.'.join(place.path(*steps))}: {detail}"
     return fault
 
 

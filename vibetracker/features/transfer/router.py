@@ -1,5 +1,6 @@
 """The operations of transfers."""
 
+from email.message import Message
 from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any, Literal
@@ -37,6 +38,8 @@ ETAG = {
 MAX_FILE = 50 * 1024 * 1024
 MAX_RECORDS = 250_000
 CHUNK = 1024 * 1024
+CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
+"""What a file in UTF-8 may say that it is in."""
 
 
 def _known(name: str) -> str:
@@ -183,10 +186,13 @@ def import_file(
     there. Tags, and whatever else has a name of its own, that are there already stay as they are,
     and take the place of those in the file.
     """
-    media_type = request.headers["content-type"].partition(";")[0].strip().lower()
+    kind = Message()
+    kind["Content-Type"] = request.headers["content-type"]
+    media_type = kind.get_content_type()
     chosen = FORMATS[format or MEDIA_TYPES[media_type]]
-    if media_type not in {chosen.MEDIA_TYPE, OCTET_STREAM}:
-        detail = f"Send {chosen.MEDIA_TYPE} or {OCTET_STREAM} for this format"
+    is_known = media_type in {chosen.MEDIA_TYPE, OCTET_STREAM}
+    if not is_known or kind.get_content_charset("utf-8") not in CHARSETS:
+        detail = f"Send {chosen.MEDIA_TYPE} or {OCTET_STREAM} for this format, in UTF-8"
         accepted = f"{chosen.MEDIA_TYPE}, {OCTET_STREAM}"
         raise UnsupportedMediaType(detail, headers={"Accept": accepted})
     importing = Import(session, collections(request.app.state.features), MAX_RECORDS)

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 from uuid import UUID, uuid5
@@ -14,7 +15,7 @@ from vibetracker.core.http.faults import pointer_to
 
 from .export import Export
 from .json_source import JsonSource
-from .lines import Projects, instant, one_line, put_start
+from .lines import OPEN, Projects, instant, one_line, put_start
 from .records import Found, LeftOut, Place, Record, Values, broken
 
 MEDIA_TYPE = "application/json"
@@ -32,12 +33,28 @@ STATUSES = {
     "deleted": "cancelled",
     "recurring": "",
 }
+STARTED = {"todo": "in_progress"}
 PRIORITIES = {"H": "high", "M": "medium", "L": "low"}
 LETTERS = {"urgent": "H", "high": "H", "medium": "M", "low": "L"}
 READ = {
     *("uuid", "description", "status", "priority", "project", "tags", "annotations"),
     *("due", "wait", "scheduled", "start", "end", "entry", "modified"),
 }
+NAMES = {
+    "id": "uuid",
+    "title": "description",
+    "body": "description",
+    "due_on": "due",
+    "due_at": "due",
+    "project_id": "project",
+    "name": "project",
+    "created_at": "entry",
+    "updated_at": "modified",
+    "started_at": "start",
+    "completed_at": "end",
+    "cancelled_at": "end",
+}
+"""The attributes of members that have another name here."""
 COMPUTED = {"id", "urgency", "mask", "imask", "rtype", "parent"}
 """What Taskwarrior makes itself of the rest."""
 
@@ -91,7 +108,7 @@ def read(file: BinaryIO) -> Iterator[Found]:
     projects = Projects()
     index = 0
     while source.peek() not in {"]", ""}:
-        place = Place(source.place, pointer_to(index))
+        place = Place(source.place, pointer_to(index), NAMES)
         task = source.value()
         if not isinstance(task, dict):
             raise broken(place, "not_an_object", "A task is an object")
@@ -131,13 +148,17 @@ def _found(task: Values, place: Place, projects: Projects) -> Iterator[Found]:
         "tags": task.get("tags", []),
         **_times(moments, STATUSES[status]),
     }
-    starts = [moments[name] for name in ("wait", "scheduled") if name in moments]
+    starts = [name for name in ("wait", "scheduled") if name in moments]
+    if starts:
+        place = replace(place, names={**NAMES, "start_at": starts[0]})
     if len(starts) > 1:
         detail = "A task has one start here, which is when it no longer waits"
-        yield LeftOut(place, "scheduled", detail, ("scheduled",))
-    yield from put_start(values, instant(starts[0]) if starts else None, place)
-    yield from projects.put(values, _text(task, "project", place), place)
-    yield Record("tasks", values, place)
+        yield LeftOut(place.of("scheduled"), "scheduled", detail, ("scheduled",))
+    if "end" in moments and values["status"] in OPEN:
+        yield LeftOut(place.of("end"), "does_not_fit", "A task that is open has no end", ("end",))
+    yield from put_start(values, instant(moments[starts[0]]) if starts else None, place)
+    yield from projects.put(values, one_line(_text(task, "project", place)), place)
+    yield Record("tasks", values, place, is_foreign=True)
     yield from _annotations(task, place)
 
 
@@ -146,8 +167,8 @@ def _times(moments: dict[str, datetime], status: str) -> Values:
     if due := moments.get("due"):
         is_day = (due.hour, due.minute, due.second) == (0, 0, 0)
         values |= {"due_on": f"{due:%Y-%m-%d}"} if is_day else {"due_at": instant(due)}
-    if "start" in moments and status == "todo":
-        values |= {"status": "in_progress", "started_at": instant(moments["start"])}
+    if "start" in moments:
+        values |= {"status": STARTED.get(status, status), "started_at": instant(moments["start"])}
     names = {"entry": "created_at", "modified": "updated_at"}
     if status != "todo":
         names["end"] = "completed_at" if status == "done" else "cancelled_at"
@@ -167,7 +188,7 @@ def _annotations(task: Values, place: Place) -> Iterator[Found]:
         comment: Values = {"task_id": task["uuid"], "body": annotation.get("description")}
         if "entry" in annotation:
             comment["created_at"] = instant(_moment(annotation["entry"], there, "entry"))
-        yield Record("comments", comment, there)
+        yield Record("comments", comment, there, is_foreign=True)
 
 
 def _text(task: Values, name: str, place: Place) -> str:

@@ -25,6 +25,8 @@ HEAD = re.compile(
     rf"(?P<done>x )?(?:\((?P<priority>[A-Z])\) )?(?P<first>{DATE} )?(?(done)(?P<second>{DATE} )?)",
     re.ASCII,
 )
+NAMES = {"due_on": "due", "due_at": "due", "start_at": "t", "parent_id": "p", "project_id": "+"}
+"""The words of members that have another name here."""
 KEY = re.compile(r"(due|t|pri|status|id|p):(\S+)")
 IN_KEY = {
     "due": re.compile(rf"{DATE}(T[\d:.]+Z)?", re.ASCII),
@@ -81,7 +83,7 @@ def read(file: BinaryIO) -> Iterator[Found]:
     projects = Projects()
     for number, line in lines_of(file):
         if line.strip():
-            yield from _task(line.strip(), Place(number), projects)
+            yield from _task(line.strip(), Place(number, names=NAMES), projects)
 
 
 def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
@@ -91,10 +93,15 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
     dates = [date.strip() for date in (head["first"], head["second"]) if date]
     values: Values = {"status": "done" if is_done else "todo", "tags": []}
     title = []
+    seen = {"pri"} if letter else set()
     for word in line[head.end() :].split():
         name = word[1:]
         key = KEY.fullmatch(word)
         if key and IN_KEY[key[1]].fullmatch(key[2]):
+            if key[1] in seen:
+                yield LeftOut(place, "repeated", f"{key[1]}: is there before; this one is left out")
+                continue
+            seen.add(key[1])
             letter = key[2] if key[1] == "pri" else letter
             values |= _member(key[1], key[2])
         elif word[0] == "+" and name and "project_id" not in values:
@@ -112,7 +119,8 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
         if letter not in PRIORITIES:
             detail = f"The priority {letter} is low here"
             yield LeftOut(place, "priority", detail, (letter,))
-    yield Record("tasks", values | _stamps(dates, values["status"]), place)
+    values |= _stamps(dates, values["status"])
+    yield Record("tasks", values, place, is_foreign=True)
 
 
 def _stamps(dates: list[str], status: str) -> Values:

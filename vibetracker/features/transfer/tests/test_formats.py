@@ -330,21 +330,6 @@ HOSTILE: dict[str, tuple[str, bytes | str, tuple[int, str] | int]] = {
         calendar("BEGIN:VTODO\nDTSTART;VALUE=DATE:20260101\nDURATION:P9999999D\nEND:VTODO\n"),
         (4, "time"),
     ),
-    "ics with an instant beyond the calendar": (
-        "ics",
-        calendar("BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=America/New_York:99991231T235959\nEND:VTODO\n"),
-        (4, "year_out_of_range"),
-    ),
-    "todoist with an instant before the calendar": (
-        "csv",
-        "TYPE,CONTENT,DATE,TIMEZONE\ntask,a,0001-01-01 00:00,Asia/Tokyo\n",
-        (2, "timestamp_format"),
-    ),
-    "ics without a title": (
-        "ics",
-        calendar("BEGIN:VTODO\nUID:1\nEND:VTODO\n"),
-        (4, "string_too_short"),
-    ),
     "ics with an endless line": (
         "ics",
         calendar("BEGIN:VTODO\nSUMMARY:a\n" + " x\n" * 600_000 + "END:VTODO\n"),
@@ -388,6 +373,174 @@ def test_a_hostile_file_is_refused_with_its_line_and_stores_nothing(
         line, _, code = faults(response)[0]
         assert (line, code) == expected
     assert client.get("/tasks?deleted=include&include_total=true").json()["total"] == 0
+
+
+def taskwarrior(**attributes: object) -> str:
+    return json.dumps([{"description": "a", "status": "pending"}, {"uuid": "u", **attributes}])
+
+
+LEFT_OUT: dict[str, tuple[str, str, str, str]] = {
+    "a due beyond the years": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=America/New_York:99991231T235959\nEND:VTODO\n"),
+        "year_out_of_range",
+        "DUE",
+    ),
+    "a date before the years": (
+        "csv",
+        "TYPE,CONTENT,DATE,TIMEZONE\ntask,a,0001-01-01 00:00,Asia/Tokyo\n",
+        "year_out_of_range",
+        "DATE",
+    ),
+    "a task that waits for someday": (
+        "taskwarrior",
+        taskwarrior(description="b", wait="99991230T000000Z"),
+        "year_out_of_range",
+        "/1/wait",
+    ),
+    "a title that is long": (
+        "taskwarrior",
+        taskwarrior(description="b" * 501),
+        "string_too_long",
+        "/1/description",
+    ),
+    "a tag that is long": (
+        "taskwarrior",
+        taskwarrior(description="b", tags=["x", "y" * 61]),
+        "string_too_long",
+        "/1/tags/1",
+    ),
+    "more tags than a task has": (
+        "todotxt",
+        "a " + " ".join(f"@{'t' * 61}{number}" for number in range(51)),
+        "too_long",
+        "tags",
+    ),
+    "an end of what is open": (
+        "taskwarrior",
+        taskwarrior(description="b", end="20260101T000000Z"),
+        "does_not_fit",
+        "/1/end",
+    ),
+    "an end of what is not done": (
+        "ics",
+        calendar(
+            "BEGIN:VTODO\nSUMMARY:a\nSTATUS:NEEDS-ACTION\nCOMPLETED:20260101T000000Z\nEND:VTODO\n"
+        ),
+        "does_not_fit",
+        "COMPLETED",
+    ),
+    "a part that is done": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\nPERCENT-COMPLETE:50\nEND:VTODO\n"),
+        "unknown_property",
+        "how much",
+    ),
+    "a second due": ("todotxt", "a due:2026-01-01 due:2026-01-02", "repeated", "due:"),
+    "a second priority": ("todotxt", "(A) a pri:B", "repeated", "pri:"),
+    "a second summary": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\nSUMMARY:b\nEND:VTODO\n"),
+        "repeated",
+        "SUMMARY",
+    ),
+    "a priority that is none": ("csv", "TYPE,CONTENT,PRIORITY\ntask,a,9\n", "priority", "1 to 4"),
+    "a zone that is none": (
+        "csv",
+        "TYPE,CONTENT,DATE,TIMEZONE\ntask,a,2026-01-01 10:00,Mars\n",
+        "zone",
+        "UTC",
+    ),
+    "who has written a task": (
+        "csv",
+        "TYPE,CONTENT,AUTHOR\ntask,a,Ada (1)\n",
+        "unknown_column",
+        "AUTHOR",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_others_store_and_nothing_here_can_is_left_out_and_named(
+    client: TestClient, name: str
+) -> None:
+    format_name, file, code, named = LEFT_OUT[name]
+    result = imported(client, file, f"?format={format_name}")
+    assert codes(result) == {code} | ({"string_too_long"} if code == "too_long" else set())
+    entry = result["skipped"][0]
+    assert named in entry.get("pointer", "") + entry["detail"]
+    assert tasks(client)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "pointer"),
+    [
+        ("description", "\x07", "/1/description"),
+        ("due", "soon", "/1/due"),
+        ("project", "\x07", "/1/project"),
+        ("tags", ["\x07"], "/1/tags/0"),
+        ("annotations", [{"entry": "soon"}], "/1/annotations/0/entry"),
+        ("uuid", 1.5, "/1/uuid"),
+    ],
+)
+def test_an_error_is_where_the_other_program_has_it(
+    client: TestClient, attribute: str, value: object, pointer: str
+) -> None:
+    file = taskwarrior(**{"description": "b", attribute: value})
+    assert faults(send(client, file, "?format=taskwarrior"))[0][1] == pointer
+
+
+@pytest.mark.parametrize(
+    ("format", "file", "named"),
+    [
+        ("ics", calendar("BEGIN:VTODO\nSUMMARY:a\x07\nEND:VTODO\n"), "SUMMARY: "),
+        ("csv", "TYPE,CONTENT\ntask,\x07\n", "CONTENT: "),
+        ("csv", "title,project\na,\x07\n", "project: "),
+        ("todotxt", "a due:2026-02-30\n", "due: "),
+    ],
+)
+def test_an_error_has_the_name_of_the_file(
+    client: TestClient,
+    format: str,  # noqa: A002 - the parameter's name
+    file: str,
+    named: str,
+) -> None:
+    (error,) = send(client, file, f"?format={format}").json()["errors"]
+    assert error["detail"].startswith(named)
+
+
+@pytest.mark.parametrize(
+    ("described", "title"),
+    [("", "Untitled"), ("DESCRIPTION: Paint\\nTwo coats\n", "Paint"), ("SUMMARY: \n", "Untitled")],
+)
+def test_a_task_without_a_summary_is_called_by_what_there_is(
+    client: TestClient, described: str, title: str
+) -> None:
+    todo = f"BEGIN:VTODO\nUID:1\n{described}END:VTODO\n"
+    result = imported(client, calendar(todo), "?format=ics")
+    assert codes(result) == {"no_title"}
+    assert [*tasks(client)] == [title]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "status"),
+    [
+        ("text/plain; charset=latin-1", 415),
+        ('text/plain; charset="UTF-16"', 415),
+        ("text/plain; format=flowed; CHARSET = iso-8859-1", 415),
+        ("text/plain; charset=UTF-8", 200),
+        ('text/plain; charset="utf-8"', 200),
+        ("text/plain; charset=us-ascii", 200),
+        ("text/plain", 200),
+    ],
+)
+def test_a_file_in_another_encoding_is_refused(
+    client: TestClient, media_type: str, status: int
+) -> None:
+    response = send(client, "Ünïcode", "?format=todotxt", media_type)
+    assert response.status_code == status
+    if status == 415:
+        assert "UTF-8" in response.json()["detail"]
 
 
 def test_rules_that_never_end_are_not_followed(client: TestClient) -> None:

@@ -1,0 +1,46 @@
+"""The RRULE of a VTODO, as recurrences are stored where there are any."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from .lines import OPEN
+from .records import LeftOut, Place, Record, Values
+
+
+def recurrence(
+    rule: str, moments: Values, values: Values, place: Place
+) -> Iterator[Record | LeftOut]:
+    """Read what makes a task come again; a rule that none can have is left out.
+
+    ``moments`` are the times of the VTODO, and ``values`` those of its task.
+    """
+    due, start = moments.get("DUE"), moments.get("DTSTART")
+    if due is None or values["status"] not in OPEN:
+        yield LeftOut(
+            place,
+            "recurrence",
+            "The RRULE is left out: a task that is over, or has no DUE, does not come again",
+        )
+    elif "BY" in rule.upper() and start and _day_of(start) != _day_of(due):
+        # It names days of the start, and what comes again here is the due.
+        yield LeftOut(
+            place,
+            "recurrence",
+            "The RRULE is left out: it names days of the DTSTART, "
+            "which is not on the day of the DUE",
+        )
+    else:
+        zone = getattr(due, "tzinfo", None)
+        anchor = due.replace(tzinfo=None) if isinstance(due, datetime) else due
+        values = {
+            "task_id": values["id"],
+            "rule": rule,
+            "time_zone": zone.key if isinstance(zone, ZoneInfo) else "UTC",
+            "anchor": anchor.isoformat(),
+        }
+        yield Record("recurrences", values, place, is_extra=True)
+
+
+def _day_of(moment: date) -> date:
+    return moment.date() if isinstance(moment, datetime) else moment
