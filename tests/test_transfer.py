@@ -18,11 +18,13 @@ from vibetracker.core.config import Settings
 from vibetracker.core.db.changes import Change
 from vibetracker.core.db.database import Database
 from vibetracker.features.transfer import files
+from vibetracker.features.transfer.formats import FORMATS, losses
 from vibetracker.features.transfer.imports import PORTION
 from vibetracker.testing import empty
 
 from .operations import operations
 
+README = Path(__file__).parents[1] / "README.md"
 WORDS = ["Paint", "the", "Ærø", "SHELF", "=1+1", "日本", "İstanbul", "🚲", "ß", '"a",b;c']
 INSTANTS = ["2026-02-28T23:59:59.999999+01:00", "1900-01-01T00:00:00Z", "9998-12-31T23:59:59Z"]
 
@@ -167,6 +169,105 @@ def test_an_import_is_undone_with_the_projects_that_it_has_created(client: TestC
     found = client.get("/tasks?deleted=only").json()["items"]
     assert {task["project_id"] for task in found} == {None}
     assert client.post(f"/tasks/{found[0]['id']}/restore").status_code == 200
+
+
+NAMED = {
+    "parent_id": "tasks",
+    "deleted_with": "tasks",
+    "project_id": "projects",
+    "task_id": "tasks",
+    "previous_task_id": "tasks",
+}
+"""Members that refer to something, and what that is."""
+
+
+def fill_with_everything(client: TestClient) -> None:
+    """Make something of everything that a format could lose."""
+    client.delete(f"/tasks/{create(client, 'tasks', title='deleted for good')}?permanent=true")
+    create(client, "tags", name="Big house", color="#00aa55", description="x")
+    project_id = create(client, "projects", name="Summer house", color="#00aa55")
+    for number in range(20):
+        task_id = create(
+            client,
+            "tasks",
+            title=f"task {number}",
+            description="One\nTwo",
+            priority=["none", "low", "medium", "high", "urgent"][number % 5],
+            status=["todo", "in_progress", "done", "cancelled"][number % 4],
+            tags=["Big house"],
+            start_at="2026-02-01T08:00:00.5Z",
+            **[{"due_on": "2040-03-01"}, {"due_at": "2040-03-01T08:00:00.5Z"}][number % 2],
+            **[{}, {"project_id": project_id}, {"parent_id": 2 + number // 2}][number % 3],
+        )
+        create(client, "comments", task_id=task_id, body="One\nTwo", author="Ada")
+        if number % 4 == 0:
+            create(client, "recurrences", task_id=task_id, rule="FREQ=WEEKLY")
+    client.post("/tasks/2/move", json={"to": "last"})
+    client.delete(f"/tasks/{create(client, 'tasks', title='in the trash')}")
+    client.patch(f"/projects/{project_id}", json={"archived": True})
+
+
+def create(client: TestClient, collection: str, **members: Any) -> int:
+    """Create something, and return its id."""
+    response = client.post(f"/{collection}", json=members)
+    assert response.status_code == 201, response.text
+    number: int = response.json()["id"]
+    return number
+
+
+def stored(client: TestClient) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the records of each collection by their names, and references as names."""
+    found: dict[str, Any] = client.get("/transfer/export").json()
+    records = {name: rows for name, rows in found.items() if isinstance(rows, list)}
+    names = {
+        name: {row["id"]: row.get("title", row.get("name", row["id"])) for row in rows}
+        for name, rows in records.items()
+    }
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, rows in records.items():
+        for row in rows:
+            own = row.get("task_id", row["id"])
+            named = {
+                member: names[NAMED[member]].get(value) if member in NAMED else value
+                for member, value in row.items()
+            }
+            key = names["tasks"][own] if "task_id" in row else names[name][own]
+            result.setdefault(name, {})[key] = named
+    return result
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """Yield what is lost: members of tasks, and the names of other collections."""
+    for name, rows in before.items():
+        for key, row in rows.items():
+            found = after.get(name, {}).get(key)
+            if name != "tasks":
+                if found != row:
+                    yield name
+            elif found is None:
+                yield "trash" if row["deleted_at"] else key
+            else:
+                for member in row:
+                    old, new = row[member], found[member]
+                    if old != new:
+                        is_whole = str(old).partition(".")[0] == str(new).removesuffix("Z")
+                        lost = "projects" if member == "project_id" else member
+                        yield "fractions of a second" if is_whole else lost
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_leaves_out_what_it_says(
+    client: TestClient, tmp_path: Path, name: str, app: FastAPI
+) -> None:
+    fill_with_everything(client)
+    file = client.get(f"/transfer/export?format={name}").text
+    with serving(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        assert send(other, name, file).status_code == 200
+        assert {*differences(stored(client), stored(other))} == {*FORMATS[name].LOST}
+    described = app.openapi()["paths"]["/transfer/export"]["get"]["description"]
+    assert name == "json" or f"- `{name}`: {losses(name)}.\n" in f"{described}\n"
+    (row,) = (line for line in README.read_text().splitlines() if line.startswith(f"| `{name}` |"))
+    assert row.endswith(f"| {losses(name)} |")
 
 
 def send(client: TestClient, name: str, file: str) -> Any:

@@ -19,6 +19,10 @@ MEDIA_TYPE = "text/csv"
 EXTENSION = "csv"
 EXAMPLE = 'title,tags,due_on\r\nPaint the shed,"garden,home",2026-03-01\r\n'
 HAS_TRASH = True
+LOST = {
+    **dict.fromkeys(("position", "version", "comments", "recurrences"), ""),
+    **dict.fromkeys(("tags", "projects"), "all but the names"),
+}
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 """How a cell begins that a spreadsheet may run, or that is written behind an apostrophe."""

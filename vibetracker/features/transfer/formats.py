@@ -2,7 +2,7 @@
 
 import json
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
@@ -21,6 +21,11 @@ class Format(Protocol):
     EXAMPLE: str
     HAS_TRASH: bool
     """Whether it can say of a task that it is in the trash."""
+    LOST: Mapping[str, str]
+    """What of a service is not in its files: members of tasks, and what else there is.
+
+    Of what is in them partly, the part that is lost.
+    """
 
     def write(self, export: Export) -> Iterator[bytes]:
         """Write a file, a part at a time."""
@@ -51,6 +56,12 @@ MEDIA_TYPES = {
     OCTET_STREAM: DEFAULT,
 }
 """The format that each media type stands for, where nothing else is said."""
+
+
+def losses(name: str) -> str:
+    """Return in Markdown what an export in a format leaves out."""
+    lost = FORMATS[name].LOST.items()
+    return ", ".join(f"{what} ({part})" if part else what for what, part in lost) or "nothing"
 
 
 def contents(*media_types: str) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,13 @@ from .vtodo import PROJECT, STATUSES, task_of
 MEDIA_TYPE = "text/calendar"
 EXTENSION = "ics"
 HAS_TRASH = False
+LOST = {
+    "start_at": "the time of day, where the due is a day",
+    "comments": "authors and times",
+    **dict.fromkeys(("tags", "projects"), "all but the names"),
+    **dict.fromkeys(("id", "position", "version", "started_at", "cancelled_at"), ""),
+    **dict.fromkeys(("recurrences", "trash", "fractions of a second"), ""),
+}
 EXAMPLE = (
     "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:example\r\nBEGIN:VTODO\r\nUID:1\r\n"
     "SUMMARY:Paint the shed\r\nDUE;VALUE=DATE:20260301\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"

@@ -19,6 +19,7 @@ from .records import LARGEST_ID, Found, LastIds, NoRecord, Place, Record, broken
 MEDIA_TYPE = "application/json"
 EXTENSION = "json"
 HAS_TRASH = True
+LOST: dict[str, str] = {}
 EXAMPLE = (
     '{"tasks": [{"id": 1, "title": "Paint the shed"}, {"title": "Buy paint", "parent_id": 1}]}'
 )

@@ -25,7 +25,7 @@ from vibetracker.features.tasks.model import live, tasks
 from . import ics_format
 from .collection import collections
 from .export import Export
-from .formats import DEFAULT, FORMATS, MEDIA_TYPES, OCTET_STREAM, contents
+from .formats import DEFAULT, FORMATS, MEDIA_TYPES, OCTET_STREAM, contents, losses
 from .imports import Import
 from .schema import ImportResult
 
@@ -55,8 +55,21 @@ FormatName = Annotated[
 ]
 
 
+EXPORT = f"""Export everything, or what belongs to the tasks that the filters leave.
+
+With filters there are the tasks that match, what refers to them, and the tags and whatever else
+they refer to; the trash is in it too, unless `deleted` is given. Everything is as it was at the
+moment at which the export began.
+
+`json` is lossless: imported into an empty service it is the same, ids and times included. The
+others leave out what their programs have no place for:
+
+{"\n".join(f"- `{name}`: {losses(name)}." for name in FORMATS if name != DEFAULT)}"""
+
+
 @router.get(
     "/export",
+    description=EXPORT,
     response_class=StreamingResponse,
     responses={
         200: {
@@ -78,13 +91,7 @@ def get_export(
     filters: TaskFiltersDep,
     format: Annotated[FormatName, Query(description="The format of the file.")] = DEFAULT,  # noqa: A002 - the parameter's name
 ) -> StreamingResponse:
-    """Export everything, or what belongs to the tasks that the filters leave.
-
-    `json` is lossless: imported into an empty service it is the same, ids and times included. With
-    filters there are the tasks that match, what refers to them, and the tags and whatever else they
-    refer to; the trash is in it too, unless `deleted` is given. Everything is as it was at the
-    moment at which the export began.
-    """
+    """Export everything, or what belongs to the tasks that the filters leave."""
     read_snapshot(session)
     chosen = FORMATS[format]
     narrowed = None

@@ -22,6 +22,14 @@ MEDIA_TYPE = "application/json"
 EXTENSION = "json"
 EXAMPLE = '[{"description": "Paint the shed", "status": "pending", "due": "20260301T000000Z"}]'
 HAS_TRASH = False
+LOST = {
+    "priority": "`urgent` is `high`",
+    "comments": "authors and line breaks",
+    "tags": "all but the names, spaces in those",
+    "projects": "all but the names",
+    **dict.fromkeys(("id", "description", "parent_id", "position", "version"), ""),
+    **dict.fromkeys(("recurrences", "trash", "fractions of a second"), ""),
+}
 
 TASKS = UUID("5b1d5c1c-7a0c-4b3f-9a54-3a4b0f6a0a7e")
 """The namespace of the UUIDs of tasks."""

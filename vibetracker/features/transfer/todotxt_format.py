@@ -17,6 +17,12 @@ MEDIA_TYPE = "text/plain"
 EXTENSION = "txt"
 EXAMPLE = "(A) 2026-02-01 Call the plumber +Kitchen @phone due:2026-03-01\n"
 HAS_TRASH = False
+LOST = {
+    **dict.fromkeys(("start_at", "created_at", "completed_at", "cancelled_at"), "the time of day"),
+    **dict.fromkeys(("tags", "projects"), "all but the names, spaces in those"),
+    **dict.fromkeys(("description", "position", "version", "started_at", "updated_at"), ""),
+    **dict.fromkeys(("comments", "recurrences", "trash", "fractions of a second"), ""),
+}
 
 PRIORITIES = {"A": "urgent", "B": "high", "C": "medium", "D": "low"}
 LETTERS = {priority: letter for letter, priority in PRIORITIES.items()}
