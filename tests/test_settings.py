@@ -205,6 +205,7 @@ def test_what_is_meant_is_understood(
         *(("CORS_ORIGINS", "https://*.example"), ("CORS_ORIGINS", '["https://app.example"]')),
         *(
             ("CORS_ORIGINS", "https://app.example:port"),
+            ("CORS_ORIGINS", "https://app.example:65536"),
             ("CORS_ORIGINS", "https://b\u00fccher.example"),
         ),
         *(("CORS_ORIGINS", "https://user@app.example"), ("CORS_ORIGINS", "//app.example")),

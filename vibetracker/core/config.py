@@ -21,7 +21,8 @@ DRIVERS = {
 
 _NAME, _IPV6 = r"[a-z0-9_-][a-z0-9._-]*", r"\[[0-9a-f:.]+\]"
 HOST = re.compile(rf"(\*|(?:\*\.)?{_NAME}|{_IPV6})(?::80|:443)?/?")
-ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_NAME}|{_IPV6})(:[0-9]{{1,5}})?/?")
+ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_NAME}|{_IPV6})(:[1-9][0-9]{{0,4}})?/?")
+LAST_PORT = 65535
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -42,7 +43,7 @@ def _origin(text: str) -> str:
     if text in {"*", "null"}:
         return text
     found = ORIGIN.fullmatch(text.lower())
-    if found is None:
+    if found is None or int((found[3] or ":0")[1:]) > LAST_PORT:
         raise ValueError(
             f"{text!r} is no origin; write scheme, host and port as in https://app.example:8443, "
             "without a path, and no pattern but *"

@@ -69,7 +69,11 @@ STREAM: dict[int | str, dict[str, Any]] = {
             "X-Accel-Buffering": {
                 "description": "Keeps nginx from holding events back.",
                 "schema": {"const": "no"},
-            }
+            },
+            "Cache-Control": {
+                "description": "What comes is another thing each time.",
+                "schema": {"const": "no-cache"},
+            },
         },
     }
 }

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from fastapi import FastAPI
 from fastapi.sse import ServerSentEvent
 from starlette.testclient import TestClient
 
@@ -39,6 +40,14 @@ def texts(stream: Stream, count: int) -> list[str]:
         assert event is not None
         found.append(json.loads(event.data)["changes"]["text"][1])
     return found
+
+
+def test_its_header_fields_are_those_of_the_document(memos: TestClient, memos_app: FastAPI) -> None:
+    answer = memos.head("/changes/stream")
+    operation = memos_app.openapi()["paths"]["/changes/stream"]["get"]
+    for name in ("Cache-Control", "X-Accel-Buffering"):
+        listed = operation["responses"]["200"]["headers"][name]
+        assert listed["schema"]["const"] == answer.headers[name]
 
 
 def test_it_shows_what_was_and_what_comes(memos: TestClient) -> None:
