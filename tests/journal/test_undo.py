@@ -1,8 +1,13 @@
 """Requests that have changed much at once are undone at once."""
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
+from httpx2 import Response
 from starlette.testclient import TestClient
+
+from vibetracker.core.db import changes
 
 
 def create(client: TestClient, resource: str, **members: Any) -> int:
@@ -35,3 +40,45 @@ def test_a_tree_goes_back_to_its_project_with_what_of_it_is_in_the_trash(
     changed = [(it["resource_id"], it["changes"]) for it in answer.json()["items"]]
     assert sorted(changed) == [(it, {"project_id": [None, project]}) for it in (1, 2, 3)]
     assert projects_of_tasks(client) == [project] * 3
+
+
+def rename(client: TestClient) -> Response:
+    """Rename the tag of all tasks."""
+    return client.patch("/tags/1", json={"name": "zoo"})
+
+
+def trash(client: TestClient) -> Response:
+    """Put a task and those below it into the trash."""
+    return client.delete("/tasks/1")
+
+
+@pytest.mark.parametrize(("write", "last"), [(rename, ("tags", 1)), (trash, ("tasks", 5))])
+def test_what_is_written_in_portions_is_undone_as_a_whole(
+    client: TestClient,
+    statements: list[tuple[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    write: Callable[[TestClient], Response],
+    last: tuple[str, int],
+) -> None:
+    top = create(client, "tasks", title="top", tags=["home", "Inn"])
+    for number in range(2, 6):
+        create(client, "tasks", title=f"task {number}", tags=["home"], parent_id=top)
+    untold = {"version": None, "updated_at": None}
+    before = [task | untold for task in client.get("/tasks?sort=id").json()["items"]]
+    monkeypatch.setattr(changes, "AT_ONCE", 2)
+    statements.clear()
+    written = write(client)
+    assert written.is_success, written.text
+    portions = [sql for sql, _ in statements if sql.startswith("INSERT INTO changes")]
+    assert len(portions) == 3
+    undo = {"request_id": written.headers["X-Request-ID"]}
+    made = client.get("/changes", params=undo).json()["items"]
+    of = [(it["resource"], it["resource_id"]) for it in made]
+    # What others follow from is the first to be undone.
+    assert of[:4] == [("tasks", number) for number in range(1, 5)]
+    assert of[-1] == last
+    assert {it["version"] for it in made} == {2}
+    assert client.post("/changes/revert", json=undo).is_success
+    after = client.get("/tasks?sort=id").json()["items"]
+    assert {task["version"] for task in after} == {3}
+    assert [task | untold for task in after] == before

@@ -12,21 +12,23 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any, cast
 
-from sqlalchemy import Column, Connection, Engine, Select, Table, event, inspect, select
+from sqlalchemy import Column, Connection, Engine, Select, Table, event, inspect, select, update
 from sqlalchemy.orm import Mapper, Session, SessionTransaction, object_session, sessionmaker
 
 from vibetracker.core.db.model import Resource, count_anew
+from vibetracker.core.db.portions import AT_ONCE, among
+from vibetracker.core.db.types import utcnow
 
 MAX_ROUNDS = 100
 """How often listeners may write in answer to what they have written themselves."""
-AT_ONCE = 1000
-"""Rows that one statement reads."""
 
 type Values = Mapping[str, Any]
 """The members of a resource's representation, by name."""
 type Reader = Callable[[Connection, Sequence[int]], Mapping[int, Values]]
 """Reads the representations of the rows with some ids."""
 type Listener = Callable[[Session, Sequence["Change"]], None]
+type Key = tuple[Table, int, int | None]
+"""What makes one version: table, id and version, which is None where the row is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,7 @@ class Listeners:
         found: dict[int, Values] = {}
         for some in batched(sorted(ids), AT_ONCE):
             if lock:
-                rows = select(table.c.id).where(table.c.id.in_(some)).order_by(table.c.id)
-                connection.execute(rows.with_for_update())
+                lock_some(connection, table, some)
             found |= self._readers[table](connection, some)
         return found
 
@@ -103,7 +104,7 @@ class _Rows:
         self.read(connection, table, ids, lock=True)
         for column, is_deleted in self._listeners.referring(table):
             for some in batched(ids, AT_ONCE):
-                rows = select(column.table.c.id).where(column.in_(some))
+                rows = select(column.table.c.id).where(among(column, some))
                 others = connection.scalars(rows).all()
                 if is_deleted:
                     self.read_deleted(connection, column.table, others)
@@ -118,9 +119,11 @@ class _Transaction:
         self.listeners = listeners
         self.flushed = _Rows(listeners)
         """What the flush that is going on writes."""
-        self.savepoints: dict[SessionTransaction, dict[Any, Change]] = {}
-        self.changes: dict[tuple[Table, int, int | None], Change] = {}
-        """By what makes one version, in the order in which each was complete."""
+        self.savepoints: dict[SessionTransaction, dict[Key, Change]] = {}
+        self.changes: dict[Key, Change] = {}
+        """In the order in which each was complete."""
+        self.is_calling = False
+        """Whether listeners are at work."""
 
     def add(self, table: Table, row_id: int, before: Values | None, after: Values | None) -> None:
         """Add what has been written: to what is known of the same version, if there is any."""
@@ -137,6 +140,12 @@ class _Transaction:
             after = self.listeners.read(connection, table, before)
             for row_id, values in before.items():
                 self.add(table, row_id, values, after.get(row_id))
+
+
+def lock_some(connection: Connection, table: Table, ids: Sequence[int]) -> None:
+    """Lock rows, in one order for everybody, so that two transactions do not wait in a circle."""
+    rows = select(table.c.id).where(among(table.c.id, ids)).order_by(table.c.id)
+    connection.execute(rows.with_for_update())
 
 
 def table_of(resource: type[Resource]) -> Table:
@@ -188,13 +197,70 @@ def announcing(
         rows.read_deleted(connection, table, found)
     else:
         rows.read(connection, table, found, lock=True)
-    known = {*transaction.changes}
+    known = changed_so_far(session)
     yield
+    with caused_by_others_than(session, known):
+        transaction.settle(connection, rows)
+
+
+def changed_so_far(session: Session) -> Collection[Key]:
+    """Return what has been changed, and no listener has got yet."""
+    transaction: _Transaction | None = session.info.get(_Transaction)
+    return {*transaction.changes} if transaction else ()
+
+
+@contextmanager
+def caused_by_others_than(session: Session, known: Collection[Key]) -> Iterator[None]:
+    """Announce what is announced inside before what has been changed since ``known``.
+
+    That is its cause, which is the first to be undone.
+    """
     session.flush()
-    causes = [key for key in transaction.changes if key not in known]
-    transaction.settle(connection, rows)
+    transaction: _Transaction | None = session.info.get(_Transaction)
+    if transaction is None:
+        yield
+        return
+    causes = {key: it for key, it in transaction.changes.items() if key not in known}
     for key in causes:
-        transaction.changes[key] = transaction.changes.pop(key)
+        del transaction.changes[key]
+    yield
+    transaction.changes |= causes
+
+
+def write_versions(
+    session: Session,
+    table: Table,
+    ids: Iterable[int],
+    values: Values,
+    *,
+    before: Callable[[Values], Values] = dict,
+    after: Callable[[Values], Values] = dict,
+    along: Callable[[Sequence[int]], object] | None = None,
+) -> None:
+    """Write values of columns into the rows with these ids, as a new version, and announce it.
+
+    Their representations are read before. ``along`` writes what else becomes of rows, by their ids,
+    ``after`` makes the members of that, and ``before`` those from before the rest of the
+    transaction. All of it a portion at a time; where there are many the listeners get each by
+    itself, so that no more than a portion is in memory.
+    """
+    transaction = _of(session, table)
+    values = {"updated_at": utcnow(), **values}
+    statement = update(table).values(version=table.c.version + 1, **values)
+    session.flush()
+    connection = session.connection()
+    for some in batched(sorted(ids), AT_ONCE):
+        lock_some(connection, table, some)
+        found = transaction.listeners.read(connection, table, some) if transaction else {}
+        connection.execute(statement.where(among(table.c.id, some)))
+        if along is not None:
+            along(some)
+        for row_id, was in found.items():
+            new = {name: values[name] for name in values if name in was}
+            now = {**was, **new, "version": was["version"] + 1}
+            announce(session, table, row_id, before(was), after(now))
+        if transaction and len(transaction.changes) >= AT_ONCE:
+            call_listeners(session)
 
 
 def take_changes(session: Session) -> list[Change]:
@@ -218,14 +284,18 @@ def call_listeners(session: Session) -> None:
     What one raises fails the transaction.
     """
     transaction: _Transaction | None = session.info.get(_Transaction)
-    if transaction is None:
+    if transaction is None or transaction.is_calling:
         return
-    for _ in range(MAX_ROUNDS):
-        changes = take_changes(session)
-        if not changes:
-            return
-        for listener in transaction.listeners.functions:
-            listener(session, changes)
+    transaction.is_calling = True
+    try:
+        for _ in range(MAX_ROUNDS):
+            changes = take_changes(session)
+            if not changes:
+                return
+            for listener in transaction.listeners.functions:
+                listener(session, changes)
+    finally:
+        transaction.is_calling = False
     raise RuntimeError("listeners answer each other's changes without an end")
 
 

@@ -4,15 +4,15 @@ A feature whose rows have tags makes its association table here. Whoever changes
 every tagged row through the tables alone, without knowing any of those features.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
-from itertools import batched
 from typing import Any, NamedTuple, override
 
 from sqlalchemy import (
     Column,
     ColumnElement,
+    Delete,
     Dialect,
     ForeignKey,
     FromClause,
@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    Update,
     and_,
     bindparam,
     cast,
@@ -36,17 +37,19 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.names import key_of
-from vibetracker.core.db.changes import announcing
+from vibetracker.core.db.changes import (
+    Values,
+    caused_by_others_than,
+    changed_so_far,
+    write_versions,
+)
 from vibetracker.core.db.model import Base
-from vibetracker.core.db.types import BigInt, utcnow
+from vibetracker.core.db.portions import among
+from vibetracker.core.db.types import BigInt
 
 from .model import Tag
 
 OWNER = "tag_owner"
-AT_ONCE = 1000
-"""Rows that one statement writes, so that it stays within its timeout however many there are."""
-CLOSE = 10
-"""How far ids of which most are wanted lie apart on average."""
 FEW = 500
 """Rows of a tag up to which a filter looks each of them up."""
 _tags: Table = Base.metadata.tables[Tag.__tablename__]
@@ -189,69 +192,73 @@ def _associations() -> list[tuple[Table, Table]]:
 
 
 @contextmanager
-def touching_tagged(session: Session, tag_ids: Sequence[int]) -> Iterator[None]:
-    """Add one to the version of every row that has one of the tags, where they change inside."""
-    with ExitStack() as stack:
+def renaming(session: Session, tag_id: int, old_name: str, new_name: str) -> Iterator[None]:
+    """Write a new version of every row that has the tag, which is renamed inside."""
+    known = changed_so_far(session)
+    yield
+    with caused_by_others_than(session, known):
         for association, owner in _associations():
-            ids = _owners(session, association, tag_ids)
-            stack.enter_context(announcing(session, owner, ids))
-            for some in batched(ids, AT_ONCE):
-                those = _those(owner.c.id, some)
-                # Locking in one order keeps two such changes from waiting for each other.
-                rows = select(owner.c.id).where(those).order_by(owner.c.id)
-                session.execute(rows.with_for_update())
-                session.execute(
-                    update(owner)
-                    .where(those)
-                    .values(version=owner.c.version + 1, updated_at=utcnow())
-                )
-        yield
+            ids = _owners(session, association, [tag_id])
+            write_versions(session, owner, ids, {}, before=_renamed({new_name: old_name}))
 
 
-def take_off(session: Session, tag_ids: Sequence[int]) -> None:
-    """Take tags off every row that has them."""
-    with touching_tagged(session, tag_ids):
-        for association, _ in _associations():
-            _delete(session, association, tag_ids)
+def take_off(session: Session, tag: Tag) -> None:
+    """Take a tag off every row that has it."""
+    for association, owner in _associations():
+        _write(session, association, owner, {tag: None}, delete(association))
 
 
-def replace(session: Session, tag_ids: Sequence[int], target_id: int) -> None:
+def replace(session: Session, tags: Sequence[Tag], target: Tag) -> None:
     """Put the target in the place of the tags, once, on every row that has one of them."""
-    with touching_tagged(session, tag_ids):
-        for association, _ in _associations():
-            # An update has only the tag's foreign key checked, an insert would that of the row too.
-            has_target = has_tag(association.alias(), association.c.owner_id, [target_id])
-            statement = update(association).values(tag_id=target_id).where(~has_target)
-            for tag_id in tag_ids:
-                for some in batched(_owners(session, association, [tag_id]), AT_ONCE):
-                    session.execute(statement.where(_pairs(association, some, [tag_id])))
-            _delete(session, association, tag_ids)
+    for association, owner in _associations():
+        other = association.alias()
+        first = select(func.min(other.c.tag_id)).where(
+            other.c.owner_id == association.c.owner_id, other.c.tag_id.in_([it.id for it in tags])
+        )
+        # An update has only the tag's foreign key checked, an insert would that of the row too.
+        put_on = (
+            update(association)
+            .values(tag_id=target.id)
+            .where(association.c.tag_id == first.scalar_subquery())
+            .where(~has_tag(association.alias(), association.c.owner_id, [target.id]))
+        )
+        targets = dict.fromkeys(tags, target)
+        _write(session, association, owner, targets, put_on, delete(association))
 
 
-def _delete(session: Session, association: Table, tag_ids: Sequence[int]) -> None:
-    for some in batched(_owners(session, association, tag_ids), AT_ONCE):
-        session.execute(delete(association).where(_pairs(association, some, tag_ids)))
+def _write(
+    session: Session,
+    association: Table,
+    owner: Table,
+    targets: Mapping[Tag, Tag | None],
+    *statements: Update | Delete,
+) -> None:
+    """Write a new version of every row that has one of the tags, and what becomes of these tags."""
+    tag_ids = [tag.id for tag in targets]
+
+    def write(owner_ids: Sequence[int]) -> None:
+        those = and_(among(association.c.owner_id, owner_ids), association.c.tag_id.in_(tag_ids))
+        for statement in statements:
+            session.execute(statement.where(those))
+
+    ids = _owners(session, association, tag_ids)
+    names = {tag.name: target.name if target else None for tag, target in targets.items()}
+    write_versions(session, owner, ids, {}, after=_renamed(names), along=write)
 
 
 def _owners(session: Session, association: Table, tag_ids: Sequence[int]) -> Sequence[int]:
-    """Return the ids of all rows that have one of the tags, in order."""
+    """Return the ids of all rows that have one of the tags."""
     tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
-    return session.scalars(tagged.distinct().order_by(association.c.owner_id)).all()
+    return session.scalars(tagged.distinct()).all()
 
 
-def _pairs(
-    association: Table, owner_ids: Sequence[int], tag_ids: Sequence[int]
-) -> ColumnElement[bool]:
-    return and_(_those(association.c.owner_id, owner_ids), association.c.tag_id.in_(tag_ids))
+def _renamed(names: Mapping[str, str | None]) -> Callable[[Values], Values]:
+    """Return the function that renames tags in a representation, or takes them off."""
 
+    def rename(members: Values) -> Values:
+        if "tags" not in members:
+            return members
+        tags = {name for old in members["tags"] if (name := names.get(old, old))}
+        return {**members, "tags": sorted(tags, key=key_of)}
 
-def _those(column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
-    """Return the condition that a column has one of these ids, which are in order.
-
-    Those that lie close together are looked for as a range: for each by itself PostgreSQL would
-    rather read the whole table.
-    """
-    one_of: ColumnElement[bool] = column.in_(ids)
-    if ids[-1] - ids[0] > CLOSE * len(ids):
-        return one_of
-    return and_(column.between(ids[0], ids[-1]), one_of.is_(true()))
+    return rename

@@ -18,7 +18,7 @@ from vibetracker.core.api.text import Terms
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import ValidationFailed
 
-from .association import replace, take_off, touching_tagged
+from .association import renaming, replace, take_off
 from .model import Tag
 from .problems import TagNameTaken
 from .schema import TagCreate, TagMerge, TagRead, TagUpdate
@@ -82,7 +82,7 @@ def update_tag(session: SessionDep, tag_id: TagId, data: TagUpdate) -> Tag:
     if new_name == tag.name:
         return data.apply_to(tag)
     _refuse_taken_name(session, new_name, renamed=tag)
-    with touching_tagged(session, [tag_id]):
+    with renaming(session, tag_id, tag.name, new_name):
         return data.apply_to(tag)
 
 
@@ -90,7 +90,7 @@ def update_tag(session: SessionDep, tag_id: TagId, data: TagUpdate) -> Tag:
 def delete_tag(session: SessionDep, tag_id: TagId) -> None:
     """Delete a tag and take it off everything that has it."""
     tag = find(session, Tag, tag_id)
-    take_off(session, [tag_id])
+    take_off(session, tag)
     session.delete(tag)
 
 
@@ -114,7 +114,7 @@ def merge_tags(session: SessionDep, tag_id: TagId, data: TagMerge) -> Tag:
     ]
     if faults:
         raise ValidationFailed("Some tags cannot be merged; nothing was changed", errors=faults)
-    replace(session, sorted(ids), tag_id)
+    replace(session, sources, target)
     for source in sources:
         session.delete(source)
     return target

@@ -10,12 +10,13 @@ from sqlalchemy import Select, bindparam, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.changes import announcing
+from vibetracker.core.db.portions import AT_ONCE, among
 from vibetracker.core.db.types import BigInt, utcnow
 from vibetracker.features.projects.contents import Contents
 
 from .includes import count_by
 from .model import tasks
-from .tree import AT_ONCE, lock_tree
+from .tree import lock_tree
 
 _PROJECT = bindparam("project", type_=BigInt)
 _inside = tasks.c.project_id == _PROJECT
@@ -54,7 +55,7 @@ def _take_out(session: Session, project_id: int, now: datetime, **values: Any) -
         for _, level in groupby(levels, key=itemgetter(1)):
             # By their ids, since PostgreSQL may take their number for another one than it is.
             for some in batched((task_id for task_id, _ in level), AT_ONCE):
-                session.execute(statement.where(tasks.c.id.in_(some)))
+                session.execute(statement.where(among(tasks.c.id, some)))
 
 
 def _levels() -> Select[int, int]:

@@ -14,20 +14,18 @@ from sqlalchemy import (
     literal,
     select,
     true,
-    update,
 )
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from vibetracker.core.db.changes import announcing
+from vibetracker.core.db.changes import announcing, write_versions
 from vibetracker.core.db.database import lock
+from vibetracker.core.db.portions import AT_ONCE, among
 from vibetracker.core.db.types import BigInt
 
 from .model import live, tasks
 
 MAX_DEPTH = 8
-AT_ONCE = 1000
-"""Rows that one statement writes."""
 FEW = 500
 """Tasks that a statement names by their ids."""
 
@@ -76,7 +74,7 @@ def is_below(session: Session, task_id: int) -> ColumnElement[bool]:
         level = [
             child
             for some in batched(level, AT_ONCE)
-            for child in session.scalars(select(tasks.c.id).where(tasks.c.parent_id.in_(some)))
+            for child in session.scalars(select(tasks.c.id).where(among(tasks.c.parent_id, some)))
         ]
         below += level
     is_one = tasks.c.id.in_(below)
@@ -87,14 +85,16 @@ def is_below(session: Session, task_id: int) -> ColumnElement[bool]:
 def trash(session: Session, task_id: int, now: datetime, at: datetime) -> None:
     """Put what is live of a task's subtree into the trash, as of an instant."""
     ids = [task_id, *_lock_below(session, task_id, live)]
-    _write(session, ids, now, deleted_at=at, deleted_with=task_id)
+    trashed = {"updated_at": now, "deleted_at": at, "deleted_with": task_id}
+    write_versions(session, tasks, ids, trashed)
 
 
 def restore(session: Session, task_id: int, deleted_with: int, now: datetime) -> None:
     """Bring back what is of a task's subtree and went into the trash with the same task."""
     together = tasks.c.deleted_with == deleted_with
     ids = [task_id, *_lock_below(session, task_id, together)]
-    _write(session, ids, now, deleted_at=None, deleted_with=None)
+    live_again = {"updated_at": now, "deleted_at": None, "deleted_with": None}
+    write_versions(session, tasks, ids, live_again)
 
 
 def purge(session: Session, task_id: int) -> None:
@@ -105,7 +105,7 @@ def purge(session: Session, task_id: int) -> None:
     subtree = [*session.scalars(_BELOW, {"task": task_id}), task_id]
     with announcing(session, tasks, subtree, deletes=True):
         for some in batched(subtree, AT_ONCE):
-            session.execute(delete(tasks).where(tasks.c.id.in_(some)))
+            session.execute(delete(tasks).where(among(tasks.c.id, some)))
 
 
 def put_below_in(
@@ -116,7 +116,7 @@ def put_below_in(
     The task itself stays.
     """
     ids = _lock_below(session, task_id, true())
-    _write(session, ids, now, project_id=project_id)
+    write_versions(session, tasks, ids, {"updated_at": now, "project_id": project_id})
     return ids
 
 
@@ -129,16 +129,9 @@ def _lock_below(session: Session, task_id: int, condition: ColumnElement[bool]) 
     below = sorted(session.scalars(_BELOW, {"task": task_id}))
     locked: list[int] = []
     for some in batched(below, AT_ONCE):
-        rows = select(tasks.c.id).where(tasks.c.id.in_(some), condition).order_by(tasks.c.id)
+        rows = select(tasks.c.id).where(among(tasks.c.id, some), condition).order_by(tasks.c.id)
         locked += session.scalars(rows.with_for_update())
     return locked
-
-
-def _write(session: Session, ids: Sequence[int], now: datetime, **values: object) -> None:
-    statement = update(tasks).values(version=tasks.c.version + 1, updated_at=now, **values)
-    with announcing(session, tasks, ids):
-        for some in batched(ids, AT_ONCE):
-            session.execute(statement.where(tasks.c.id.in_(some)))
 
 
 def _ancestors() -> CTE:

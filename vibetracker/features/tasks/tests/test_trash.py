@@ -5,9 +5,9 @@ from sqlalchemy import insert
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
+from vibetracker.core.db.portions import AT_ONCE
 from vibetracker.features.tags.tests.factory import TagFactory
 from vibetracker.features.tasks.model import Task
-from vibetracker.features.tasks.tree import AT_ONCE
 
 from .calls import change, everything, ids, make, read, walk
 from .factory import TaskFactory

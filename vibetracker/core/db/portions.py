@@ -1,0 +1,28 @@
+"""Many rows by their ids, in portions: a statement stays within its timeout however many there are.
+
+The ids are in the statement itself, where as values they would take three times as long.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, true
+
+AT_ONCE = 1000
+"""Rows that one statement reads or writes."""
+CLOSE = 10
+"""How far ids of which most are wanted lie apart on average."""
+
+
+def among(column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition that a column has one of these ids; there is one at least.
+
+    Those that lie close together are looked for as a range: for each by itself PostgreSQL would
+    rather read the whole table.
+    """
+    low, high = min(ids), max(ids)
+    some = bindparam(None, ids, column.type, unique=True, expanding=True, literal_execute=True)
+    is_one: ColumnElement[bool] = column.in_(some)
+    if high - low > CLOSE * len(ids):
+        return is_one
+    return and_(column.between(low, high), is_one.is_(true()))
