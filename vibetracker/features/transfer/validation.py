@@ -49,20 +49,19 @@ def _fit(values: Values, errors: Sequence[ErrorDetails], record: Record) -> list
     """Leave out what is too much; returns what that is, and nothing if something else is wrong."""
     told = []
     for error in errors:
-        member, *rest = str(error["loc"][0]), *error["loc"][1:]
         most = error.get("ctx", {}).get("max_length")
         detail = f"What is behind the first {most} is left out"
-        match error["type"], rest:
-            case "string_too_long" | "too_long", []:
+        match error["type"], error["loc"]:
+            case "string_too_long" | "too_long", (str(member),):
                 values[member] = values[member][:most]
-            case "string_too_long", [int(index)]:
+            case "string_too_long", (str(member), int(index)):
                 items = values[member] = [*values[member]]
                 items[index] = items[index][:most]
-            case "year_out_of_range", []:
+            case "year_out_of_range", (str(member),):
                 del values[member]
                 detail = f"{error['msg']}; it is left out"
             case _:
                 return []
-        place = record.place.of(member, *rest)
+        place = record.place.of(*error["loc"])
         told.append(LeftOut(place, error["type"], f"{place.names.get(member, member)}: {detail}"))
     return told

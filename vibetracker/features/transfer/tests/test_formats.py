@@ -314,6 +314,11 @@ HOSTILE: dict[str, tuple[str, bytes | str, tuple[int, str] | int]] = {
     "csv with a circle": ("csv", "id,title,parent_id\n1,a,2\n2,b,1\n", (2, "circle")),
     "todotxt with a control character": ("todotxt", "a\nb\x00\n", (2, "text_control_character")),
     "todotxt with no day": ("todotxt", "a due:2026-02-30", (1, "date_value")),
+    "todotxt with what is done and goes on": (
+        "todotxt",
+        "x 2026-01-02 2026-01-01 a status:in_progress",
+        (1, "does_not_fit"),
+    ),
     "todotxt with an endless line": ("todotxt", "a" * 2_000_000, (1, "too_long")),
     "ics cut off": ("ics", calendar(CALENDARS["apple"])[:-27], (17, "cut_off")),
     "ics of something else": ("ics", "hello\r\n", (1, "content_line")),
