@@ -105,69 +105,43 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     database_url: str = Field(
-        "postgresql://postgres:postgres@localhost:5432/vibetracker",
-        repr=False,
-        description="Where the data lives: postgresql://, postgres:// or sqlite:///file.db.",
+        "postgresql://postgres:postgres@localhost:5432/vibetracker", repr=False
     )
-    debug: bool = Field(
-        default=False,
-        description="Log every SQL statement (never its values) and at level DEBUG.",
-    )
-    time_zone: str = Field(
-        "UTC", description="IANA zone in which a due date ends, where a request names none."
-    )
-    allowed_hosts: Annotated[CommaList, _each(_host)] = Field(
-        ["*"],
-        description="Host names the service answers to, comma-separated; `*.example.org` and "
-        "`*` are patterns.",
-    )
-    cors_origins: Annotated[CommaList, _each(_origin)] = Field(
-        [],
-        description="Origins whose pages may call the API from a browser, comma-separated, or `*`.",
-    )
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = Field(
-        "text", description="Log lines for people (`text`) or for machines (`json`)."
-    )
-    disabled_features: CommaList = Field(
-        [], description="Features that are not mounted, comma-separated."
-    )
-    pool_size: int = Field(
-        10, ge=1, le=1000, description="Database connections per worker process."
-    )
-    pool_timeout: float = Field(
-        2, gt=0, le=60, description="How long a request waits for a free connection."
-    )
-    connect_timeout: float = Field(
-        3, gt=0, le=60, description="How long opening a database connection may take."
-    )
-    statement_timeout: float = Field(
-        5, ge=0.001, le=600, description="How long one SQL statement may run."
-    )
-    lock_timeout: float = Field(
-        2, ge=0.001, le=600, description="How long one SQL statement waits for a lock."
-    )
-    max_body_size: int = Field(1_048_576, ge=1024, description="Largest request body accepted.")
-    body_timeout: float = Field(
-        10,
-        gt=0,
-        le=600,
-        description="How long a request body may take to arrive as a whole; "
-        "longer where an operation takes larger ones.",
-    )
-    max_uploads: int = Field(
-        256,
-        ge=1,
-        description="Bodies received at once by one worker; a further one ends the oldest.",
-    )
-    drain_delay: float = Field(
-        0,
-        ge=0,
-        le=600,
-        description="How long after SIGTERM requests are still taken, and readiness denied.",
-    )
+    """Where the data lives: postgresql://, postgres:// or sqlite:///file.db."""
+    debug: bool = False
+    """Log every SQL statement (never its values) and at level DEBUG."""
+    time_zone: str = "UTC"
+    """IANA zone in which a due date ends, where a request names none."""
+    allowed_hosts: Annotated[CommaList, _each(_host)] = ["*"]
+    """Host names the service answers to, comma-separated; `*.example.org` and `*` are patterns."""
+    cors_origins: Annotated[CommaList, _each(_origin)] = []
+    """Origins whose pages may call the API from a browser, comma-separated, or `*`."""
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = "text"
+    """Log lines for people (`text`) or for machines (`json`)."""
+    disabled_features: CommaList = []
+    """Features that are not mounted, comma-separated."""
+    pool_size: int = Field(10, ge=1, le=1000)
+    """Database connections per worker process."""
+    pool_timeout: float = Field(2, gt=0, le=60)
+    """How long a request waits for a free connection."""
+    connect_timeout: float = Field(3, gt=0, le=60)
+    """How long opening a database connection may take."""
+    statement_timeout: float = Field(5, ge=0.001, le=600)
+    """How long one SQL statement may run."""
+    lock_timeout: float = Field(2, ge=0.001, le=600)
+    """How long one SQL statement waits for a lock."""
+    max_body_size: int = Field(1_048_576, ge=1024)
+    """Largest request body accepted."""
+    body_timeout: float = Field(10, gt=0, le=600)
+    """How long a body may take to arrive in full; longer where an operation takes larger ones."""
+    max_uploads: int = Field(256, ge=1)
+    """Bodies received at once by one worker; a further one ends the oldest."""
+    drain_delay: float = Field(0, ge=0, le=600)
+    """How long after SIGTERM requests are still taken, and readiness denied."""
 
     @field_validator("database_url")
     @classmethod
