@@ -117,7 +117,7 @@ def _features(_: Namespace) -> int:
     for name, feature in by_name.items():
         routes = [f"{operation.verb} {operation.path_format}" for operation in feature.operations]
         print(name)
-        print("  origin ", feature.origin)
+        print("  origin ", found[name].origin)
         for title, values in (
             ("routes", routes),
             ("tables", [table for table, owner in owners.items() if owner == name]),

@@ -84,7 +84,6 @@ class Feature:
     name: str
     package: str
     router: Router
-    origin: str = ""
     additions: tuple[Addition, ...] = ()
     listener: Listener | None = None
     resources: Mapping[type[Resource], type[Output] | None] = field(default_factory=dict)
@@ -169,17 +168,8 @@ def load(found: Sequence[Source]) -> list[Feature]:
     for source, added in zip(found, additions, strict=True):
         router = load_router(source)
         _refuse(router_faults(source, router))
-        features.append(
-            Feature(
-                source.name,
-                source.package,
-                router,
-                source.origin,
-                added,
-                load_listener(source),
-                load_resources(source),
-            )
-        )
+        further = added, load_listener(source), load_resources(source)
+        features.append(Feature(source.name, source.package, router, *further))
     _refuse(operation_id_faults(features))
     _refuse(addition_faults(features))
     return features
