@@ -93,7 +93,16 @@ class Prose:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return _restricted(handler(schema), self._pattern(), self.max_length, self.min_length)
+        """Add the limits to a schema that may have some already: the narrower ones hold."""
+        found = handler(schema)
+        found["maxLength"] = min(self.max_length, found.get("maxLength", self.max_length))
+        if shortest := max(self.min_length, found.get("minLength", 0)):
+            found["minLength"] = shortest
+        if "pattern" in found:
+            found.setdefault("allOf", []).append({"pattern": self._pattern()})
+        else:
+            found["pattern"] = self._pattern()
+        return found
 
     def _pattern(self) -> str:
         return r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$"
@@ -128,7 +137,7 @@ class Line(Prose):
 
     @override
     def _trimmed(self, value: Any) -> Any:
-        return _normal(trimmed(value)) if isinstance(value, str) else value
+        return unicodedata.normalize("NFC", trimmed(value)) if isinstance(value, str) else value
 
     @override
     def _pattern(self) -> str:
@@ -162,7 +171,9 @@ class Terms(Line):
 
     @override
     def _trimmed(self, value: Any) -> Any:
-        return _normal(" ".join(_GAPS.split(value)).strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return unicodedata.normalize("NFC", " ".join(_GAPS.split(value)).strip())
 
     @override
     def _pattern(self) -> str:
@@ -177,21 +188,3 @@ def trimmed(value: str) -> str:
     end = len(_BLANK_START.sub("", value[::-1]))
     selectors = _SELECTORS.match(value, end)
     return value[: selectors.end() if selectors else end]
-
-
-def _normal(value: str) -> str:
-    return unicodedata.normalize("NFC", value)
-
-
-def _restricted(
-    schema: JsonSchemaValue, pattern: str, max_length: int, min_length: int
-) -> JsonSchemaValue:
-    """Add the limits to a schema that may have some already: the narrower ones hold."""
-    schema["maxLength"] = min(max_length, schema.get("maxLength", max_length))
-    if shortest := max(min_length, schema.get("minLength", 0)):
-        schema["minLength"] = shortest
-    if "pattern" in schema:
-        schema.setdefault("allOf", []).append({"pattern": pattern})
-    else:
-        schema["pattern"] = pattern
-    return schema
