@@ -49,7 +49,7 @@ def document(
     success = route.status_code or 200
     below, reads, writes = "{" in route.path_format, verb == "GET", verb != "GET" and transaction
     reads_one = reads and transaction and route.path_format.endswith("}")
-    answer = answer_in(route.response_model) if reads and transaction else None
+    answer = answer_in(route.response_model) if reads else None
     own = {"fields": {"schema": schema_of(answer)}} if answer else {}
     kinds: set[type[Problem]] = {*raises, *ANYWHERE}
     applying: list[str] = []

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
@@ -160,17 +160,27 @@ class Operation(APIRoute):
         def run(**arguments: Any) -> Any:
             parameters.refuse_collected(_current.get())
             work = functools.partial(endpoint, **arguments)
-            return self._run(work) if self.is_transaction else work()
+            return self._run(work) if self.is_transaction else self._narrowed(work(), arguments)
 
         @functools.wraps(endpoint)
         async def run_async(**arguments: Any) -> Any:
             parameters.refuse_collected(_current.get())
             result = await endpoint(**arguments)
             if not self.is_transaction:
-                return result
+                return self._narrowed(result, arguments)
             return await run_in_threadpool(self._run, lambda: result)
 
         return run_async if support.is_async(endpoint) else run
+
+    def _narrowed(self, result: Any, arguments: Mapping[str, Any]) -> Any:
+        """Return what a handler without a session has returned, or its answer for ``fields``."""
+        request = _current.get()
+        if getattr(request.state, "fields", None) is None:
+            return result
+        bare = Response()
+        del bare.headers["content-length"]
+        injected = next((it for it in arguments.values() if isinstance(it, Response)), bare)
+        return self._answers.respond(result, request, injected, is_dry_run=False)
 
     def _run(self, work: Callable[[], Any]) -> Response:
         """Do the work of a handler, make its answer, and commit."""

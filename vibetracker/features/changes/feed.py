@@ -6,12 +6,12 @@ transaction that is still open may write yet.
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 from zlib import crc32
 
-from sqlalchemy import ColumnElement, Row, Select, literal_column, select
+from sqlalchemy import ColumnElement, RowMapping, Select, literal_column, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -72,6 +72,8 @@ class Wanted:
     resources: Collection[str] = ()
     resource_id: int | None = None
     request_id: str | None = None
+    without: Collection[str] = ()
+    """Members of a change that need not be read."""
 
     def narrow(self, statement: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
         """Add the conditions to a statement."""
@@ -81,6 +83,9 @@ class Wanted:
             statement = statement.where(entries.c.resource_id == self.resource_id)
         if self.request_id is not None:
             statement = statement.where(entries.c.request_id == self.request_id)
+        if self.without:
+            columns = (it for it in statement.selected_columns if it.name not in self.without)
+            return statement.with_only_columns(*columns)
         return statement
 
 
@@ -121,30 +126,31 @@ def stretch(session: Session, place: Cursor | None, wanted: Wanted, limit: int) 
         if place is not None:
             raise ChangesExpired(BEGIN_AGAIN)
         rows = rows.where(entries.c.at >= oldest)
-    found = session.execute(rows.order_by(*order).limit(limit + 1)).all()
-    items = [(Cursor(row.turn, row.id), members(row)) for row in found[:limit]]
+    found = session.execute(rows.order_by(*order).limit(limit + 1)).mappings().all()
+    items = [(Cursor(row["turn"], row["id"]), members(row)) for row in found[:limit]]
     if len(found) > limit:
         return Stretch(items, items[-1][0], has_more=True)
     return Stretch(items, end, has_more=False)
 
 
-def members(row: Row[*tuple[Any, ...]]) -> Json:
-    """Return the members of the answer for an entry."""
-    values = dict(zip(MEMBERS, row, strict=False))
-    values["changes"] = json.loads(values["changes"])
+def members(row: RowMapping) -> Json:
+    """Return the members of the answer for an entry, as far as they have been read."""
+    values = {name: row[name] for name in MEMBERS if name in row}
+    if "changes" in values:
+        values["changes"] = json.loads(values["changes"])
     return values
 
 
-def entries_of(session: Session, wanted: Wanted) -> list[Row[*tuple[Any, ...]]]:
+def entries_of(session: Session, wanted: Wanted) -> Sequence[RowMapping]:
     """Return the entries that are asked for and have not expired, the last first."""
     rows = wanted.narrow(_ENTRY).where(entries.c.at >= settings.oldest())
-    return list(session.execute(rows.order_by(*latest_first)))
+    return session.execute(rows.order_by(*latest_first)).mappings().all()
 
 
-def entries_with(session: Session, ids: Collection[int]) -> list[Row[*tuple[Any, ...]]]:
+def entries_with(session: Session, ids: Collection[int]) -> Sequence[RowMapping]:
     """Return the entries with these ids, in order, as far as they have not expired."""
     rows = _ENTRY.where(entries.c.id.in_(ids), entries.c.at >= settings.oldest())
-    return list(session.execute(rows.order_by(*order)))
+    return session.execute(rows.order_by(*order)).mappings().all()
 
 
 async def reading[T](database: Database, read: Callable[[Session], T]) -> T:

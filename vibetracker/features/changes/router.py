@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 
 from vibetracker.core.api.cursors import Binding
+from vibetracker.core.api.fields import Fields
 from vibetracker.core.api.paging import DEFAULT_LIMIT, MAX_LIMIT
 from vibetracker.core.api.preconditions import check
 from vibetracker.core.api.routing import Router, raising
@@ -120,7 +121,7 @@ def draining_of(request: Request) -> asyncio.Event | None:
 Draining = Annotated[asyncio.Event | None, Depends(draining_of)]
 
 
-@router.get("", responses=raising(ChangesExpired))
+@router.get("", response_model=ChangeFeed, responses=raising(ChangesExpired))
 async def list_changes(
     request: Request,
     response: Response,
@@ -132,9 +133,11 @@ async def list_changes(
     request_id: Annotated[RequestId | None, Query(description="Of this request.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     wait: Wait = 0,
-) -> ChangeFeed:
+) -> Json:
     """List the changes behind a cursor, the oldest first, or wait for one."""
-    wanted = Wanted(resource, resource_id, request_id)
+    fields: Fields | None = getattr(request.state, "fields", None)
+    without = fields.others - {"id"} if fields else ()
+    wanted = Wanted(resource, resource_id, request_id, without)
     place = await _place(database, after)
     found = await _look(database, place, wanted, limit)
     if wait and not found.items:
@@ -146,11 +149,11 @@ async def list_changes(
                     found = await _look(database, found.end, wanted, limit)
                     if not found.items:
                         await news.wait()
-    items = [ChangeRead(**change) for _, change in found.items]
     cursor = found.end.encode()
     if found.has_more:
         response.headers["Link"] = Binding.of(request).link(cursor, "after")
-    return ChangeFeed(items=items, next_cursor=cursor, has_more=found.has_more)
+    items = [change for _, change in found.items]
+    return {"items": items, "next_cursor": cursor, "has_more": found.has_more}
 
 
 async def follow(

@@ -115,6 +115,17 @@ def test_a_cursor_is_of_what_is_stored_and_not_of_transactions_that_a_crash_forg
     assert feed(memos, after="now")["next_cursor"] == cursor
 
 
+def test_what_is_not_asked_for_is_not_read(
+    client: TestClient, statements: list[tuple[str, Any]]
+) -> None:
+    EntryFactory.create_batch(2)
+    answer = client.get("/changes?limit=1&fields=resource,action")
+    assert answer.json()["items"] == [{"resource": "tags", "action": "updated"}]
+    assert "fields=" in answer.links["next"]["url"]
+    (sql, _) = statements[-1]
+    assert "changes.changes" not in sql
+
+
 def test_filters_narrow_the_feed_down(memos: TestClient) -> None:
     create(memos, "a", **{"X-Request-ID": "one"})
     create(memos, "b", **{"X-Request-ID": "two"})
