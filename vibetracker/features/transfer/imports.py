@@ -216,8 +216,7 @@ class Import:
                 to_itself.append(member)
                 continue
             if self._pending[target] and self.collections[target].unique:
-                # One that is there already may stand for it.
-                self._flush()
+                self._settle(self.collections[target])
             known = self._ids[target].get(wanted)
             if known is None and wanted in self._ids[target]:
                 return None
@@ -282,21 +281,30 @@ class Import:
     def _flush(self) -> None:
         """Write what is pending, each collection behind those that it refers to."""
         for name, collection in self.collections.items():
-            if pending := self._pending.pop(name, None):
-                self._write_rows(collection, pending)
+            if self._pending[name]:
+                self._settle(collection)
+                self._write_rows(collection, self._pending.pop(name))
         # Now and not at the end, so that what is announced is never more than a portion.
         call_listeners(self.session)
         self.session.expunge_all()
 
-    def _write_rows(self, collection: Collection, pending: list[New]) -> None:
-        """Write rows; those that are there already stay, and stand for the new ones."""
-        for new, row_id in self._twins.of(collection, pending, look=not self._is_empty):
+    def _settle(self, collection: Collection) -> None:
+        """Let rows that are there already stay, and stand for new ones that are pending."""
+        pending = self._pending[collection.name]
+        unsettled = [new for new in pending if not new.is_settled]
+        if not unsettled:
+            return
+        for new, row_id in self._twins.of(collection, unsettled, look=not self._is_empty):
             if not new.only_named:
                 detail = f"The {noun(collection.model)} {row_id} is there, and stays as it is"
                 self.told.add(LeftOut(new.place, "exists", detail))
             pending.remove(new)
             if new.key is not None:
                 self._ids[collection.name][new.key] = row_id
+        for new in unsettled:
+            new.is_settled = True
+
+    def _write_rows(self, collection: Collection, pending: list[New]) -> None:
         write(self.session, pending)
         if collection.association is not None:
             self._put_tags(collection, pending)

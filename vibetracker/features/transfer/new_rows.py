@@ -26,6 +26,8 @@ class New:
     key: Hashable
     tags: list[str]
     only_named: bool
+    is_settled: bool = False
+    """Whether it is known that no row that is there already stands for it."""
 
 
 def write(session: Session, rows: Sequence[New]) -> None:

@@ -118,8 +118,9 @@ class Told:
 
     def add(self, left_out: LeftOut) -> None:
         """Note what was left out."""
-        alone = len(self._first) if len(self._first) < MOST_TOLD else None
-        key = (left_out.code, left_out.group or alone)
+        key: Hashable = (left_out.code, left_out.group or len(self._first))
+        if key not in self._first and len(self._first) >= MOST_TOLD:
+            key = left_out.code
         self._first.setdefault(key, left_out)
         self._counts[key] += 1
 

@@ -9,6 +9,7 @@ from vibetracker.core.db.database import Database, read_snapshot
 from vibetracker.features.transfer.collection import collections
 from vibetracker.features.transfer.export import Export
 from vibetracker.features.transfer.json_format import write
+from vibetracker.features.transfer.records import MOST_TOLD
 from vibetracker.testing import empty
 
 from .databases import exported, faults, imported, lists, send
@@ -118,6 +119,13 @@ def test_what_has_no_counterpart_is_told(client: TestClient) -> None:
         ("/tasks/0/my~1colour", "unknown_member"),
     ]
     assert "(2 times)" in result["skipped"][0]["detail"]
+
+
+def test_what_is_left_out_again_and_again_is_counted(client: TestClient) -> None:
+    members = {f"x{number}": 1 for number in range(MOST_TOLD + 500)}
+    skipped = imported(client, {"tasks": [{"title": "a", **members}]})["skipped"]
+    assert len(skipped) == MOST_TOLD + 1
+    assert skipped[-1]["detail"].endswith("(500 times)")
 
 
 @pytest.mark.parametrize(
