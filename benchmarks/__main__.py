@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import additions, compare, journal, plot, scaffold, scale, steady, transfer
+from benchmarks import additions, compare, journal, plot, scaffold, scale, steady, tagged, transfer
 from benchmarks.servers import require_load_generator
 from vibetracker.core.discovery import discover
 
@@ -35,13 +35,14 @@ def main() -> None:
             "workers",
             "memory",
             "transfer",
+            "tagged",
         ],
         help="side by side with a hand-written and an idiomatic application, and with peers "
         "where the extra benchmarks is installed (the default); a feature as `vibetracker new` "
         "writes it; the lists of tasks with and without what other features add; "
         "writes with and without the journal of changes; among 1 000 to "
         "1 000 000 tasks; two workers against one; the memory of a worker; "
-        "memory and time of exports and imports",
+        "memory and time of exports and imports, and of changes to a tag that all tasks have",
     )
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=3, help="per operation and turn")
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write every measure to this file")
     parser.add_argument("--plot", type=Path, help="also draw the comparison into this SVG file")
     arguments = parser.parse_args()
-    if arguments.what != "transfer":
+    if arguments.what not in {"transfer", "tagged"}:
         require_load_generator()
     discover()
     results: object
@@ -76,6 +77,8 @@ def main() -> None:
             results = scale.scale()
         case "transfer":
             results = transfer.transfer(arguments.tasks)
+        case "tagged":
+            results = tagged.tagged(arguments.tasks)
         case "workers":
             results = steady.workers(arguments.tasks, arguments.seconds, arguments.turns)
         case _:
