@@ -237,7 +237,9 @@ def _write(
     tag_ids = [tag.id for tag in targets]
 
     def write(owner_ids: Sequence[int]) -> None:
-        those = and_(among(association.c.owner_id, owner_ids), association.c.tag_id.in_(tag_ids))
+        # Not by the tags, whose rows would be read as a whole for each portion.
+        has_one = association.c.tag_id.in_(tag_ids).is_(true())
+        those = and_(among(association.c.owner_id, owner_ids), has_one)
         for statement in statements:
             session.execute(statement.where(those))
 
