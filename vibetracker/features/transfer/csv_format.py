@@ -92,12 +92,12 @@ def read(file: BinaryIO) -> Iterator[Found]:
     if len(set(names)) < len(names):
         raise broken(place, "repeated", "A column can be given once")
     for line, cells in rows:
+        if not any(cells):
+            continue
         place = Place(line, names=members)
         if len(cells) > len(names):
             raise broken(place, "too_many_cells", "The line has more cells than the first one")
-        values = dict(zip(names, cells, strict=False))
-        if any(values.values()):
-            yield from read_row(place, values)
+        yield from read_row(place, dict(zip(names, cells, strict=False)))
 
 
 def _rows(file: BinaryIO) -> Rows:

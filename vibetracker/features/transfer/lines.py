@@ -12,6 +12,11 @@ from .records import LeftOut, Place, Record, Values, broken
 
 MAX_LINE = 512 * 1024
 """Bytes of a line; the longest description has less than half of it."""
+MAX_LINES = 5_000_000
+"""Of a file; the most records with a dozen lines each have less."""
+MAX_ZONE = 100
+"""Characters of the name of a time zone; looking for a longer one can take many levels of folders.
+"""
 OPEN = {"todo", "in_progress"}
 
 
@@ -24,6 +29,8 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[int, str]]:
     number = 0
     while line := file.readline(MAX_LINE):
         number += 1
+        if number > MAX_LINES:
+            raise broken(Place(number), "too_many", f"A file has at most {MAX_LINES} lines")
         if len(line) == MAX_LINE:
             raise broken(Place(number), "too_long", f"A line has at most {MAX_LINE} bytes")
         if number == 1:

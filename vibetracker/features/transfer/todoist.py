@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
-from .lines import instant, one_line
+from .lines import MAX_ZONE, instant, one_line
 from .records import Found, LeftOut, Place, Record, Values
 
 PRIORITIES = {"1": "urgent", "2": "high", "3": "medium", "4": "none"}
 DAYS = ("%Y-%m-%d", "%d %b %Y", "%b %d %Y", "%b %d, %Y", "%d/%m/%Y")
 TIMES = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", *(f"{day} %H:%M" for day in DAYS))
+LEVELS = [str(level) for level in range(1, 100)]
+"""Todoist has five of them."""
 READ = {
     "task": {"TYPE", "CONTENT", "DESCRIPTION", "PRIORITY", "INDENT", "DATE", "TIMEZONE"},
     "note": {"TYPE", "CONTENT", "AUTHOR"},
@@ -53,7 +55,9 @@ class Todoist:
     def _task(self, place: Place, cells: dict[str, str]) -> Iterator[Found]:
         self._last = f"line {place.line}"
         indent = cells.get("INDENT", "").strip() or "1"
-        level = int(indent) if indent.isascii() and indent.isdigit() else 1
+        level = int(indent) if indent in LEVELS else 1
+        if indent not in LEVELS:
+            yield LeftOut(place, "indent", f"The INDENT is none of 1 to {len(LEVELS)}", ("indent",))
         above = self._above[: max(0, level - 1)]
         self._above = [*above, self._last]
         values: Values = {"id": self._last, "parent_id": above[-1] if above else None}
@@ -106,6 +110,6 @@ def _parsed(text: str, form: str) -> datetime | None:
 
 def _zone(name: str) -> tzinfo | None:
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(name[:MAX_ZONE])
     except (KeyError, OSError, ValueError):
         return None

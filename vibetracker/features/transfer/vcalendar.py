@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from icalendar import vDDDTypes
 from icalendar.parser import Contentline, unescape_backslash
 
-from .lines import lines_of
+from .lines import MAX_ZONE, lines_of
 from .records import LeftOut, Place, broken
 
 MAX_COMPONENT = 1024 * 1024
@@ -41,8 +41,9 @@ class Todo:
             return None
         parameters, text = self.properties[name][0]
         moment: object = None
-        with suppress(ValueError, OverflowError):
+        with suppress(ValueError, OverflowError, OSError):
             zone = parameters.get("TZID")
+            zone = zone if len(zone or "") <= MAX_ZONE else None
             moment = vDDDTypes.from_ical(text.strip(), timezone=zone)  # type: ignore[no-untyped-call] # it has no types
         if not isinstance(moment, timedelta if name == "DURATION" else date):
             raise broken(self.place, "time", "This is not when something is", name)

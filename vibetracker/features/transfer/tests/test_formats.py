@@ -450,9 +450,27 @@ LEFT_OUT: dict[str, tuple[str, str, str, str]] = {
         "SUMMARY",
     ),
     "a priority that is none": ("csv", "TYPE,CONTENT,PRIORITY\ntask,a,9\n", "priority", "1 to 4"),
+    "an indent that is none": (
+        "csv",
+        f"TYPE,CONTENT,INDENT\ntask,a,{'9' * 5000}\n",
+        "indent",
+        "INDENT",
+    ),
     "a zone that is none": (
         "csv",
         "TYPE,CONTENT,DATE,TIMEZONE\ntask,a,2026-01-01 10:00,Mars\n",
+        "zone",
+        "UTC",
+    ),
+    "an endless name of a zone": (
+        "ics",
+        calendar(f"BEGIN:VTODO\nSUMMARY:a\nDUE;TZID={'A/' * 9999}:20260101T000000\nEND:VTODO\n"),
+        "zone",
+        "UTC",
+    ),
+    "another endless name of a zone": (
+        "csv",
+        f"TYPE,CONTENT,DATE,TIMEZONE\ntask,a,2026-01-01 10:00,{'A/' * 9999}\n",
         "zone",
         "UTC",
     ),
