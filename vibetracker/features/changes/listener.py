@@ -17,7 +17,7 @@ from vibetracker.core.db.types import utcnow
 from vibetracker.core.logging import current_request_id
 
 from .bell import ring_after_commit
-from .model import Action, entries, latest_first, order, position
+from .model import Action, entries, order
 from .settings import settings
 
 UNTOLD = {"version", "updated_at"}
@@ -87,21 +87,22 @@ def sweep(session: Session) -> None:
 
     That one shows who has missed others before it.
     """
-    values = {"oldest": settings.oldest(), "at_once": SWEPT_AT_ONCE}
+    values = {"oldest": settings.oldest(), "at_once": SWEPT_AT_ONCE + 1}
     session.execute(_SWEEP, values)
 
 
 def _sweep() -> Delete:
-    is_expired = entries.c.at < bindparam("oldest")
-    last = select(*order).where(is_expired).order_by(*latest_first).limit(1)
+    # Of the first ones alone, since the whole journal would be searched where nothing has expired.
+    columns = (entries.c.id, entries.c.turn, entries.c.at)
+    first = select(*columns).order_by(*order).limit(bindparam("at_once")).subquery()
     expired = (
-        select(entries.c.id)
-        .where(is_expired, position < last.scalar_subquery())
-        .order_by(*order)
-        .limit(bindparam("at_once"))
-        .with_for_update(skip_locked=True)
+        select(first.c.id)
+        .where(first.c.at < bindparam("oldest"))
+        .order_by(first.c.turn.desc(), first.c.id.desc())
+        .offset(1)
     )
-    return delete(entries).where(entries.c.id.in_(expired))
+    free = select(entries.c.id).where(entries.c.id.in_(expired)).with_for_update(skip_locked=True)
+    return delete(entries).where(entries.c.id.in_(free))
 
 
 _SWEEP = _sweep()
