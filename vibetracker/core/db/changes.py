@@ -16,7 +16,7 @@ from sqlalchemy import Column, Connection, Engine, Select, Table, event, inspect
 from sqlalchemy.orm import Mapper, Session, SessionTransaction, object_session, sessionmaker
 
 from vibetracker.core.db.model import Resource, count_anew
-from vibetracker.core.db.portions import AT_ONCE, among
+from vibetracker.core.db.portions import AT_ONCE, among, lock_some
 from vibetracker.core.db.types import utcnow
 
 MAX_ROUNDS = 100
@@ -142,12 +142,6 @@ class _Transaction:
                 self.add(table, row_id, values, after.get(row_id))
 
 
-def lock_some(connection: Connection, table: Table, ids: Sequence[int]) -> None:
-    """Lock rows, in one order for everybody, so that two transactions do not wait in a circle."""
-    rows = select(table.c.id).where(among(table.c.id, ids)).order_by(table.c.id)
-    connection.execute(rows.with_for_update())
-
-
 def table_of(resource: type[Resource]) -> Table:
     """Return the table of a resource."""
     return cast("Table", inspect(resource).local_table)
@@ -263,21 +257,6 @@ def write_versions(
             call_listeners(session)
 
 
-def take_changes(session: Session) -> list[Change]:
-    """Flush a session, and return what it has changed since the last time.
-
-    What is changed from now on is a new version.
-    """
-    session.flush()
-    transaction: _Transaction | None = session.info.get(_Transaction)
-    if transaction is None:
-        return []
-    changes = [*transaction.changes.values()]
-    transaction.changes.clear()
-    count_anew(session)
-    return changes
-
-
 def call_listeners(session: Session) -> None:
     """Call the listeners with what the transaction has changed, until they change nothing more.
 
@@ -289,7 +268,11 @@ def call_listeners(session: Session) -> None:
     transaction.is_calling = True
     try:
         for _ in range(MAX_ROUNDS):
-            changes = take_changes(session)
+            session.flush()
+            changes = [*transaction.changes.values()]
+            transaction.changes.clear()
+            # What is changed from now on is a new version.
+            count_anew(session)
             if not changes:
                 return
             for listener in transaction.listeners.functions:

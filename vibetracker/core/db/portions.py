@@ -6,7 +6,7 @@ The ids are in the statement itself, where as values they would take three times
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, select, true
 
 AT_ONCE = 1000
 """Rows that one statement reads or writes."""
@@ -26,3 +26,9 @@ def among(column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
     if high - low > CLOSE * len(ids):
         return is_one
     return and_(column.between(low, high), is_one.is_(true()))
+
+
+def lock_some(connection: Connection, table: Table, ids: Sequence[int]) -> None:
+    """Lock rows, in one order for everybody, so that two transactions do not wait in a circle."""
+    rows = select(table.c.id).where(among(table.c.id, ids)).order_by(table.c.id)
+    connection.execute(rows.with_for_update())
