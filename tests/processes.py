@@ -106,25 +106,25 @@ class Server:
 @contextmanager
 def running(*arguments: str, folder: Path, port: str = "0", **settings: str) -> Iterator[Server]:
     """Run a command that serves, in a folder, for as long as the block lasts; port 0 is any."""
-    process = subprocess.Popen(  # noqa: S603 - our own arguments
+    with subprocess.Popen(  # noqa: S603 - our own arguments
         [COMMAND, *arguments, "--port", port],
         cwd=folder,
         env=environment(**settings),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    server = Server(process, [])
-    # Its children too, so that nothing waits for ever for what is never said.
-    overdue = Timer(120, os.killpg, (process.pid, signal.SIGKILL))
-    overdue.start()
-    try:
-        server.origin = server.wait_for(r"serving on (http://\S+),")[1]
-        yield server
-    finally:
-        if process.poll() is None:
-            server.stop()
-        overdue.cancel()
+    ) as process:
+        server = Server(process, [])
+        # Its children too, so that nothing waits for ever for what is never said.
+        overdue = Timer(120, os.killpg, (process.pid, signal.SIGKILL))
+        overdue.start()
+        try:
+            server.origin = server.wait_for(r"serving on (http://\S+),")[1]
+            yield server
+        finally:
+            if process.poll() is None:
+                server.stop()
+            overdue.cancel()
 
 
 @contextmanager
