@@ -18,11 +18,11 @@ ROUNDS = 3
 """How often a record is validated: what is wrong inside of a list shows once its length is right.
 """
 
-type Tell = Callable[[LeftOut], None]
+type Report = Callable[[LeftOut], None]
 
 
 def validated(
-    record: Record, collection: Collection, ids: Values, tell: Tell = lambda _: None
+    record: Record, collection: Collection, ids: Values, report: Report = lambda _: None
 ) -> BaseModel:
     """Validate a record, with other ids; a problem with pointers into the record.
 
@@ -40,7 +40,7 @@ def validated(
         if not told:
             break
         for left_out in told:
-            tell(left_out)
+            report(left_out)
     located = ({**it, "loc": ("body", *it["loc"])} for it in found)
     raise ValidationFailed("", errors=faults(located, values))
 

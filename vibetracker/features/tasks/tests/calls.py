@@ -59,7 +59,7 @@ def everything(client: TestClient) -> tuple[list[Json], list[Json]]:
 
 
 def faults(response: Response) -> list[tuple[str, str]]:
-    """Tell where a request broke which rules: pointer, parameter or header, and code."""
+    """Return where a request broke which rules: pointer, parameter or header, and code."""
     assert response.status_code == 422, response.text
     return [
         (fault.get("pointer", fault.get("parameter", fault.get("header"))), fault["code"])
