@@ -4,6 +4,7 @@ Changes are in order of their turns, and within a turn of their ids. A page ends
 transaction that is still open may write yet.
 """
 
+import asyncio
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Sequence
@@ -161,7 +162,10 @@ async def reading[T](database: Database, read: Callable[[Session], T]) -> T:
         with database.session(write=False) as session:
             return read(session)
 
+    working = asyncio.create_task(run_in_threadpool(work))
     try:
-        return await run_in_threadpool(work)
+        return await asyncio.shield(working)
     finally:
+        # The thread has the connection for as long as it works, whoever is cancelled meanwhile.
+        await asyncio.wait({working})
         release()

@@ -102,7 +102,7 @@ class Watcher:
     async def watching(self, draining: asyncio.Event | None) -> AsyncIterator[None]:
         """Watch inside; what is committed from then on is noticed."""
         self._users += 1
-        if self._task is None or self._task.done():
+        if self._task is None or self._task.done() or self._task.cancelling():
             self._ready.clear()
             self._task = asyncio.create_task(self._watch(draining))
         ready = asyncio.create_task(self._ready.wait())
@@ -115,7 +115,10 @@ class Watcher:
             ready.cancel()
             self._users -= 1
             if not self._users:
-                self._task.cancel()
+                # Whoever comes while it ends has another one.
+                last = self._task
+                last.cancel()
+                await asyncio.wait({last})
 
     async def _watch(self, draining: asyncio.Event | None) -> None:
         with Bell.of(self.database.engine).heard() as woken:

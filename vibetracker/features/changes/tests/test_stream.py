@@ -1,5 +1,6 @@
 """Streams show what was and what comes, to those who read."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,6 +41,22 @@ def texts(stream: Stream, count: int) -> list[str]:
         assert event is not None
         found.append(json.loads(event.data)["changes"]["text"][1])
     return found
+
+
+def test_who_comes_while_the_last_one_goes_hears_of_what_is_new(database: Database) -> None:
+    async def come_and_go() -> None:
+        watching = watcher.Watcher.of(database)
+        last = watching.watching(None)
+        await last.__aenter__()
+        going = asyncio.create_task(last.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        async with watching.watching(None):
+            news = watching.news
+            EntryFactory.create()
+            await asyncio.wait_for(news.wait(), 10)
+        await going
+
+    asyncio.run(come_and_go())
 
 
 def test_its_header_fields_are_those_of_the_document(memos: TestClient, memos_app: FastAPI) -> None:
