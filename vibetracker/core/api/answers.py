@@ -36,12 +36,14 @@ class Answers:
         self._response_class = own_class if isinstance(own_class, type) else None
 
     def respond(
-        self, result: object, request: Request, injected: Response, *, is_dry_run: bool
+        self, result: object, request: Request, injected: Response | None, *, is_dry_run: bool
     ) -> Response:
         """Make the response; ``injected`` has the header fields and the status that others set."""
         if isinstance(result, Response):
             return result
-        status = injected.status_code or self._route.status_code or HTTPStatus.OK
+        status = self._route.status_code or HTTPStatus.OK
+        if injected is not None and injected.status_code:
+            status = injected.status_code
         fields: Fields | None = getattr(request.state, "fields", None)
         headers = {}
         if not is_dry_run and fields is None:
@@ -53,7 +55,8 @@ class Answers:
         else:
             status = HTTPStatus.OK if is_dry_run else status
             response = self._with_body(result, status, headers, fields)
-        response.headers.raw.extend(injected.headers.raw)
+        if injected is not None:
+            response.headers.raw.extend(injected.headers.raw)
         return response
 
     def _headers(self, result: object, request: Request, status: int) -> dict[str, str]:

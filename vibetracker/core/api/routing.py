@@ -177,9 +177,7 @@ class Operation(APIRoute):
         request = _current.get()
         if getattr(request.state, "fields", None) is None:
             return result
-        bare = Response()
-        del bare.headers["content-length"]
-        injected = next((it for it in arguments.values() if isinstance(it, Response)), bare)
+        injected = next((it for it in arguments.values() if isinstance(it, Response)), None)
         return self._answers.respond(result, request, injected, is_dry_run=False)
 
     def _run(self, work: Callable[[], Any]) -> Response:

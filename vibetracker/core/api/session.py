@@ -102,8 +102,7 @@ class Transaction:
                 call_listeners(self.session)
         elif self.session.new or self.session.dirty or self.session.deleted:
             raise TypeError("a GET only reads; give what changes rows another method")
-        injected = self.injected or Response()
-        response = answers.respond(result, self.request, injected, is_dry_run=self.is_dry_run)
+        response = answers.respond(result, self.request, self.injected, is_dry_run=self.is_dry_run)
         return without_background(response) if self.is_dry_run else response
 
     def commit(self) -> None:
