@@ -228,20 +228,16 @@ def load_listener(source: Source) -> Listener | None:
 def load_resources(source: Source) -> dict[type[Resource], type[Output] | None]:
     """Find a feature's resources; a ``Thing`` is represented by ``ThingRead``, if there is one."""
     schema = source.load("schema")
-    models = models_of(source)
+    models = models_of(source.package)
     return {model: getattr(schema, f"{model.__name__}Read", None) for model in models}
 
 
-def models_of(source: Source) -> Iterator[type[Resource]]:
-    """Iterate over a feature's resources that are loaded, without those of its tests."""
+def models_of(package: str) -> Iterator[type[Resource]]:
+    """Iterate over the resources of a feature's package that are loaded, but those of its tests."""
     for mapper in Base.registry.mappers:
         model, module = mapper.class_, mapper.class_.__module__
-        is_own = module.startswith(f"{source.package}.")
-        if (
-            is_own
-            and not module.startswith(f"{source.package}.tests.")
-            and issubclass(model, Resource)
-        ):
+        is_own = module.startswith(f"{package}.") and not module.startswith(f"{package}.tests.")
+        if is_own and issubclass(model, Resource):
             yield model
 
 

@@ -47,7 +47,7 @@ def kinds_of(found: Mapping[str, Source]) -> dict[str, Code]:
     """
     kinds: dict[str, Code] = dict(KINDS)
     for source in found.values():
-        for model in models_of(source):
+        for model in models_of(source.package):
             target = {"target": model.__name__, "module": model.__module__, "owner": source.package}
             if has_trash(model):
                 target["trash"] = model.__tablename__ if "live" in vars(model) else ""

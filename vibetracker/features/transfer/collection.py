@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from vibetracker.core.api.schema import CalendarDate, Input, Output, Timestamp, select_attributes
 from vibetracker.core.db.model import Base, Resource
-from vibetracker.core.discovery import Feature, module_of
+from vibetracker.core.discovery import Feature, models_of, module_of
 from vibetracker.features.tags.association import association_of
 from vibetracker.features.tags.model import Tag
 
@@ -94,12 +94,10 @@ def _collections(packages: tuple[str, ...]) -> dict[str, Collection]:
     found: dict[str, Collection] = {}
     for package in packages:
         schema, transfer = (module_of(package, name) for name in ("schema", "transfer"))
-        for mapper in Base.registry.mappers:
-            model = mapper.class_
-            if issubclass(model, Resource) and model.__module__.startswith(f"{package}."):
-                collection = _collection(model, schema, transfer)
-                if collection is not None:
-                    found[collection.name] = collection
+        for model in models_of(package):
+            collection = _collection(model, schema, transfer)
+            if collection is not None:
+                found[collection.name] = collection
     graph = {name: sorted(found[name].behind & found.keys()) for name in sorted(found)}
     return {name: found[name] for name in TopologicalSorter(graph).static_order()}
 

@@ -15,9 +15,7 @@ MAX_LINE = 512 * 1024
 MAX_LINES = 5_000_000
 """Of a file; the most records with a dozen lines each have less."""
 MAX_ZONE = 100
-"""Characters of the name of a time zone; looking for a longer one can take many levels of folders.
-"""
-OPEN = {"todo", "in_progress"}
+"""Characters of the name of a time zone; a longer one may be of many levels of folders."""
 
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[int, str]]:

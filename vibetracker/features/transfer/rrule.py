@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from .lines import OPEN
+from vibetracker.features.tasks.model import OPEN
+
 from .records import LeftOut, Place, Record, Values
 
 

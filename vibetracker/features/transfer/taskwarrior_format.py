@@ -12,10 +12,11 @@ from uuid import UUID, uuid5
 from pydantic_core import to_json
 
 from vibetracker.core.http.faults import pointer_to
+from vibetracker.features.tasks.model import OPEN
 
 from .export import Export
 from .json_source import JsonSource
-from .lines import OPEN, Projects, instant, one_line, put_start
+from .lines import Projects, instant, one_line, put_start
 from .records import Found, LeftOut, Place, Record, Values, broken
 
 MEDIA_TYPE = "application/json"
