@@ -92,7 +92,7 @@ def _names(joined: str | None) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _sorted_names(joined: str) -> tuple[str, ...]:
-    # No name has a comma; and the same few sets of tags are worn again and again.
+    # No name has a comma; and the same few sets of tags come again and again.
     return tuple(sorted(joined.split(","), key=key_of))
 
 

@@ -77,19 +77,19 @@ def test_an_update_that_breaks_an_invariant_is_refused(
         assert connection.execute(select(table).order_by(table.c.id)).all() == before
 
 
-def test_a_tag_is_worn_once_and_by_what_exists(database: Database, table: Table) -> None:
+def test_a_task_has_a_tag_once_and_both_exist(database: Database, table: Table) -> None:
     tag = TagFactory.create()
-    worn = Base.metadata.tables["task_tags"]
+    pairs = Base.metadata.tables["task_tags"]
     with database.engine.begin() as connection:
-        connection.execute(insert(worn).values(owner_id=1, tag_id=tag.id))
+        connection.execute(insert(pairs).values(owner_id=1, tag_id=tag.id))
     for owner_id, tag_id in ((1, tag.id), (77, tag.id), (1, 77)):
         with pytest.raises(IntegrityError), database.engine.begin() as connection:
-            connection.execute(insert(worn).values(owner_id=owner_id, tag_id=tag_id))
+            connection.execute(insert(pairs).values(owner_id=owner_id, tag_id=tag_id))
     with pytest.raises(IntegrityError), database.engine.begin() as connection:
         connection.execute(text("DELETE FROM tags"))
     with database.engine.begin() as connection:
         connection.execute(delete(table).where(table.c.id == 1))
-        assert connection.execute(select(worn)).all() == []
+        assert connection.execute(select(pairs)).all() == []
 
 
 def test_a_subtree_goes_with_its_root(database: Database, table: Table) -> None:
