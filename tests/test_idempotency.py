@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from httpx2 import Response
-from sqlalchemy import select, update
+from sqlalchemy import delete, insert, select, text, update
 from starlette.testclient import TestClient
 
 from vibetracker.core.api.idempotency import StoredResponse
 from vibetracker.core.db.database import Database, lock
+from vibetracker.core.db.model import Base
+from vibetracker.core.db.types import utcnow
+from vibetracker.testing import pages_read
 
 from .operations import errors_of, operations
 
@@ -150,6 +153,35 @@ def test_a_key_is_kept_for_a_day_and_then_swept_away(
     assert "idempotency-replayed" not in response.headers
     with database.engine.connect() as connection:
         assert list(connection.scalars(select(StoredResponse.key))) == ["k"]
+
+
+def test_a_sweep_reads_few_pages_where_postgresql_takes_the_table_for_empty(
+    specimens: TestClient, database: Database, statements: list[tuple[str, Any]]
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("the statistics are PostgreSQL's")
+    table = Base.metadata.tables[StoredResponse.__tablename__]
+    ages = [timedelta(days=2)] * 40 + [timedelta()] * 2_000
+    rows = [
+        {
+            "key": f"{number}",
+            "fingerprint": b"",
+            "status": 200,
+            "headers": "[]",
+            "body": b"",
+            "created_at": utcnow() - age,
+        }
+        for number, age in enumerate(ages)
+    ]
+    with database.engine.connect() as connection:
+        connection.execute(insert(table), rows)
+        connection.execute(delete(table))
+        connection.execute(text(f"VACUUM (TRUNCATE false) {table.name}"))
+        connection.execute(insert(table), rows)
+        statements.clear()
+        assert create(specimens, "k").status_code == 201
+        swept = [it for it in statements if table.name in it[0] and "INSERT" not in it[0]]
+        assert sum(pages_read(connection, *statement) for statement in swept) < 500
 
 
 def _let_pass(database: Database, time: timedelta) -> None:

@@ -20,7 +20,7 @@ from vibetracker.core.db.model import Base
 from vibetracker.core.http import boundary as middleware
 from vibetracker.core.http.problems import MEDIA_TYPE
 
-from .postgres import PostgresServer, free_port
+from .postgres import PostgresServer, free_port, pages_read
 
 __all__ = [
     "Client",
@@ -30,6 +30,7 @@ __all__ = [
     "documented",
     "empty",
     "free_port",
+    "pages_read",
 ]
 
 

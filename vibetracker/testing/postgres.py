@@ -11,7 +11,9 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, Signals
-from typing import Self
+from typing import Any, Self
+
+from sqlalchemy import Connection
 
 
 class PostgresServer:
@@ -192,3 +194,11 @@ def _let_pass(folder: Path) -> None:
     mode = folder.stat().st_mode
     if mode & everybody != everybody:
         folder.chmod(mode | everybody)
+
+
+def pages_read(connection: Connection, statement: str, values: Any) -> int:
+    """Run a statement, and return how many pages of tables and indexes PostgreSQL read for it."""
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+    ((((plan),),),) = connection.exec_driver_sql(explain, values).all()
+    top: dict[str, int] = plan["Plan"]
+    return top["Shared Hit Blocks"] + top["Shared Read Blocks"]

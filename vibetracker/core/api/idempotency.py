@@ -128,4 +128,6 @@ def store(session: Session, key: str, fingerprint: bytes, response: Response) ->
         .limit(SWEPT_AT_ONCE)
         .with_for_update(skip_locked=True)
     )
-    session.execute(delete(StoredResponse).where(StoredResponse.key.in_(expired.scalar_subquery())))
+    # By their keys, since PostgreSQL would look for all that is expired once for each row.
+    if keys := session.scalars(expired).all():
+        session.execute(delete(StoredResponse).where(StoredResponse.key.in_(keys)))

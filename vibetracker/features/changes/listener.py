@@ -6,13 +6,13 @@ from itertools import batched
 from typing import Any
 
 from pydantic_core import to_json
-from sqlalchemy import Delete, Insert, bindparam, delete, func, insert, select
+from sqlalchemy import Insert, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.changes import Change, Values, table_of
 from vibetracker.core.db.database import dialect_of
-from vibetracker.core.db.portions import AT_ONCE
+from vibetracker.core.db.portions import AT_ONCE, among
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.logging import current_request_id
 
@@ -50,6 +50,7 @@ def _insert_from_lists() -> Insert:
 
 
 _INSERT_FROM_LISTS = _insert_from_lists()
+_FIRST = select(entries.c.id, entries.c.at).order_by(*order).limit(bindparam("at_once"))
 
 
 def on_changes(session: Session, changes: Sequence[Change]) -> None:
@@ -87,25 +88,17 @@ def sweep(session: Session) -> None:
 
     That one shows who has missed others before it.
     """
-    values = {"oldest": settings.oldest(), "at_once": SWEPT_AT_ONCE + 1}
-    session.execute(_SWEEP, values)
-
-
-def _sweep() -> Delete:
     # Of the first ones alone, since the whole journal would be searched where nothing has expired.
-    columns = (entries.c.id, entries.c.turn, entries.c.at)
-    first = select(*columns).order_by(*order).limit(bindparam("at_once")).subquery()
-    expired = (
-        select(first.c.id)
-        .where(first.c.at < bindparam("oldest"))
-        .order_by(first.c.turn.desc(), first.c.id.desc())
-        .offset(1)
-    )
-    free = select(entries.c.id).where(entries.c.id.in_(expired)).with_for_update(skip_locked=True)
-    return delete(entries).where(entries.c.id.in_(free))
-
-
-_SWEEP = _sweep()
+    oldest = settings.oldest()
+    first = session.execute(_FIRST, {"at_once": SWEPT_AT_ONCE + 1})
+    expired = [row.id for row in first if row.at < oldest][:-1]
+    if expired:
+        # By their ids, since PostgreSQL would join the journal with itself where it takes it for
+        # empty. What another request sweeps is left to that.
+        free = select(entries.c.id).where(among(entries.c.id, expired))
+        locked = session.scalars(free.with_for_update(skip_locked=True)).all()
+        if locked:
+            session.execute(delete(entries).where(among(entries.c.id, locked)))
 
 
 def _row(change: Change, resource: str) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, insert, select, text
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.changes import call_listeners
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.types import utcnow
 from vibetracker.features.changes import listener
-from vibetracker.features.changes.model import Entry
+from vibetracker.features.changes.model import Action, Entry, entries
+from vibetracker.testing import pages_read
 
 from .factory import EntryFactory
 from .memos import Memo
@@ -219,6 +220,30 @@ def test_writers_sweep_what_has_expired_in_portions(
     # The last one stays, to show who has missed others.
     assert kept == [3, 1, 1]
     assert len(feed(memos)["items"]) == 3
+
+
+def test_a_sweep_reads_few_pages_where_postgresql_takes_the_journal_for_empty(
+    database: Database, statements: list[tuple[str, Any]]
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("the statistics are PostgreSQL's")
+    row = {"request_id": "", "resource": "tags", "action": Action.UPDATED, "changes": "{}"}
+    ages = [timedelta(days=31)] * 40 + [timedelta()] * 2_000
+    rows = [row | {"resource_id": 1, "version": 1, "at": utcnow() - age} for age in ages]
+    with database.engine.connect() as connection, database.session(write=True) as session:
+        # Made anew, since PostgreSQL also remembers what the columns held.
+        entries.drop(connection)
+        entries.create(connection)
+        connection.execute(insert(Entry), rows)
+        connection.execute(delete(Entry))
+        connection.execute(text("VACUUM (TRUNCATE false) changes"))
+        session.execute(insert(Entry), rows)
+        session.commit()
+        statements.clear()
+        listener.sweep(session)
+        sent = [it for it in statements if "changes" in it[0]]
+        session.rollback()
+        assert sum(pages_read(connection, *statement) for statement in sent) < 500
 
 
 @pytest.fixture

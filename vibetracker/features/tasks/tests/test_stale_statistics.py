@@ -5,9 +5,8 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
-from vibetracker.testing import empty
+from vibetracker.testing import empty, pages_read
 
-from .calls import Json
 from .test_plans import FILL, FILTERS, Statement
 
 TASKS = 4_000
@@ -39,17 +38,6 @@ def database(database: Database) -> Database:
     return database
 
 
-def pages(database: Database, statement: Statement) -> int:
-    """Count the pages that a statement reads."""
-    sql, values = statement
-    with database.engine.connect() as connection:
-        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"
-        ((((plan),),),) = connection.exec_driver_sql(explain, values).all()
-    top: Json = plan["Plan"]
-    read: int = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
-    return read
-
-
 def test_no_list_reads_all_rows_for_each(
     client: TestClient,
     database: Database,
@@ -65,7 +53,8 @@ def test_no_list_reads_all_rows_for_each(
                 statements.clear()
                 assert client.get(f"/tasks?{query}&{page}").status_code == 200
                 sent = statements.copy()
-                assert sum(pages(database, statement) for statement in sent) < MOST
+                with database.engine.connect() as connection:
+                    assert sum(pages_read(connection, *statement) for statement in sent) < MOST
 
 
 def test_what_reaches_many_rows_stays_within_the_timeout_of_a_statement(
