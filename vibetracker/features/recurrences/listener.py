@@ -15,7 +15,7 @@ from vibetracker.features.tasks.model import OPEN, UTC, Status, Task
 from vibetracker.features.tasks.rows import TaskRow, lock_tasks
 from vibetracker.features.tasks.schema import TaskCreate
 from vibetracker.features.tasks.siblings import Siblings
-from vibetracker.features.tasks.tree import height, try_lock_tree
+from vibetracker.features.tasks.tree import levels_below, try_lock_tree
 
 from .model import Recurrence
 from .occurrences import Due, due_of, dues_of
@@ -113,7 +113,7 @@ def _is_untouched(session: Session, copy: TaskRow, task: TaskRow) -> bool:
         copy["status"] == Status.TODO
         and copy["deleted_at"] is None
         and all(copy[name] == task[name] for name in COPIED)
-        and height(session, copy["id"]) == 1
+        and not levels_below(session, copy["id"])
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, override
 from sqlalchemy import (
     Column,
     ColumnElement,
-    Delete,
     Dialect,
     ForeignKey,
     FromClause,
@@ -22,7 +21,6 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    Update,
     and_,
     bindparam,
     cast,
@@ -204,48 +202,53 @@ def renaming(session: Session, tag_id: int, old_name: str, new_name: str) -> Ite
 
 def take_off(session: Session, tag: Tag) -> None:
     """Take a tag off every row that has it."""
-    for association, owner in _associations():
-        _write(session, association, owner, {tag: None}, delete(association))
+    _replace(session, [tag], None)
 
 
 def replace(session: Session, tags: Sequence[Tag], target: Tag) -> None:
     """Put the target in the place of the tags, once, on every row that has one of them."""
+    _replace(session, tags, target)
+
+
+def _replace(session: Session, tags: Sequence[Tag], target: Tag | None) -> None:
+    """Write a new version of every row that has one of the tags, and what becomes of these tags."""
+    tag_ids = [tag.id for tag in tags]
+    names = {tag.name: target.name if target else None for tag in tags}
     for association, owner in _associations():
-        other = association.alias()
-        first = select(func.min(other.c.tag_id)).where(
-            other.c.owner_id == association.c.owner_id, other.c.tag_id.in_([it.id for it in tags])
-        )
-        # An update has only the tag's foreign key checked, an insert would that of the row too.
-        put_on = (
-            update(association)
-            .values(tag_id=target.id)
-            .where(association.c.tag_id == first.scalar_subquery())
-            .where(~has_tag(association.alias(), association.c.owner_id, [target.id]))
-        )
-        targets = dict.fromkeys(tags, target)
-        _write(session, association, owner, targets, put_on, delete(association))
+
+        def write(owner_ids: Sequence[int], association: Table = association) -> None:
+            those = among(association.c.owner_id, owner_ids)
+            if target:
+                _put_on(session, association, those, tag_ids, target.id)
+            session.execute(delete(association).where(those, _is_one(association, tag_ids)))
+
+        ids = _owners(session, association, tag_ids)
+        write_versions(session, owner, ids, {}, after=_renamed(names), along=write)
 
 
-def _write(
+def _put_on(
     session: Session,
     association: Table,
-    owner: Table,
-    targets: Mapping[Tag, Tag | None],
-    *statements: Update | Delete,
+    those: ColumnElement[bool],
+    tag_ids: Sequence[int],
+    target_id: int,
 ) -> None:
-    """Write a new version of every row that has one of the tags, and what becomes of these tags."""
-    tag_ids = [tag.id for tag in targets]
+    """Make the first of the tags that a row has the target, unless it has that."""
+    columns = (association.c.owner_id, association.c.tag_id)
+    found = select(*columns).where(those, _is_one(association, [*tag_ids, target_id]))
+    first: dict[int, int] = {}
+    for owner_id, tag_id in session.execute(found):
+        first[owner_id] = target_id if tag_id == target_id else first.get(owner_id, tag_id)
+    for tag_id in tag_ids:
+        # An update has only the tag's foreign key checked, an insert would that of the row too.
+        if owner_ids := [it for it, its_tag in first.items() if its_tag == tag_id]:
+            put_on = update(association).where(among(association.c.owner_id, owner_ids))
+            session.execute(put_on.where(_is_one(association, [tag_id])).values(tag_id=target_id))
 
-    def write(owner_ids: Sequence[int]) -> None:
-        # Not by the tags, whose rows would be read as a whole for each portion.
-        has_one = association.c.tag_id.in_(tag_ids).is_(true())
-        those = and_(among(association.c.owner_id, owner_ids), has_one)
-        for statement in statements:
-            session.execute(statement.where(those))
 
-    ids = _owners(session, association, tag_ids)
-    names = {tag.name: target.name if target else None for tag, target in targets.items()}
-    write_versions(session, owner, ids, {}, after=_renamed(names), along=write)
+def _is_one(association: Table, tag_ids: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition that it is one of the tags, whose rows are not read as a whole."""
+    return association.c.tag_id.in_(tag_ids).is_(true())
 
 
 def _owners(session: Session, association: Table, tag_ids: Sequence[int]) -> Sequence[int]:

@@ -232,8 +232,8 @@ class TaskChanges:
                 f"{' > '.join(map(str, [*path, row['id']]))}",
                 path=path,
             )
-        height = 1 if row is None else tree.height(self.session, row["id"])
-        if len(above) + height > tree.MAX_DEPTH:
+        below = [] if row is None else tree.levels_below(self.session, row["id"])
+        if len(above) + 1 + len(below) > tree.MAX_DEPTH:
             raise invalid(
                 f"Tasks are at most {tree.MAX_DEPTH} levels deep",
                 code="too_deep",

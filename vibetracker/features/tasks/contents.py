@@ -1,12 +1,13 @@
 """What becomes of the tasks in a project that is deleted."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
-from itertools import batched, groupby
-from operator import itemgetter
+from itertools import batched
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, literal, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.changes import announcing
@@ -47,34 +48,29 @@ def _trash(session: Session, project_id: int) -> None:
 def _take_out(session: Session, project_id: int, now: datetime, **values: Any) -> None:
     """Take all tasks out of a project, each after its parent."""
     # Locking in one order keeps two such changes from waiting for each other.
-    ids = session.scalars(_LOCK, {"project": project_id}).all()
+    rows = session.execute(_LOCK, {"project": project_id}).all()
     values |= {"project_id": None, "version": tasks.c.version + 1, "updated_at": now}
     statement = update(tasks).values(values)
-    levels = session.execute(_LEVELS, {"project": project_id}).all()
-    with announcing(session, tasks, ids):
-        for _, level in groupby(levels, key=itemgetter(1)):
+    with announcing(session, tasks, [row.id for row in rows]):
+        for level in _levels(rows):
             # By their ids, since PostgreSQL may take their number for another one than it is.
-            for some in batched((task_id for task_id, _ in level), AT_ONCE):
+            for some in batched(level, AT_ONCE):
                 session.execute(statement.where(among(tasks.c.id, some)))
 
 
-def _levels() -> Select[int, int]:
-    """Select the tasks in a project, each with the number of those above it."""
-    top = select(tasks.c.id, literal(0).label("level")).where(_inside, tasks.c.parent_id.is_(None))
-    trees = top.cte(recursive=True)
-    child = tasks.alias()
-    trees = trees.union_all(
-        select(child.c.id, trees.c.level + 1)
-        .join(trees, child.c.parent_id == trees.c.id)
-        # As all are; PostgreSQL overrates what a tree can be, and would read all tasks.
-        .where(child.c.project_id == _PROJECT)
-    )
-    return select(trees.c.id, trees.c.level).order_by(trees.c.level)
+def _levels(rows: Iterable[Row[int, int | None]]) -> Iterator[list[int]]:
+    """Yield the ids of those at the top, then of those below them, and so on."""
+    below: defaultdict[int | None, list[int]] = defaultdict(list)
+    for task_id, parent_id in rows:
+        below[parent_id].append(task_id)
+    level = below[None]
+    while level:
+        yield level
+        level = [child for task_id in level for child in below[task_id]]
 
 
-_LEVELS = _levels()
 _COUNT = select(func.count()).where(_inside)
-_LOCK = select(tasks.c.id).where(_inside).order_by(tasks.c.id).with_for_update()
+_LOCK = select(tasks.c.id, tasks.c.parent_id).where(_inside).order_by(tasks.c.id).with_for_update()
 
 IN_PROJECTS = Contents(
     lock=lock_tree,

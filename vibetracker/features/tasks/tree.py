@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import batched
+from itertools import batched, chain
 
 from sqlalchemy import (
     CTE,
@@ -10,7 +10,6 @@ from sqlalchemy import (
     Row,
     bindparam,
     delete,
-    func,
     literal,
     select,
     true,
@@ -57,26 +56,26 @@ def ancestry(session: Session, task_id: int) -> Sequence[Row[int, int | None]]:
     return session.execute(_ANCESTRY, {"task": task_id}).all()
 
 
-def height(session: Session, task_id: int) -> int:
-    """Count the levels from a task down to its lowest descendant."""
-    return session.scalar(_HEIGHT, {"task": task_id}) or 1
+def levels_below(session: Session, task_id: int) -> list[list[int]]:
+    """Return the ids of all that is below a task, level by level, the trash too.
+
+    Each level is looked up by the ids of the one above: PostgreSQL takes a subtree for larger or
+    smaller than it is, and would read all tasks, or all of them for each.
+    """
+    levels: list[list[int]] = []
+    level = [task_id]
+    while level := [
+        child
+        for some in batched(level, AT_ONCE)
+        for child in session.scalars(select(tasks.c.id).where(among(tasks.c.parent_id, some)))
+    ]:
+        levels.append(level)
+    return levels
 
 
 def is_below(session: Session, task_id: int) -> ColumnElement[bool]:
-    """Return the condition that a task is below another one, at any depth.
-
-    By the ids, which are looked up level by level: PostgreSQL takes a subtree for larger or smaller
-    than it is, and would join it with all tasks.
-    """
-    below: list[int] = []
-    level = [task_id]
-    while level:
-        level = [
-            child
-            for some in batched(level, AT_ONCE)
-            for child in session.scalars(select(tasks.c.id).where(among(tasks.c.parent_id, some)))
-        ]
-        below += level
+    """Return the condition that a task is below another one, at any depth."""
+    below = [*chain.from_iterable(levels_below(session, task_id))]
     is_one = tasks.c.id.in_(below)
     # A few are read by their ids, and many are recognised in the order of the list.
     return is_one if len(below) <= FEW else is_one.is_(true())
@@ -102,7 +101,8 @@ def purge(session: Session, task_id: int) -> None:
 
     The lowest first, so that no statement takes along more than it names.
     """
-    subtree = [*session.scalars(_BELOW, {"task": task_id}), task_id]
+    levels = levels_below(session, task_id)
+    subtree = [*chain.from_iterable(reversed(levels)), task_id]
     with announcing(session, tasks, subtree, deletes=True):
         for some in batched(subtree, AT_ONCE):
             session.execute(delete(tasks).where(among(tasks.c.id, some)))
@@ -121,12 +121,8 @@ def put_below_in(
 
 
 def _lock_below(session: Session, task_id: int, condition: ColumnElement[bool]) -> list[int]:
-    """Lock those tasks below a task, whose row is locked, that meet a condition; return their ids.
-
-    By their ids, since PostgreSQL takes a subtree for larger or smaller than it is and would read
-    all tasks, or all of the subtree for each.
-    """
-    below = sorted(session.scalars(_BELOW, {"task": task_id}))
+    """Lock those below a task, whose row is locked, that meet a condition; return their ids."""
+    below = sorted(chain.from_iterable(levels_below(session, task_id)))
     locked: list[int] = []
     for some in batched(below, AT_ONCE):
         rows = select(tasks.c.id).where(among(tasks.c.id, some), condition).order_by(tasks.c.id)
@@ -135,30 +131,18 @@ def _lock_below(session: Session, task_id: int, condition: ColumnElement[bool]) 
 
 
 def _ancestors() -> CTE:
-    chain = (
+    above = (
         select(tasks.c.id, tasks.c.parent_id, tasks.c.project_id, literal(1).label("level"))
         .where(tasks.c.id == _TASK, live)
         .cte(recursive=True)
     )
     parent = tasks.alias()
-    return chain.union_all(
-        select(parent.c.id, parent.c.parent_id, parent.c.project_id, chain.c.level + 1).join(
-            chain, parent.c.id == chain.c.parent_id
+    return above.union_all(
+        select(parent.c.id, parent.c.parent_id, parent.c.project_id, above.c.level + 1).join(
+            above, parent.c.id == above.c.parent_id
         )
     )
 
 
-def _descendants() -> CTE:
-    root = select(tasks.c.id, literal(1).label("level")).where(tasks.c.id == _TASK)
-    tree = root.cte(recursive=True)
-    child = tasks.alias()
-    return tree.union_all(
-        select(child.c.id, tree.c.level + 1).join(tree, child.c.parent_id == tree.c.id)
-    )
-
-
-_chain = _ancestors()
-_ANCESTRY = select(_chain.c.id, _chain.c.project_id).order_by(_chain.c.level)
-_tree = _descendants()
-_HEIGHT = select(func.max(_tree.c.level))
-_BELOW = select(_tree.c.id).where(_tree.c.id != _TASK).order_by(_tree.c.level.desc())
+_above = _ancestors()
+_ANCESTRY = select(_above.c.id, _above.c.project_id).order_by(_above.c.level)
