@@ -296,6 +296,8 @@ def test_a_place_is_waited_for_and_given_back_once(file: Settings) -> None:
         again()
 
     asyncio.run(take())
+    # As where tests have an application after another on one database.
+    asyncio.run(take())
     database.dispose()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from hashlib import blake2b
 
+from anyio import Semaphore
 from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -54,7 +55,8 @@ class Database:
         # Connections run each statement by itself, as reading needs, unless they are asked not to.
         level = "SERIALIZABLE" if is_sqlite else "READ COMMITTED"
         self._writers = self.engine.execution_options(isolation_level=level)
-        self._places = asyncio.Semaphore(self.size)
+        # That of asyncio would be bound to the event loop in which somebody had to wait first.
+        self._places = Semaphore(self.size, fast_acquire=True)
         self._patience = settings.pool_timeout
         self._prepared = False
         self.tables: list[Table] = []
