@@ -61,12 +61,13 @@ class Listeners:
     def read(
         self, connection: Connection, table: Table, ids: Iterable[int], *, lock: bool = False
     ) -> dict[int, Values]:
-        """Return the representations of the rows that exist; they are locked in order of ids."""
+        """Return the representations of the rows that exist, locked and listed in order of ids."""
         found: dict[int, Values] = {}
         for some in batched(sorted(ids), AT_ONCE):
             if lock:
                 lock_some(connection, table, some)
-            found |= self._readers[table](connection, some)
+            rows = self._readers[table](connection, some)
+            found |= {row_id: rows[row_id] for row_id in some if row_id in rows}
         return found
 
     def referring(self, table: Table) -> Iterator[tuple[Column[Any], bool]]:
