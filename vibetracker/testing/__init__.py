@@ -11,6 +11,7 @@ from factory.base import Factory as FactoryBase
 from fastapi import FastAPI
 from httpx2 import BaseTransport, ByteStream, Request, Response
 from sqlalchemy import delete, text
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -29,6 +30,7 @@ __all__ = [
     "at_once",
     "documented",
     "empty",
+    "fill_behind_its_back",
     "free_port",
     "pages_read",
 ]
@@ -71,6 +73,18 @@ def empty(database: Database) -> None:
             elif "id" in table.columns:
                 sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
                 connection.execute(text(f"SELECT setval({sequence}, 1, false)"))
+
+
+def fill_behind_its_back(database: Database, fill: Callable[[Session], object]) -> None:
+    """Fill tables of PostgreSQL that it takes for empty, since they were when it last looked."""
+    for is_last in (False, True):
+        with database.session(write=True) as session:
+            fill(session)
+            session.commit()
+        if not is_last:
+            empty(database)
+            with database.engine.connect() as connection:
+                connection.execute(text("ANALYZE"))
 
 
 def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:

@@ -23,10 +23,11 @@ def holds(condition: ColumnElement[bool] | Callable[[Any], ColumnElement[bool]])
 
     def where(wanted: bool, context: object) -> ColumnElement[bool]:  # noqa: FBT001 - a parameter's value
         whether = condition(context) if callable(condition) else condition
-        if wanted:
-            return whether
-        # Never null: PostgreSQL joins for NOT EXISTS, and would read the whole table otherwise.
-        return ~whether if isinstance(whether, Exists) else whether.is_not(true())
+        if isinstance(whether, Exists):
+            # Looked up for each row. As a join it would read all rows of one table for each of the
+            # other where PostgreSQL takes them for empty.
+            whether = whether.is_(true())
+        return whether if wanted else whether.is_not(true())
 
     return Where(where)
 

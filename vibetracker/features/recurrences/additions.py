@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy import exists, select
+from sqlalchemy import and_, exists, select, true
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.filters import holds
@@ -17,7 +17,8 @@ from vibetracker.features.tasks.model import Task
 from .model import CAN_RECUR, GOES_ON, Recurrence
 from .schema import RecurrenceRead
 
-IS_RECURRING = exists(Recurrence.id).where(Recurrence.task_id == Task.id, CAN_RECUR).correlate(Task)
+_has_recurrence = exists(Recurrence.id).where(Recurrence.task_id == Task.id).correlate(Task)
+IS_RECURRING = and_(CAN_RECUR, _has_recurrence.is_(true()))
 
 
 def _recurrences(session: Session, task_ids: Sequence[int]) -> Mapping[int, RecurrenceRead]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, and_, exists
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, and_, exists, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vibetracker.core.db.model import Resource
@@ -58,5 +58,6 @@ class Recurrence(Resource):
         return series if self.mode is Mode.FIXED else series.from_day_of(completed_at)
 
 
-GOES_ON = exists(Task.id).where(Task.id == Recurrence.task_id, CAN_RECUR).correlate(Recurrence)
-"""The condition of a recurrence that has not ended."""
+_its_task = exists(Task.id).where(Task.id == Recurrence.task_id, CAN_RECUR).correlate(Recurrence)
+GOES_ON = _its_task.is_(true())
+"""The condition of a recurrence that has not ended; looked up for each."""

@@ -1,9 +1,10 @@
 """What is exported: rows in portions, so that memory holds a portion, however many there are."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, false, func, select, true
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.model import Base
@@ -27,17 +28,6 @@ class Export:
     """Conditions of the tasks; None for everything."""
     advance: Callable[[int], None] = lambda _: None
     """Told how many rows have been read."""
-    _chosen: dict[str, Select[int] | None] = field(init=False, default_factory=dict)
-    """Of each collection the ids of the rows; None for all of them."""
-
-    def __post_init__(self) -> None:
-        """Choose the rows."""
-        if self.narrowed is not None:
-            chosen = select(tasks.c.id).where(*self.narrowed)
-            self._chosen = {
-                name: self._related(it, chosen) for name, it in self.collections.items()
-            }
-            self._chosen[tasks.name] = chosen
 
     def last_ids(self) -> dict[str, int]:
         """Return the last id that each collection has given, which no row may get again."""
@@ -45,8 +35,9 @@ class Export:
 
     def count(self, name: str) -> int:
         """Count the rows of a collection."""
-        ids = self._ids(self.collections[name])
-        return self.session.scalar(select(func.count()).select_from(ids.subquery())) or 0
+        collection = self.collections[name]
+        rows = select(func.count()).select_from(collection.table).where(*self._chosen(collection))
+        return self.session.scalar(rows) or 0
 
     def portions(self, name: str) -> Iterator[list[Values]]:
         """Read the rows of a collection by their ids; none where there is no such collection."""
@@ -54,11 +45,7 @@ class Export:
         if collection is None:
             return
         row_id = collection.table.c.id
-        statement = collection.statement()
-        if name == tasks.name and self.narrowed is not None:
-            statement = statement.where(*self.narrowed)
-        elif (chosen := self._chosen.get(name)) is not None:
-            statement = statement.where(row_id.in_(chosen))
+        statement = collection.statement().where(*self._chosen(collection))
         statement = statement.where(row_id > bindparam("after")).order_by(row_id).limit(PORTION)
         members = list(collection.sources)
         connection = self.session.connection()
@@ -89,24 +76,29 @@ class Export:
                 found.setdefault(row[member], []).append(dict(row))
         return found
 
-    def _ids(self, collection: Collection) -> Select[int]:
-        chosen = self._chosen.get(collection.name)
-        return select(collection.table.c.id) if chosen is None else chosen
-
-    def _related(self, collection: Collection, chosen: Select[int]) -> Select[int]:
-        """Select the rows that refer to the chosen tasks, or that those refer to."""
+    def _chosen(self, collection: Collection) -> list[ColumnElement[bool]]:
+        """Return the conditions of the rows that belong to the chosen tasks."""
+        if self.narrowed is None or collection.name == tasks.name:
+            return self.narrowed or []
         table = collection.table
         for member, target in collection.references.items():
             if target == tasks.name:
-                return select(table.c.id).where(table.c[member].in_(chosen))
+                return [self._has_task(tasks.c.id == table.c[member])]
         for key in tasks.foreign_keys:
             if key.column.table is table:
-                return select(table.c.id).where(
-                    table.c.id.in_(select(key.parent).where(tasks.c.id.in_(chosen)))
-                )
+                return [self._has_task(key.parent == table.c.id)]
         for link in Base.metadata.tables.values():
             targets = {key.column.table: key.parent for key in link.foreign_keys}
             if link not in {tasks, table} and {tasks, table} <= targets.keys():
-                linked = select(targets[table]).where(targets[tasks].in_(chosen))
-                return select(table.c.id).where(table.c.id.in_(linked))
-        return select(table.c.id).where(table.c.id.is_(None))
+                has_task = self._has_task(tasks.c.id == targets[tasks])
+                return [_is_found(select(link).where(targets[table] == table.c.id, has_task))]
+        return [false()]
+
+    def _has_task(self, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Return the condition that one of the chosen tasks meets another condition."""
+        return _is_found(select(tasks.c.id).where(condition, *self.narrowed or ()))
+
+
+def _is_found(rows: Select[*tuple[Any, ...]]) -> ColumnElement[bool]:
+    """Return the condition that there is a row, which is looked up for each, and never joined."""
+    return rows.exists().is_(true())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from vibetracker.core.api.routing import Router
@@ -17,7 +18,7 @@ from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature
 from vibetracker.features.comments import demo
 from vibetracker.features.tasks.tests.factory import TaskFactory
-from vibetracker.testing import Client
+from vibetracker.testing import Client, fill_behind_its_back, pages_read
 
 from .factory import CommentFactory
 
@@ -213,3 +214,24 @@ def test_demo_data_has_comments_on_some_tasks(client: TestClient, database: Data
     comments = client.get("/comments").json()["items"]
     assert len({comment["body"] for comment in comments}) > 1
     assert all(comment["created_at"] < "2026-11-23" for comment in comments)
+
+
+def test_lists_are_read_row_by_row_where_postgresql_takes_the_tables_for_empty(
+    client: TestClient, database: Database, statements: list[tuple[str, Any]]
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("the statistics are PostgreSQL's")
+
+    def fill(session: Session) -> None:
+        tasks = TaskFactory.build_batch(2_000)
+        session.add_all(tasks)
+        session.flush()
+        session.add_all(CommentFactory.build(task_id=task.id) for task in tasks)
+
+    fill_behind_its_back(database, fill)
+    for path in ("/comments", "/tasks?has_comments=true", "/tasks?has_comments=false"):
+        statements.clear()
+        assert client.get(path).status_code == 200
+        sent = statements.copy()
+        with database.engine.connect() as connection:
+            assert sum(pages_read(connection, *statement) for statement in sent) < 20_000, path

@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from vibetracker.core.db.database import Database
 from vibetracker.core.db.types import utcnow
 from vibetracker.features.tasks.tests.calls import change, faults, ids, make, read, walk
+from vibetracker.features.tasks.tests.factory import TaskFactory
+from vibetracker.testing import fill_behind_its_back, pages_read
 
-from .factory import RecurrenceFactory
+from .factory import LAST_OF_JANUARY, RecurrenceFactory
 
 type Json = dict[str, Any]
 
@@ -236,3 +240,24 @@ def test_tasks_show_what_makes_them_come_again(client: TestClient) -> None:
     one = client.get(f"/tasks/{recurrence.task_id}", params={"include": "recurrence"})
     assert one.json()["recurrence"] == shown
     assert "recurrence" not in read(client, plain["id"])
+
+
+def test_lists_are_read_row_by_row_where_postgresql_takes_the_tables_for_empty(
+    client: TestClient, database: Database, statements: list[tuple[str, Any]]
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("the statistics are PostgreSQL's")
+
+    def fill(session: Session) -> None:
+        tasks = TaskFactory.build_batch(2_000, due_on=LAST_OF_JANUARY)
+        session.add_all(tasks)
+        session.flush()
+        session.add_all(RecurrenceFactory.build(task_id=task.id) for task in tasks)
+
+    fill_behind_its_back(database, fill)
+    for path in ("/recurrences", "/tasks?is_recurring=true", "/tasks?is_recurring=false"):
+        statements.clear()
+        assert client.get(path).status_code == 200
+        sent = statements.copy()
+        with database.engine.connect() as connection:
+            assert sum(pages_read(connection, *statement) for statement in sent) < 20_000, path

@@ -1,16 +1,22 @@
 """Exports and imports of everything, as JSON."""
 
 import json
+from typing import Any
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database, read_snapshot
+from vibetracker.features.tags.tests.factory import TagFactory
+from vibetracker.features.tasks.model import task_tags
+from vibetracker.features.tasks.tests.factory import TaskFactory
 from vibetracker.features.transfer.collection import collections
 from vibetracker.features.transfer.export import Export
 from vibetracker.features.transfer.json_format import write
 from vibetracker.features.transfer.records import MOST_TOLD
-from vibetracker.testing import empty
+from vibetracker.testing import empty, fill_behind_its_back, pages_read
 
 from .databases import exported, faults, imported, lists, send
 
@@ -253,3 +259,28 @@ def test_an_export_is_of_one_moment(busy_client: TestClient, busy_database: Data
         parts += written
     assert b"".join(parts) == before
     assert b"late" in exported(busy_client)
+
+
+def test_an_export_of_some_tasks_reads_row_by_row_where_postgresql_takes_the_tables_for_empty(
+    client: TestClient, database: Database, statements: list[tuple[str, Any]]
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("the statistics are PostgreSQL's")
+
+    def fill(session: Session) -> None:
+        tags = TagFactory.build_batch(2_000)
+        tasks = TaskFactory.build_batch(2_000)
+        session.add_all([*tags, *tasks])
+        session.flush()
+        pairs = [
+            {"owner_id": task.id, "tag_id": tag.id} for task, tag in zip(tasks, tags, strict=True)
+        ]
+        session.execute(insert(task_tags), pairs)
+
+    fill_behind_its_back(database, fill)
+    statements.clear()
+    assert len(client.get("/transfer/export?priority=none").json()["tags"]) == 2_000
+    sent = statements.copy()
+    with database.engine.connect() as connection:
+        selects = [it for it in sent if it[0].startswith("SELECT")]
+        assert max(pages_read(connection, *statement) for statement in selects) < 100_000
