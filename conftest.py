@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from starlette.testclient import TestClient
 
 from vibetracker.cli.needs import with_needs
@@ -162,6 +162,32 @@ def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
     event.listen(database.engine, "before_cursor_execute", collect)
     yield sent
     event.remove(database.engine, "before_cursor_execute", collect)
+
+
+@pytest.fixture
+def rows_read(database: Database) -> Iterator[list[int]]:
+    """Collect how many rows each transaction reads from here on; PostgreSQL counts them.
+
+    Without tables of a few pages, which may as well be read as a whole each time.
+    """
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("it is PostgreSQL that counts")
+    counts: list[int] = []
+    read = """
+        SELECT coalesce(sum(seq_tup_read), 0) + coalesce(sum(idx_tup_fetch), 0)
+        FROM pg_stat_xact_user_tables WHERE pg_relation_size(relid) > 100000
+    """
+    count_anew = "SELECT pg_stat_force_next_flush()"
+
+    def count(connection: Connection) -> None:
+        counts.append(int(connection.exec_driver_sql(read).scalar_one()))
+        connection.exec_driver_sql(count_anew)
+
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql(count_anew)
+    event.listen(database.engine, "commit", count)
+    yield counts
+    event.remove(database.engine, "commit", count)
 
 
 @pytest.fixture(scope="session")

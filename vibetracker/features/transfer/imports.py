@@ -24,7 +24,7 @@ from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
 from vibetracker.features.tags.tagging import tags_named
 
 from .collection import Agreement, Collection
-from .new_rows import New, Twins, write
+from .new_rows import New, Twins, analyze, write
 from .numbering import go_beyond, reserve
 from .records import (
     LARGEST_ID,
@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 PORTION = 250
 """Rows that are written at once."""
+ANALYZED = 1000
+"""Rows of an empty database's table after which PostgreSQL looks at it."""
 LOGGED = 20_000
 """Records after which the log says how far an import is."""
 IDLE = 1
@@ -308,7 +310,10 @@ class Import:
         write(self.session, pending)
         if collection.association is not None:
             self._put_tags(collection, pending)
-        self.created[collection.name] = self.created.get(collection.name, 0) + len(pending)
+        before = self.created.get(collection.name, 0)
+        self.created[collection.name] = after = before + len(pending)
+        if self._is_empty and before < ANALYZED <= after:
+            analyze(self.session, collection.table)
 
     def _put_tags(self, collection: Collection, pending: list[New]) -> None:
         missing = [name for new in pending for name in new.tags if key_of(name) not in self._tags]

@@ -5,11 +5,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Table, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.errors import BROKEN_RULES
+from vibetracker.core.db.database import dialect_of
 from vibetracker.core.db.failures import code_of
 from vibetracker.core.db.model import Resource
 
@@ -81,3 +82,14 @@ class Twins:
         there = select(*(table[name] for name in columns), table.id)
         stored = self._session.execute(there.where(table[columns[0]].in_(first)))
         return {tuple(row[:-1]): row[-1] for row in stored}
+
+
+def analyze(session: Session, table: Table) -> None:
+    """Let PostgreSQL look at a table that grows.
+
+    It checks each reference to a row as is best for a table of the size that it knows, and would
+    go on to read all rows of one that was small or empty.
+    """
+    if dialect_of(session) == "postgresql":
+        name = session.connection().dialect.identifier_preparer.format_table(table)
+        session.execute(text(f"ANALYZE {name}"))

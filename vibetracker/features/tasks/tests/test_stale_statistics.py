@@ -1,9 +1,7 @@
 """PostgreSQL believes that tables are empty which have been filled since it last looked."""
 
-from collections.abc import Iterator
-
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
@@ -16,7 +14,6 @@ MOST_READ = 40 * TASKS
 """Rows that a request reads: some for each task, and not some thousand for each."""
 MOST = 12 * TASKS
 """Pages of tables and indexes: some for each task, and not some thousand for each."""
-COUNT_ANEW = "SELECT pg_stat_force_next_flush()"
 COMMON = """
     INSERT INTO tags (name, key, search_key, description, created_at, updated_at, version)
     VALUES ('common', 'common', 'common', '', now(), now(), 1);
@@ -40,7 +37,6 @@ def database(database: Database) -> Database:
         connection.execute(text("VACUUM (TRUNCATE false)"))
         for statement in FILL.replace("ANALYZE;", COMMON).strip().split(";"):
             connection.execute(text(statement), {"tasks": TASKS})
-        connection.execute(text(COUNT_ANEW))
     return database
 
 
@@ -61,25 +57,6 @@ def test_no_list_reads_all_rows_for_each(
                 sent = statements.copy()
                 with database.engine.connect() as connection:
                     assert sum(pages_read(connection, *statement) for statement in sent) < MOST
-
-
-@pytest.fixture
-def rows_read(database: Database) -> Iterator[list[int]]:
-    """Collect how many rows each transaction has read."""
-    counts: list[int] = []
-    # A table of a few pages, as tags is, may as well be read as a whole each time.
-    read = """
-        SELECT sum(seq_tup_read) + sum(idx_tup_fetch) FROM pg_stat_xact_user_tables
-        WHERE relname IN ('tasks', 'task_tags', 'changes')
-    """
-
-    def count(connection: Connection) -> None:
-        counts.append(int(connection.exec_driver_sql(read).scalar_one()))
-        connection.exec_driver_sql(COUNT_ANEW)
-
-    event.listen(database.engine, "commit", count)
-    yield counts
-    event.remove(database.engine, "commit", count)
 
 
 def test_what_reaches_many_rows_does_not_read_all_for_each(

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -284,3 +284,14 @@ def test_an_export_of_some_tasks_reads_row_by_row_where_postgresql_takes_the_tab
     with database.engine.connect() as connection:
         selects = [it for it in sent if it[0].startswith("SELECT")]
         assert max(pages_read(connection, *statement) for statement in selects) < 100_000
+
+
+def test_an_import_reads_little_where_postgresql_has_seen_the_tables_empty(
+    client: TestClient, database: Database, rows_read: list[int]
+) -> None:
+    with database.engine.connect() as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+    tasks = [{"id": number, "title": "many", "tags": ["a"]} for number in range(1, 3_001)]
+    made = imported(client, {"vibetracker": 1, "tasks": tasks})["created"]
+    assert made == {"tasks": len(tasks)}
+    assert 0 < sum(rows_read) < 300 * len(tasks)
