@@ -1,13 +1,14 @@
 """The fixtures of every test, in the features' folders and in tests/."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from httpx2 import Response
 from sqlalchemy import Connection, event
 from starlette.testclient import TestClient
 
@@ -19,7 +20,7 @@ from vibetracker.core.config import Settings
 from vibetracker.core.db.changes import Change, Listeners
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import discover, sources
-from vibetracker.testing import Client, Factory, PostgresServer, empty
+from vibetracker.testing import Client, Factory, PostgresServer, empty, pages_read
 
 IN_MEMORY = "sqlite://"
 NO_SERVER = "the dev extra has no PostgreSQL for this version of Python"
@@ -162,6 +163,24 @@ def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
     event.listen(database.engine, "before_cursor_execute", collect)
     yield sent
     event.remove(database.engine, "before_cursor_execute", collect)
+
+
+@pytest.fixture
+def get_counting(
+    client: TestClient, database: Database, statements: list[tuple[str, Any]]
+) -> Callable[[str], tuple[Response, list[int]]]:
+    """Return the function that gets a path, and counts the pages that each statement reads."""
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("it is PostgreSQL that counts")
+
+    def get(path: str) -> tuple[Response, list[int]]:
+        statements.clear()
+        response = client.get(path)
+        sent = [(sql, values) for sql, values in statements if not sql.startswith("SET ")]
+        with database.engine.connect() as connection:
+            return response, [pages_read(connection, *statement) for statement in sent]
+
+    return get
 
 
 @pytest.fixture

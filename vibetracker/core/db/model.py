@@ -29,6 +29,7 @@ from sqlalchemy.orm import (
     object_session,
 )
 
+from vibetracker.core.db.portions import is_found
 from vibetracker.core.db.types import BigInt, UTCDateTime, utcnow
 
 COUNTED = "_counted"
@@ -87,14 +88,8 @@ class Resource(Base):
 @cache
 def _live_with_owners(model: type[Resource]) -> ColumnElement[bool]:
     table: Any = inspect(model).local_table
-    # The test for truth keeps it from becoming a join, for which PostgreSQL would read all rows of
-    # one table for each of the other where it takes them for empty.
     owners = [
-        select(owner.id)
-        .where(owner.id == key.parent, owner.live())
-        .correlate(table)
-        .exists()
-        .is_(true())
+        is_found(select(owner.id).where(owner.id == key.parent, owner.live()).correlate(table))
         for key in table.foreign_keys
         for owner in (mapper.class_ for mapper in Base.registry.mappers)
         if owner.__table__ is key.column.table and owner is not model and has_trash(owner)

@@ -1,4 +1,4 @@
-"""Many rows by their ids, in portions: a statement stays within its timeout however many there are.
+"""Statements that are quick whatever PostgreSQL takes the size of tables for: by ids, in portions.
 
 The ids are in the statement itself, where as values they would take three times as long.
 """
@@ -6,7 +6,7 @@ The ids are in the statement itself, where as values they would take three times
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, select, true
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, select, true
 
 AT_ONCE = 1000
 """Rows that one statement reads or writes."""
@@ -26,6 +26,15 @@ def among(column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
     if high - low > CLOSE * len(ids):
         return is_one
     return and_(column.between(low, high), is_one.is_(true()))
+
+
+def is_found(rows: Select[*tuple[Any, ...]]) -> ColumnElement[bool]:
+    """Return the condition that there is such a row, which is looked up for each row.
+
+    The test for truth keeps it from becoming a join, for which PostgreSQL would read all rows of
+    one table for each of the other where it takes them for empty.
+    """
+    return rows.exists().is_(true())
 
 
 def lock_some(connection: Connection, table: Table, ids: Sequence[int]) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
-from sqlalchemy import and_, exists, select, true
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.filters import holds
 from vibetracker.core.api.includes import Reads
 from vibetracker.core.api.schema import UrlBool
+from vibetracker.core.db.portions import is_found
 from vibetracker.features.tasks.filters import TaskFilters
 from vibetracker.features.tasks.includes import TaskIncludes
 from vibetracker.features.tasks.model import Task
@@ -17,8 +18,8 @@ from vibetracker.features.tasks.model import Task
 from .model import CAN_RECUR, GOES_ON, Recurrence
 from .schema import RecurrenceRead
 
-_has_recurrence = exists(Recurrence.id).where(Recurrence.task_id == Task.id).correlate(Task)
-IS_RECURRING = and_(CAN_RECUR, _has_recurrence.is_(true()))
+_its_recurrence = select(Recurrence.id).where(Recurrence.task_id == Task.id).correlate(Task)
+IS_RECURRING = and_(CAN_RECUR, is_found(_its_recurrence))
 
 
 def _recurrences(session: Session, task_ids: Sequence[int]) -> Mapping[int, RecurrenceRead]:

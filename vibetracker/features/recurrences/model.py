@@ -3,10 +3,11 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, and_, exists, true
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, and_, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vibetracker.core.db.model import Resource
+from vibetracker.core.db.portions import is_found
 from vibetracker.core.db.types import BigInt, Ranked
 from vibetracker.features.tasks.model import OPEN, Task
 
@@ -58,6 +59,6 @@ class Recurrence(Resource):
         return series if self.mode is Mode.FIXED else series.from_day_of(completed_at)
 
 
-_its_task = exists(Task.id).where(Task.id == Recurrence.task_id, CAN_RECUR).correlate(Recurrence)
-GOES_ON = _its_task.is_(true())
-"""The condition of a recurrence that has not ended; looked up for each."""
+_its_task = select(Task.id).where(Task.id == Recurrence.task_id, CAN_RECUR).correlate(Recurrence)
+GOES_ON = is_found(_its_task)
+"""The condition of a recurrence that has not ended."""

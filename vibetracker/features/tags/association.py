@@ -42,7 +42,7 @@ from vibetracker.core.db.changes import (
     write_versions,
 )
 from vibetracker.core.db.model import Base
-from vibetracker.core.db.portions import among
+from vibetracker.core.db.portions import among, is_found
 from vibetracker.core.db.types import BigInt
 
 from .model import Tag
@@ -105,16 +105,11 @@ def names_of_tags(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
 def has_tag(
     association: FromClause, owner_id: Any, tag_ids: Iterable[int] | None = None
 ) -> ColumnElement[bool]:
-    """Return the condition that the row with this id has a tag: one of these, or any.
-
-    It is looked up for each row. Were it a join, PostgreSQL would read all rows that have the tag
-    anew for each, where its statistics say that there is hardly any.
-    """
+    """Return the condition that the row with this id has a tag: one of these, or any."""
     tags = select(association.c.tag_id).where(association.c.owner_id == owner_id)
     if tag_ids is not None:
         tags = tags.where(association.c.tag_id.in_(list(tag_ids)))
-    # The test for truth keeps it from becoming a join.
-    return tags.exists().is_(true())
+    return is_found(tags)
 
 
 def has_any_tag(

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, false, func, select, true
+from sqlalchemy import ColumnElement, bindparam, false, func, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.model import Base
+from vibetracker.core.db.portions import is_found
 from vibetracker.features.tasks.model import tasks
 
 from .collection import Collection
@@ -91,14 +91,9 @@ class Export:
             targets = {key.column.table: key.parent for key in link.foreign_keys}
             if link not in {tasks, table} and {tasks, table} <= targets.keys():
                 has_task = self._has_task(tasks.c.id == targets[tasks])
-                return [_is_found(select(link).where(targets[table] == table.c.id, has_task))]
+                return [is_found(select(link).where(targets[table] == table.c.id, has_task))]
         return [false()]
 
     def _has_task(self, condition: ColumnElement[bool]) -> ColumnElement[bool]:
         """Return the condition that one of the chosen tasks meets another condition."""
-        return _is_found(select(tasks.c.id).where(condition, *self.narrowed or ()))
-
-
-def _is_found(rows: Select[*tuple[Any, ...]]) -> ColumnElement[bool]:
-    """Return the condition that there is a row, which is looked up for each, and never joined."""
-    return rows.exists().is_(true())
+        return is_found(select(tasks.c.id).where(condition, *self.narrowed or ()))
