@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,24 +119,34 @@ def database(app: FastAPI, kept_database: Database) -> Iterator[Database]:
     app.dependency_overrides.clear()
 
 
-@pytest.fixture
-def busy_database(
-    app: FastAPI, database: Database, settings: Settings, tmp_path: Path
+@pytest.fixture(scope="session")
+def kept_busy_database(
+    kept_database: Database, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Database]:
-    """Yield an empty database that many clients can use at once, and put it in place likewise.
+    """Yield a database that many clients can use at once; each test finds its tables empty.
 
     In memory, requests would take turns; without PostgreSQL it is a file.
     """
-    if database.in_memory:
-        url = f"sqlite:///{tmp_path / 'busy.db'}"
+    if kept_database.in_memory:
+        url = f"sqlite:///{tmp_path_factory.mktemp('busy') / 'busy.db'}"
         settings = Settings(database_url=url, pool_timeout=10, lock_timeout=10, _env_file=None)
     busy = Database(settings)
     busy.prepare()
-    busy.listeners = app.state.database.listeners
-    app.dependency_overrides[get_database] = lambda: busy
-    Factory.database = busy
     yield busy
     busy.dispose()
+
+
+@pytest.fixture
+def busy_database(
+    app: FastAPI, kept_busy_database: Database, request: pytest.FixtureRequest
+) -> Database:
+    """Return an empty database that many clients can use at once, and put it in place likewise."""
+    request.getfixturevalue("database")
+    empty(kept_busy_database)
+    kept_busy_database.listeners = app.state.database.listeners
+    app.dependency_overrides[get_database] = lambda: kept_busy_database
+    Factory.database = kept_busy_database
+    return kept_busy_database
 
 
 @pytest.fixture

@@ -45,7 +45,8 @@ def copy_project(folder: Path, *, tests: bool = False) -> dict[str, str]:
     shutil.copytree(
         ROOT / "vibetracker",
         folder / "vibetracker",
-        ignore=shutil.ignore_patterns("__pycache__", *([] if tests else ["tests"])),
+        # With the bytecode, so that its processes need not compile everything anew.
+        ignore=None if tests else shutil.ignore_patterns("tests"),
     )
     return {"PYTHONPATH": str(folder)}
 

@@ -109,21 +109,21 @@ def test_only_a_feature_and_those_that_need_it_name_it() -> None:
         *(path for path in PROJECT.iterdir() if path.suffix in {".py", ".toml", ".yml"}),
         *(path for root in ("vibetracker", "tests", ".ci") for path in (PROJECT / root).rglob("*")),
     ]
+    left_out = as_shipped()
     files = {
         path: path.read_text()
         for path in paths
         if path.is_file()
         and path.suffix in {".py", ".py-tpl", ".toml", ".yml", ""}
-        and not any(path.is_relative_to(left_out) for left_out in as_shipped())
+        and not any(map(path.is_relative_to, left_out))
     }
     assert PROJECT / "vibetracker" / "cli" / "serve.py" in files
     features = sources()
-    for name, feature in features.items():
-        named = re.compile(rf"(?<![\w.])/{name}\b|features[./]{name}\b")
-        folders = [
-            feature.folder,
-            *(f.folder for f in features.values() if name in needs(f, features)),
-        ]
-        for path, text in files.items():
-            if not any(path.is_relative_to(folder) for folder in folders):
-                assert named.search(text) is None, f"{path} names {name}"
+    folders = {
+        name: [feature.folder, *(f.folder for f in features.values() if name in needs(f, features))]
+        for name, feature in features.items()
+    }
+    for path, text in files.items():
+        named = re.findall(r"(?:(?<![\w.])/|features[./])(?=(\w+))", text)
+        for name in folders.keys() & {*named}:
+            assert any(map(path.is_relative_to, folders[name])), f"{path} names {name}"

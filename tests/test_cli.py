@@ -60,9 +60,8 @@ def test_help_shows_examples_without_loading_the_application(tmp_path: Path) -> 
     assert not loaded & {"fastapi", "pydantic", "sqlalchemy", "uvicorn"}
 
 
-@pytest.mark.parametrize(
-    "missing", ["factory", pytest.param("ruff", marks=pytest.mark.slow, id="ruff")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", ["factory", "ruff"])
 def test_new_says_that_it_needs_the_dev_extra(missing: str, tmp_path: Path) -> None:
     program = (
         f"import sys; sys.modules['{missing}'] = None\n"
@@ -453,14 +452,8 @@ def test_serve_answers_what_it_has_begun_before_it_ends(
     assert "Traceback" not in rest
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param("serve", id="serve"),
-        pytest.param("serve --workers 2", id="workers", marks=pytest.mark.slow),
-        pytest.param("dev", id="dev", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["serve", "serve --workers 2", "dev"])
 def test_interrupted_twice_it_ends_at_once_and_in_silence(command: str, tmp_path: Path) -> None:
     url = "sqlite:///tracker.db"
     with running(*command.split(), folder=tmp_path, DATABASE_URL=url) as server:

@@ -40,6 +40,7 @@ def test_it_is_served_like_any_other(installed: dict[str, str], tmp_path: Path) 
         assert httpx2.post(address, json={"txt": "Hello"}).status_code == 422
 
 
+@pytest.mark.slow
 def test_it_is_listed_with_where_it_comes_from(installed: dict[str, str], tmp_path: Path) -> None:
     listed = call(COMMAND, "features", folder=tmp_path, **installed)
     assert (

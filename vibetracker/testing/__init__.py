@@ -10,7 +10,7 @@ from anyio import Event
 from factory.base import Factory as FactoryBase
 from fastapi import FastAPI
 from httpx2 import BaseTransport, ByteStream, Request, Response
-from sqlalchemy import delete, text
+from sqlalchemy import delete, inspect, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 from starlette.types import Message
@@ -40,7 +40,7 @@ class Factory[R: Base](FactoryBase[R]):
     """Makes rows in the test's database, each committed before the test goes on.
 
     A row comes detached from its session, so that a test sees what it made and reads what became
-    of it through the API.
+    of it through the API. Listeners do not get it: what they get is of the test's own requests.
     """
 
     database: ClassVar[Database]
@@ -51,7 +51,7 @@ class Factory[R: Base](FactoryBase[R]):
     @classmethod
     @override
     def _create(cls, model_class: type[R], *args: Any, **kwargs: Any) -> R:
-        with Factory.database.session(write=True) as session:
+        with Session(Factory.database.engine, expire_on_commit=False) as session:
             row = model_class(*args, **kwargs)
             session.add(row)
             session.commit()
@@ -61,18 +61,24 @@ class Factory[R: Base](FactoryBase[R]):
 
 def empty(database: Database) -> None:
     """Remove all rows and begin to count ids anew."""
-    tables = database.tables
+    names = [table.name for table in database.tables]
+    # Most are empty already, and to find that out takes one statement.
+    filled = " UNION ALL ".join(
+        f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})"  # noqa: S608 - our own names
+        for name in names
+    )
     with database.engine.begin() as connection:
-        for table in reversed(tables):
-            connection.execute(delete(table))
-        for table in tables:
-            if connection.dialect.name == "sqlite":
-                # Their table is there as soon as one table numbers its rows so.
-                if table.dialect_options["sqlite"]["autoincrement"]:
-                    connection.execute(text("DELETE FROM sqlite_sequence"))
-            elif "id" in table.columns:
-                sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
-                connection.execute(text(f"SELECT setval({sequence}, 1, false)"))
+        found = {*connection.exec_driver_sql(filled).scalars()} if names else ()
+        for table in reversed(database.tables):
+            if table.name in found:
+                connection.execute(delete(table))
+        numbered = [table.name for table in database.tables if "id" in table.columns]
+        if connection.dialect.name == "postgresql":
+            sequences = (f"pg_get_serial_sequence('{name}', 'id')" for name in numbered)
+            anew = ", ".join(f"setval({sequence}, 1, false)" for sequence in sequences)
+            connection.exec_driver_sql(f"SELECT {anew}")
+        elif inspect(connection).has_table("sqlite_sequence"):
+            connection.exec_driver_sql("DELETE FROM sqlite_sequence")
 
 
 def fill_behind_its_back(database: Database, fill: Callable[[Session], object]) -> None:

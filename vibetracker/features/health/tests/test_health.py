@@ -34,15 +34,16 @@ def test_a_service_that_serves_is_alive(client: TestClient) -> None:
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "10.0.0.7", "api.example.org"])
-def test_a_probe_need_not_know_a_name_that_is_allowed(app: FastAPI, host: str) -> None:
+def test_a_probe_need_not_know_a_name_that_is_allowed(app: FastAPI) -> None:
     settings = Settings(database_url="sqlite://", allowed_hosts=["api.example.org"], _env_file=None)
-    with TestClient(create_app(settings, app.state.features), headers={"Host": host}) as client:
-        statuses = {url: client.get(url).status_code for url in ("/health/live", "/health/ready")}
-        assert set(statuses.values()) == {200}, statuses
-        is_allowed = host == "api.example.org"
-        for url in ("/problems", "/healthy"):
-            assert (client.get(url).status_code != 400) is is_allowed, url
+    with TestClient(create_app(settings, app.state.features)) as client:
+        for host in ("127.0.0.1:8000", "10.0.0.7", "api.example.org"):
+            client.headers["Host"] = host
+            for url in ("/health/live", "/health/ready"):
+                assert client.get(url).status_code == 200, (host, url)
+            is_allowed = host == "api.example.org"
+            for url in ("/problems", "/healthy"):
+                assert (client.get(url).status_code != 400) is is_allowed, (host, url)
         assert client.get("/health/live", headers={"Host": "a/b"}).status_code == 400
 
 

@@ -659,7 +659,7 @@ def wrong(problem: Json, prefix: str = "") -> Any:
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     # The database is emptied at the beginning of each example.
@@ -681,7 +681,7 @@ def test_a_batch_is_what_its_operations_are_one_by_one(
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # As above.
