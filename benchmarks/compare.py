@@ -1,4 +1,4 @@
-"""The limit, vibetracker, the idiomatic application and the peers side by side, in turns."""
+"""The limit, the bare, vibetracker, the idiomatic and the peers side by side, in turns."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,10 +7,23 @@ from dataclasses import fields, replace
 from benchmarks.answers import require_same_answers
 from benchmarks.data import fill
 from benchmarks.peers import installed_peers
-from benchmarks.servers import HAND_WRITTEN, IDIOMATIC, VIBETRACKER, Measure, Operation, serving
+from benchmarks.servers import (
+    BARE,
+    HAND_WRITTEN,
+    IDIOMATIC,
+    VIBETRACKER,
+    Measure,
+    Operation,
+    serving,
+)
 from vibetracker.testing import PostgresServer
 
-APPLICATIONS = {"limit": HAND_WRITTEN, "vibetracker": VIBETRACKER, "idiomatic": IDIOMATIC}
+APPLICATIONS = {
+    "limit": HAND_WRITTEN,
+    "bare": BARE,
+    "vibetracker": VIBETRACKER,
+    "idiomatic": IDIOMATIC,
+}
 CREATE = {"title": "water the plants", "tags": ["tag 1", "tag 2"]}
 OPERATIONS = {
     "list of 50 newest": Operation("GET", "/tasks"),
@@ -79,7 +92,7 @@ def _print(operation: str, measured: dict[str, list[Measure]]) -> None:
         of_other = ratios(measured, "vibetracker", name)
         print(
             f"  vibetracker serves {statistics.median(of_other):.1f} times "
-            f"{'the ' if name == 'idiomatic' else ''}{name} "
+            f"{'the ' if name in APPLICATIONS else ''}{name} "
             f"({min(of_other):.1f}-{max(of_other):.1f})",
             flush=True,
         )

@@ -7,6 +7,7 @@ from benchmarks.compare import Results, ratios
 
 COLORS = {
     "limit": "#8a8f98",
+    "bare": "#4ab3c9",
     "vibetracker": "#2f6fde",
     "idiomatic": "#e0a030",
     "django rest": "#2e8b57",

@@ -26,6 +26,7 @@ JSON = {"Content-Type": "application/json"}
 UVICORN = ("-m", "uvicorn", "--log-level", "warning", "--port", "{port}")
 VIBETRACKER = ("-m", "vibetracker", "serve", "--port", "{port}")
 HAND_WRITTEN = (*UVICORN, "benchmarks.limit:app")
+BARE = (*UVICORN, "benchmarks.bare:app")
 IDIOMATIC = (*UVICORN, "benchmarks.idiomatic:app")
 
 SCRIPT = """
