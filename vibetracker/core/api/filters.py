@@ -13,7 +13,7 @@ from vibetracker.core.api.text import searchable
 
 @dataclass(frozen=True)
 class Where:
-    """The SQL of a filter, made of its value and of the context that the handler gives."""
+    """The SQL of a filter, made of its value and of the context that the handler passes."""
 
     condition: Callable[[Any, Any], ColumnElement[bool]]
 

@@ -96,7 +96,7 @@ def paginate(
 ) -> Rows:
     """Run a list's statement for one page; its rows have the columns of the statement.
 
-    ``context`` is handed to the keys of ``sorting`` whose SQL depends on the request. A row that
+    ``context`` is passed to the keys of ``sorting`` whose SQL depends on the request. A row that
     matches and keeps its sort values during a walk is on exactly one page, since a page begins
     after the values of the row before it and not after a number of rows.
     """

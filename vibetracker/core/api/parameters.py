@@ -39,7 +39,7 @@ class FromQuery[M: BaseModel]:
         self.model = model
 
     async def __call__(self, request: Request) -> M | None:
-        """Read the model; None where it breaks a rule, which ``refuse_collected`` tells."""
+        """Read the model; None where it breaks a rule, which ``refuse_collected`` reports."""
         model: type[M] = request.app.state.extended.get(self.model, self.model)
         repeatable = _repeatable(model)
         query = request.query_params

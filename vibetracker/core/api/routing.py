@@ -223,7 +223,7 @@ class Operation(APIRoute):
 
     async def _handle_transaction(self, request: Request, send: Send) -> None:
         database = database_of(request)
-        request.state.release = release = await database.take_place()
+        request.state.release = release = await database.reserve_connection()
         try:
             for attempt in itertools.count(1):
                 transaction = Transaction(database, request, writes=self.writes)

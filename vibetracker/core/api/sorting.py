@@ -17,7 +17,7 @@ type SortExpression = InstrumentedAttribute[Any] | ColumnElement[Any]
 class Key:
     """A key to sort by; ``nullable`` ones sort their nulls last in both directions.
 
-    ``expression`` may be a function of the context that the handler gives to ``paginate``.
+    ``expression`` may be a function of the context that the handler passes to ``paginate``.
     ``shared`` says that many rows have the same value, so that paging looks for the rest of them
     by a statement of its own.
     """

@@ -1,4 +1,4 @@
-"""One database: its engine, the places in its pool, its sessions, and its tables at start."""
+"""One database: its engine and pool, its sessions, and its tables at start."""
 
 import asyncio
 import logging
@@ -55,14 +55,14 @@ class Database:
         # Connections run each statement by itself, as reading needs, unless they are asked not to.
         level = "SERIALIZABLE" if is_sqlite else "READ COMMITTED"
         self._writers = self.engine.execution_options(isolation_level=level)
-        # That of asyncio would be bound to the event loop in which somebody had to wait first.
-        self._places = Semaphore(self.size, fast_acquire=True)
+        # That of asyncio would be bound to the event loop in which it was first waited for.
+        self._connections = Semaphore(self.size, fast_acquire=True)
         self._patience = settings.pool_timeout
         self._prepared = False
         self.tables: list[Table] = []
         """Those that it has since it was prepared."""
         self.listeners: Listeners | None = None
-        """Whoever gets what the sessions change."""
+        """Those that get what the sessions change."""
 
     def session(self, *, write: bool) -> Session:
         """Open a session; one that only reads runs each statement by itself, without BEGIN."""
@@ -70,21 +70,21 @@ class Database:
             return self.listeners.session(self._writers)
         return Session(self._writers if write else self.engine, expire_on_commit=False)
 
-    async def take_place(self) -> Callable[[], None]:
-        """Take one of the places in the pool, and return the function that gives it back, once.
+    async def reserve_connection(self) -> Callable[[], None]:
+        """Reserve a connection of the pool, and return the function that releases it, once.
 
-        Those that wait in line hold no thread. Raises SQLAlchemy's ``TimeoutError`` where no place
-        gets free in time, and before the tables are there.
+        Waiting holds no thread. Raises SQLAlchemy's ``TimeoutError`` where no connection is free in
+        time, and before the tables are there.
         """
         self._check_prepared()
         try:
             async with asyncio.timeout(self._patience):
-                await self._places.acquire()
+                await self._connections.acquire()
         except TimeoutError:
             raise PoolTimeoutError("all database connections are busy") from None
-        place = ExitStack()
-        place.callback(self._places.release)
-        return place.close
+        reservation = ExitStack()
+        reservation.callback(self._connections.release)
+        return reservation.close
 
     def prepare(self) -> None:
         """Create the tables that are missing; safe when several processes do it at once.

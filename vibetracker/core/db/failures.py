@@ -1,4 +1,4 @@
-"""What a failure of the database is: an outage, a lost race, or a mistake; told by its code."""
+"""What a failure of the database is, by its code: an outage, a lost race, or a mistake."""
 
 import re
 from logging import Logger

@@ -33,7 +33,7 @@ from vibetracker.core.db.portions import is_found
 from vibetracker.core.db.types import BigInt, UTCDateTime, utcnow
 
 COUNTED = "_counted"
-"""In a row's ``__dict__``: the transaction that has given it its version, and that version."""
+"""In a row's ``__dict__``: the transaction that has set its version, and that version."""
 
 
 class Base(DeclarativeBase):

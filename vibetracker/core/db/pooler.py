@@ -20,7 +20,7 @@ FOUND = "SELECT name, setting FROM pg_settings WHERE name = ANY (%s)"
 class SessionSettings:
     """What the sessions of an engine need."""
 
-    def __init__(self, settings: Settings, *, tells: bool) -> None:
+    def __init__(self, settings: Settings, *, logs: bool) -> None:
         limits = {
             "statement_timeout": settings.statement_timeout,
             "lock_timeout": settings.lock_timeout,
@@ -35,7 +35,7 @@ class SessionSettings:
         escaped = {name: value.replace(" ", r"\ ") for name, value in self._wanted.items()}
         self.options = " ".join(f"-c {name}={value}" for name, value in escaped.items())
         """For the ``options`` of a connection."""
-        self._tells = tells
+        self._logs = logs
 
     def ensure(self, connection: Any) -> None:
         """Let a new connection make up for what its session lacks."""
@@ -47,8 +47,8 @@ class SessionSettings:
         connection.beginning = f"BEGIN ISOLATION LEVEL READ COMMITTED; {self._timeouts}"
         connection.alone = self._timeouts
         extensions.register_type(UTC_TIMESTAMP, connection)
-        if self._tells:
-            self._tells = False
+        if self._logs:
+            self._logs = False
             names = ", ".join(name for name, _ in missing)
             logger.info("each statement brings what the sessions begin without: %s", names)
 

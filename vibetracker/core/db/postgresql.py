@@ -154,7 +154,7 @@ def postgresql_engine(
     connect_within = min(settings.connect_timeout, patience)
     url = connection_url(settings.database_url)
     own_options = str(url.query.get("options", ""))
-    session_settings = SessionSettings(settings, tells=answer_within is None)
+    session_settings = SessionSettings(settings, logs=answer_within is None)
 
     class Connecting(PatientConnection):
         """One that does not wait for its server yet as long as for an answer."""

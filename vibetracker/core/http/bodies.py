@@ -79,7 +79,7 @@ def _too_large(max_size: int) -> ContentTooLarge:
 class StrictRequest(Request):
     """A request whose body has been received, and is in its state.
 
-    Its JSON says one thing: no constants, and no member that is given twice.
+    Its JSON says one thing: no constants, and no member that is repeated.
     """
 
     @override
@@ -126,7 +126,7 @@ def parse_json(body: bytes) -> Any:
 
 
 class _Ambiguous(dict[str, Any]):
-    """An object that gave members more than once, of which a dict keeps the last."""
+    """An object with repeated members, of which a dict has the last ones."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)

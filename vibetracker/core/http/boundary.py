@@ -101,7 +101,7 @@ class _Exchange:
             line = (self.method, route or "(no route)", self.status or "aborted", milliseconds)
             members = {"method": self.method, "route": route, "status": self.status}
             members["duration_ms"] = round(milliseconds, 1)
-            # Probes come every few seconds, and what they hear is worth a line when it is bad.
+            # Probes come every few seconds, and are worth a line only when they fail.
             is_probe = self.boundary.answers_any_host(route or "")
             is_well = self.status is not None and 200 <= self.status < 300
             level = logging.DEBUG if is_probe and is_well else logging.INFO
@@ -145,7 +145,7 @@ class _Exchange:
         elif self.method == "HEAD":
             if self.is_over:
                 return
-            # Whoever streams is then told to end, as by a client that goes: it may have no end.
+            # A stream, which may have no end, is then ended as if the client had disconnected.
             self.is_over = True
             message = {"type": message["type"], "body": b""}
         await self.send(message)

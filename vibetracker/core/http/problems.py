@@ -47,7 +47,7 @@ class Problem(HTTPException):  # RFC 9457 calls it a problem, not an error
     """An ``HTTPException`` with a documented type.
 
     A subclass is a problem type, and its docstring the explanation that ``GET /problems/<slug>``
-    gives. Its ``slug``, which follows from its name unless it has another one, and its ``title``
+    returns. Its ``slug``, which follows from its name unless it has another one, and its ``title``
     never change once published. ``headers`` are added to the response, ``extensions`` are further
     members of the body (RFC 9457 section 3.2).
     """

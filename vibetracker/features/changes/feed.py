@@ -155,8 +155,8 @@ def entries_with(session: Session, ids: Collection[int]) -> Sequence[RowMapping]
 
 
 async def reading[T](database: Database, read: Callable[[Session], T]) -> T:
-    """Read in a thread, with a place in the pool for as long as that takes."""
-    release = await database.take_place()
+    """Read in a thread, with a connection of the pool for as long as that takes."""
+    release = await database.reserve_connection()
 
     def work() -> T:
         with database.session(write=False) as session:

@@ -1,6 +1,6 @@
-"""Undo: what a change has made is taken back by the rules that every write keeps.
+"""Undo: a change is reverted by the rules that hold for every write.
 
-A feature may have a module ``revert.py`` that says how changes of its resources are taken back,
+A feature may have a module ``revert.py`` that says how changes of its resources are reverted,
 with any of ``lock(session, values)``, ``revert(session, action, values)`` and ``delete(session,
 id)``; ``values`` are, by the id of each resource, those of its members before. Without ``revert``
 the handler of its ``PATCH`` is called, and for what was created ``delete``, or that of ``DELETE``.
@@ -58,7 +58,7 @@ class Owner:
         lock_rows(session, self.resource, values)
 
     def revert(self, session: Session, action: Action, values: Values) -> None:
-        """Take changes of one kind back."""
+        """Revert changes of one kind."""
         own = self._own()
         if hasattr(own, "revert"):
             own.revert(session, str(action), values)

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 CLOCK = 0.5
 """Seconds after which it looks without having been told to."""
 QUICK_CLOCK = 0.25
-"""The same where nobody tells what other processes write."""
+"""The same where nothing notifies of what other processes write."""
 READ_AT_ONCE = 200
 UNREAD = 1000
 """Changes that may wait for one reader."""
@@ -115,7 +115,7 @@ class Watcher:
             ready.cancel()
             self._users -= 1
             if not self._users:
-                # Whoever comes while it ends has another one.
+                # A follower that comes while it ends has another task.
                 last = self._task
                 last.cancel()
                 await asyncio.wait({last})
@@ -130,7 +130,7 @@ class Watcher:
                     try:
                         seen = await self._tell_what_is_behind(seen)
                     except ChangesExpired:
-                        # The journal is another one: who comes back begins again.
+                        # The journal is another one: clients that reconnect begin again.
                         self._end_followers()
                         seen = await reading(self.database, boundary)
                     except (SQLAlchemyError, HTTPException) as error:
@@ -214,7 +214,7 @@ class _Ears:
     def _connect(self) -> Any:
         pooled = self._engine.raw_connection()
         connection: Any = pooled.driver_connection
-        # Its place in the pool is free for another one.
+        # The pool can open another one in its place.
         pooled.detach()
         connection.cursor().execute(f"LISTEN {CHANNEL}")
         return connection

@@ -1,4 +1,4 @@
-"""How new projects are taken back by whoever keeps a journal, which finds this by its name."""
+"""How new projects are reverted; the journal of changes finds this by its name."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How changes of recurrences are taken back by whoever keeps a journal, which finds it by name."""
+"""How changes of recurrences are reverted; the journal of changes finds this by its name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ def lock(session: Session, values: Mapping[int, Mapping[str, Any]]) -> None:
 
 
 def revert(session: Session, action: str, values: Mapping[int, Mapping[str, Any]]) -> None:
-    """Take changes of one kind back; ``values`` are those of members before, by recurrence."""
+    """Revert changes of one kind; ``values`` are those of members before, by recurrence."""
     found = select(Recurrence).where(Recurrence.id.in_(values))
     for recurrence in session.scalars(found, execution_options={"populate_existing": True}):
         if action == "created":

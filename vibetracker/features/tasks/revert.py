@@ -1,4 +1,4 @@
-"""How changes of tasks are taken back by whoever keeps a journal, which finds this by its name."""
+"""How changes of tasks are reverted; the journal of changes finds this by its name."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,7 +26,7 @@ def lock(session: Session, _: Mapping[int, Mapping[str, Any]]) -> None:
 
 
 def revert(session: Session, action: str, values: Mapping[int, Mapping[str, Any]]) -> None:
-    """Take changes of one kind back; ``values`` are those of members before, by task."""
+    """Revert changes of one kind; ``values`` are those of members before, by task."""
     changes = TaskChanges(session, Clock(UTC, utcnow()))
     rows = [*lock_tasks(session, values).values()]
     # From the top down: a subtree follows what is above it, and so does what of it is in the trash.

@@ -30,7 +30,7 @@ class Export:
     """Told how many rows have been read."""
 
     def last_ids(self) -> dict[str, int]:
-        """Return the last id that each collection has given, which no row may get again."""
+        """Return the last id that each collection has assigned, which no row may get again."""
         return {name: last_id(self.session, it.table) for name, it in self.collections.items()}
 
     def count(self, name: str) -> int:

@@ -258,7 +258,7 @@ class Import:
         try:
             checked = validated(record, collection, ids)
         except ValidationFailed:
-            # The check has told that it is left out.
+            # The check has reported that it is left out.
             return
         columns = collection.table.c
         values = {

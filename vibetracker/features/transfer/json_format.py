@@ -2,7 +2,7 @@
 
 A file is one object. Its members are the collections, each an array of records, and before them
 ``vibetracker``, the version of this format, and ``last_ids``, the last id that each collection has
-given. It is read a record at a time, however it is laid out.
+assigned. It is read a record at a time, however it is laid out.
 """
 
 from collections.abc import Iterator

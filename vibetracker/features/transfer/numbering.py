@@ -1,4 +1,4 @@
-"""The ids that a table has given and is going to give, on both databases."""
+"""The ids that a table has assigned and is going to assign, on both databases."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ _LAST = {
 
 
 def last_id(session: Session, table: Table) -> int:
-    """Return the last id that a table has given; 0 where it has given none."""
+    """Return the last id that a table has assigned; 0 where it has assigned none."""
     return session.scalar(text(_LAST[dialect_of(session)]), {"name": table.name}) or 0
 
 
@@ -35,7 +35,7 @@ def reserve(session: Session, table: Table, many: int) -> Iterator[int]:
 
 
 def go_beyond(session: Session, table: Table, used: int) -> None:
-    """Let a table give no id again up to this one."""
+    """Let a table assign no id up to this one again."""
     if used <= last_id(session, table):
         return
     values = {"name": table.name, "last": used}

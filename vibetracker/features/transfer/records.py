@@ -51,9 +51,9 @@ class Record:
     only_named: bool = False
     """Whether it stands for one of the same name, if there is one, and says nothing else of it."""
     is_foreign: bool = False
-    """Whether what is too much of it for this service is left out, and told."""
+    """Whether what is too much of it for this service is left out, and reported."""
     is_extra: bool = False
-    """Whether it is left out, and told, where it is none that can be here."""
+    """Whether it is left out, and reported, where it is none that can be here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def broken(place: Place, code: str, detail: str, *steps: object) -> ValidationFa
 
 @dataclass(frozen=True, slots=True)
 class LastIds:
-    """The last ids that a service had given, by collection; no row may get them again."""
+    """The last ids that a service had assigned, by collection; no row may get them again."""
 
     ids: dict[str, int]
 
@@ -110,7 +110,7 @@ type Found = Record | NoRecord | LeftOut | LastIds
 
 
 class Told:
-    """What was left out of an import, as it is told at its end."""
+    """What was left out of an import, as it is reported at its end."""
 
     def __init__(self) -> None:
         self._first: dict[Hashable, LeftOut] = {}
@@ -125,7 +125,7 @@ class Told:
         self._counts[key] += 1
 
     def entries(self) -> list[Values]:
-        """Return what is told of it."""
+        """Return the entries of the report."""
         return [self._entry(left_out, self._counts[key]) for key, left_out in self._first.items()]
 
     def _entry(self, left_out: LeftOut, count: int) -> Values:

@@ -26,7 +26,7 @@ def validated(
 ) -> BaseModel:
     """Validate a record, with other ids; a problem with pointers into the record.
 
-    What is too much of one from another program is left out, and told.
+    What is too much of one from another program is left out, and reported.
     """
     fields = collection.record.model_fields
     values = {name: value for name, value in record.values.items() if name in fields}
