@@ -184,7 +184,7 @@ class Imported(Output):
 
 
 class Caller(Output):
-    """What a request has of its caller."""
+    """What a request says of its caller."""
 
     address: str
     agent: str
@@ -309,7 +309,7 @@ def get_caller(
     user_agent: Annotated[str, Header()],
     theme: Annotated[str | None, Cookie()] = None,
 ) -> Caller:
-    """Return what the request has of its caller."""
+    """Return what the request says of its caller."""
     host = request.client.host if request.client else ""
     return Caller(address=host, agent=user_agent, theme=theme)
 
@@ -334,7 +334,7 @@ def get_coffee() -> None:
 
 @router.get("/wait")
 async def wait_for_albums() -> Caller:
-    """Wait for something that is no database."""
+    """Wait for something other than the database."""
     await asyncio.sleep(0)
     return Caller(address="", agent=str(asyncio.current_task() is not None), theme=None)
 
@@ -395,7 +395,7 @@ def upload_photo(
 async def ask_for_a_caption(
     photo: Annotated[Photo, Depends(find_first_photo)], caption: Annotated[str, Form()]
 ) -> Photo:
-    """Set the caption of an album's first photo, waiting for what is no database."""
+    """Set the caption of an album's first photo, waiting for something other than the database."""
     await asyncio.sleep(0)
     photo.caption = caption
     return photo

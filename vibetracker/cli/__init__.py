@@ -1,4 +1,4 @@
-"""The command ``vibetracker``: serves the API, for work on it or for good, and what goes with it.
+"""The command ``vibetracker``: serves the API, in development or production, and what goes with it.
 
 What a command needs is imported when it runs: ``--help`` answers at once, and the process that
 watches over ``dev`` loads no application of its own.

@@ -1,4 +1,4 @@
-"""The application that a command works on, made of the settings of the environment."""
+"""The application that a command works on, created from the settings of the environment."""
 
 import os
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ DEV_DEFAULTS = {
 
 
 def load_settings() -> "Settings":
-    """Return the settings; ``UnusableError`` where they are no settings."""
+    """Return the settings; raises ``UnusableError`` where they are invalid."""
     from pydantic import ValidationError
 
     from vibetracker.core.config import Settings
@@ -55,7 +55,7 @@ def load_application() -> "FastAPI":
 
 
 def check_database(app: "FastAPI") -> None:
-    """Refuse a database that waiting would not mend; a server may still be starting."""
+    """Raise ``UnusableError`` unless waiting may help; a server may still be starting."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from vibetracker.core.db.database import Database, OutdatedSchemaError

@@ -34,8 +34,8 @@ class Fill(Protocol):
     ) -> Iterator[int]:
         """Write at most ``count`` rows in portions, and yield how many each portion had.
 
-        What is written is committed then, and the session forgets it. What is made depends on
-        the arguments alone.
+        The rows are committed and expunged from the session by then. They depend on the
+        arguments alone.
         """
         ...
 
@@ -89,7 +89,7 @@ def fill(
 ) -> Iterator[str]:
     """Write the demo data of the features, and yield for each a line on what was written.
 
-    The same ``seed`` and ``count`` make the same rows on the same day, the one of ``now`` in UTC.
+    The same ``seed`` and ``count`` write the same rows on the same day, the one of ``now`` in UTC.
     """
     # A database begins with it: nobody listens to it as to a change that comes later.
     database.listeners = None

@@ -1,4 +1,4 @@
-"""What answers in the place of an application that does not load: the reason, to every request.
+"""The replacement of an application that does not load: it responds with the reason.
 
 It imports nothing of the application, since that may be what is broken.
 """
@@ -16,7 +16,7 @@ STATUS = 503
 
 
 def fallback_config(reason: str) -> "Config":
-    """Return the options of a server that answers every request with the reason."""
+    """Return the options of a server that responds to every request with the reason."""
     from uvicorn import Config
 
     return Config(
@@ -31,7 +31,7 @@ def fallback_config(reason: str) -> "Config":
 
 
 def fallback(reason: str) -> "ASGIApp":
-    """Return the application; its answers look like the service's own when it is unavailable."""
+    """Return the application; its responses look like the service's own when it is unavailable."""
 
     async def app(scope: "Scope", _: "Receive", send: "Send") -> None:
         request_id = uuid4().hex

@@ -1,4 +1,4 @@
-"""A client's connection, in bounds that keep slow and hostile clients from the others."""
+"""A client's connection, with limits that protect the others from slow and hostile clients."""
 
 import asyncio
 import logging
@@ -28,21 +28,21 @@ logger = logging.getLogger(__name__)
 MAX_HEAD = 65_536
 """Bytes of a request's first line and header fields."""
 MAX_PIPELINED = 20
-"""Requests that may wait on one connection for the answer to the one before them."""
+"""Requests that may wait on one connection for the response to the one before them."""
 MAX_CONNECTIONS = 1000
-"""Connections of one worker; a further one takes the place of that which is idle the longest."""
+"""Connections of one worker; for a further one that which is idle the longest is closed."""
 OWN_FILES = 100
 """Open files of a worker that are no connections of clients."""
 MAX_UNREAD = 128 * 1024 * 1024
-"""Bytes of answers that all clients of a worker together may leave unread."""
+"""Bytes of responses that all clients of a worker together may leave unread."""
 PATIENCE = 10
-"""Seconds that a client has to send a whole head, and to read ``LEAST_READ`` of an answer."""
+"""Seconds that a client has to send a whole head, and to read ``LEAST_READ`` of a response."""
 LEAST_READ = 32_768
-"""Bytes; also, the rest of an answer if that is less."""
+"""Bytes; also, the rest of a response if that is less."""
 LINGER = 2
-"""Seconds for which a refused client may go on sending; closed at once, it misses its answer."""
+"""Seconds for which a refused client may go on sending; closed at once, it misses its response."""
 DROPPED = cast("list[tuple[bytes, bytes]]", deque(maxlen=0))
-"""In the place of header fields: is appended to, and keeps nothing."""
+"""Replaces the list of header fields: what is appended to it is dropped."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -52,15 +52,15 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     idle_since = 0.0
-    """The loop's time at the last answer, or at the connection where there was none yet."""
+    """The loop's time at the last response, or at the connection where there was none yet."""
     _came = 0
-    """Bytes that came last."""
+    """Bytes that were received last."""
     _held = 0
-    """Bytes that may still be kept by the parser, which has no bounds of its own."""
+    """Bytes that the parser, which has no limit of its own, may still hold."""
     _refusal: Problem | None = None
     _is_refused = False
     _unread: int | None = None
-    """What the last look found unread of the answer that is on its way."""
+    """Bytes of the current response that were unread at the last check."""
 
     @property
     def is_idle(self) -> bool:
@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_late(self) -> bool:
-        """Whether the next request has been waited for long enough."""
+        """Whether the next request has not arrived in time."""
         return self.is_idle and self.loop.time() - self.idle_since >= PATIENCE
 
     @property
@@ -83,7 +83,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def unread(self) -> int:
-        """The bytes of answers that the client has left unread."""
+        """The bytes of responses that the client has left unread."""
         return self.transport.get_write_buffer_size()
 
     @override
@@ -120,9 +120,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._held = 0
         if self.parser.should_upgrade():
-            # The parser reads nothing behind it, though the offer is not taken up (RFC 9110 7.8).
+            # The parser reads nothing after it, although the upgrade is ignored (RFC 9110 7.8).
             self.cycle.keep_alive = False
-        # Fields behind the body would join those of the head, any number of them (RFC 9110 6.5).
+        # Trailer fields would be merged into the header fields, without limit (RFC 9110 6.5).
         self.headers = DROPPED
 
     @override
@@ -141,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def shutdown(self) -> None:
         super().shutdown()
-        # Answers without an end look at it.
+        # Responses without an end are ended by it.
         if draining := self.app_state.get(DRAINING):
             draining.set()
 
@@ -155,7 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(self._refusal or MalformedRequest("This is no HTTP request"))
 
     def _refuse(self, problem: Problem) -> None:
-        """Read nothing more, and say why unless the answer to another request comes first."""
+        """Read nothing more, and send the problem unless another response comes first."""
         self._is_refused = True
         if self.is_idle:
             if not self._is_in_head or self.transport.is_closing():
@@ -188,7 +188,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.loop.call_later(LINGER, self.transport.abort)
 
     def _look_after(self) -> None:
-        """Let go of a client that does not bring a request, or does not take an answer."""
+        """Disconnect a client that does not send its request, or does not read its response."""
         unread = self.unread
         if unread and self._unread is not None and unread > self._unread - LEAST_READ:
             self.drop()
@@ -211,8 +211,8 @@ class BoundedProtocol(HttpToolsProtocol):
             connection.drop()
 
     def drop(self) -> None:
-        """Close at once."""
-        # Chosen once only: the loop tells a little later that it is gone.
+        """Close the connection at once."""
+        # Not to be chosen again: ``connection_lost`` is called only later by the event loop.
         self.connections.discard(self)
         self.transport.abort()
 
@@ -222,7 +222,7 @@ def _too_large() -> HeadTooLarge:
 
 
 def _max_connections() -> int:
-    """Leave files for everything else: without a free one, nobody can connect any more."""
+    """Return the limit of connections that leaves enough file descriptors for everything else."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS

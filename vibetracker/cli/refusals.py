@@ -15,7 +15,7 @@ UNUSABLE = 2
 
 
 class UnusableError(Exception):
-    """Something keeps the command from its work; the text tells an operator what to mend."""
+    """Something keeps the command from its work; the text says what an operator has to mend."""
 
 
 def refuse(reason: str) -> int:
@@ -40,8 +40,8 @@ def fault_in(error: Exception, found: "Iterable[Source]") -> "FeatureError":
     """Return which feature is at fault for an error of its loading, and where.
 
     The place is the last statement of a module or a class that was running, not one of a function:
-    who calls a function of another feature wrongly is at fault, and who imports a broken module is
-    not. Raises the error where no feature had such a statement.
+    one feature that calls a function of another wrongly is at fault, one that imports a broken
+    module is not. Raises the error where no feature had such a statement.
     """
     from vibetracker.core.api.support import UnsupportedError
     from vibetracker.core.discovery import FeatureError

@@ -1,4 +1,4 @@
-"""The commands that serve: ``dev`` for work on the code, ``serve`` for good."""
+"""The commands that serve: ``dev`` for development, ``serve`` for production."""
 
 import logging
 import signal
@@ -84,7 +84,7 @@ def _serve_in_child(
 ) -> None:
     """Serve until told to stop; in a process of its own, so that every start reads the code.
 
-    What an operator has to mend ends the first start alone: later it may be a file that is half
+    What an operator has to mend ends only the first start: later it may be a file that is being
     edited.
     """
     from uvicorn import Server
@@ -159,9 +159,9 @@ def server_config(
         app,
         workers=workers,
         root_path=root_path,
-        # By name: the process that watches over others loads nothing of it.
+        # By name: the supervising process does not import it.
         http="vibetracker.cli.protocol:BoundedProtocol",
-        # A connection that became a websocket would be in no bounds, and nothing here serves one.
+        # The limits would not hold for a WebSocket, and no operation accepts one.
         ws="none",
         # The application configures the log, that of access as well.
         log_config=None,

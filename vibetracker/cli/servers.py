@@ -8,7 +8,7 @@ from uvicorn.supervisors import Multiprocess
 
 
 class ServerConfig(Config):
-    """The options of a server whose lifespan may be cut off."""
+    """The options of a server whose lifespan may be cancelled."""
 
     @override
     def load(self) -> None:
@@ -17,9 +17,9 @@ class ServerConfig(Config):
 
 
 class Lifespan(LifespanOn):
-    """The application's lifespan, which ends in silence when the server has not waited for it.
+    """The application's lifespan, which ends in silence when the server cancels it.
 
-    Whoever interrupts the server a second time cancels it; uvicorn logs that as a failure.
+    A second SIGINT makes the server cancel it, which uvicorn would log as a failure.
     """
 
     _is_told = False

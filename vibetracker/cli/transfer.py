@@ -24,14 +24,14 @@ type Advance = Callable[[int], None]
 
 
 class Imported(Protocol):
-    """What became of a file."""
+    """The result of an import."""
 
     created: dict[str, int]
     skipped: list[str]
 
 
 class Files(Protocol):
-    """What a module ``files`` of a feature has."""
+    """The interface of a module ``files`` of a feature."""
 
     FORMAT_NAMES: tuple[str, ...]
     CHECKED_AND_WRITTEN: int
@@ -42,7 +42,7 @@ class Files(Protocol):
         ...
 
     def count(self, session: "Session", features: "Sequence[Feature]") -> int:
-        """Count the rows that an export has; the session goes on to read of the same moment."""
+        """Count the rows that an export has; the session reads the same snapshot from then on."""
         ...
 
     def write(

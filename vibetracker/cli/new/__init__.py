@@ -61,13 +61,13 @@ def write(plural: str, asked: Sequence[str], *, singular: str | None, about: str
             file = folder / str(name).replace("test_feature", f"test_{plural}")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(_render(template.read_text(), names, fields))
-        # Told what is ours, since the folder is not yet where its imports say.
+        # Named, since ruff cannot find the package from a folder outside of it.
         ours = 'lint.isort.known-first-party = ["vibetracker"]'
         _ruff("check", "--select", "F401", "--fix", str(folder))
         _ruff("check", "--select", "I", "--fix", "--config", ours, str(folder))
         _ruff("format", str(folder))
         folder.chmod(0o755)
-        # Nothing but caches can be there, which what is written before leaves behind.
+        # Nothing but the caches of a deleted feature can be there.
         shutil.rmtree(root / plural, ignore_errors=True)
         return folder.rename(root / plural)
 
@@ -77,7 +77,7 @@ def _ruff(*arguments: str) -> None:
 
 
 def _inline(names: Mapping[str, str], fields: Sequence[Field]) -> dict[str, str]:
-    """Return what stands in the middle of lines."""
+    """Return the code of the slots in the middle of lines."""
     stored = [field["name"] for field in fields if not field["after_create"]]
     others = ", ".join(f'"{field["name"]}"' for field in fields if field["after_create"])
     return {

@@ -8,7 +8,7 @@ from vibetracker.testing import Factory
 
 
 class CommentFactory(Factory[Comment]):
-    """A comment with nothing that it can do without."""
+    """A comment with its required fields alone."""
 
     class Meta:
         model = Comment
