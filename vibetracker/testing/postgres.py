@@ -64,7 +64,7 @@ class PostgresServer:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def __enter__(self) -> Self:
-        """Make the server with an empty database and start it."""
+        """Create the server with an empty database, and start it."""
         if not (self.data / "PG_VERSION").exists():
             self.run(
                 "initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"
@@ -79,7 +79,7 @@ class PostgresServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, **options: str) -> None:
-        """Start the server and wait until it answers; ``options`` are its settings."""
+        """Start the server and wait until it accepts connections; ``options`` are its settings."""
         settings = {"unix_socket_directories": str(self.folder), **self._options, **options}
         flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
@@ -106,7 +106,7 @@ class PostgresServer:
         return True
 
     def stop(self) -> None:
-        """Stop the server in order, ending its sessions."""
+        """Stop the server (fast shutdown): its sessions are ended."""
         self._end(SIGINT)
 
     def kill(self) -> None:
@@ -114,11 +114,11 @@ class PostgresServer:
         self._end(SIGKILL)
 
     def freeze(self) -> None:
-        """Let every process of the server stand still: it stays reachable and answers nothing."""
+        """Suspend every process of the server: it accepts connections and responds to nothing."""
         self.signal(SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Resume a frozen server."""
         self.signal(SIGCONT)
 
     def signal(self, number: Signals) -> None:
@@ -141,7 +141,7 @@ class PostgresServer:
             return
         children: list[int] = []
         if number is SIGKILL:
-            # Stopped, it can have no further children, which would keep its shared memory in use.
+            # Suspended, it starts no further children, which would keep its shared memory in use.
             self._process.send_signal(SIGSTOP)
             children = self._children()
             self.signal(SIGKILL)
@@ -154,7 +154,7 @@ class PostgresServer:
             time.sleep(0.01)
 
     def sql(self, statement: str, database: str = "vibetracker") -> str:
-        """Run SQL as the superuser and give what ``psql`` prints, without headings."""
+        """Run SQL as the superuser and return what ``psql`` prints, without headings."""
         return self.run(
             "psql",
             "-X",
@@ -171,14 +171,14 @@ class PostgresServer:
 
 
 def free_port() -> int:
-    """Find a TCP port of the loopback address that nothing listens on."""
+    """Return a TCP port of the loopback address that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
 def _runs(pid: int) -> bool:
-    """Return whether a process is there and not merely waiting for its parent to notice its end."""
+    """Return whether a process exists and is no zombie."""
     state = subprocess.run(  # noqa: S603 - our own arguments
         ["/usr/bin/env", "ps", "-o", "stat=", "-p", str(pid)],
         check=False,
@@ -189,7 +189,7 @@ def _runs(pid: int) -> bool:
 
 
 def _let_pass(folder: Path) -> None:
-    # The group too, since the process keeps that of root.
+    # The group too, since the process still has that of root.
     everybody = stat.S_IXGRP | stat.S_IXOTH
     mode = folder.stat().st_mode
     if mode & everybody != everybody:

@@ -20,7 +20,7 @@ from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature
 from vibetracker.features.comments import demo
 from vibetracker.features.tasks.tests.factory import TaskFactory
-from vibetracker.testing import Client, fill_behind_its_back
+from vibetracker.testing import Client, fill_with_stale_statistics
 
 from .factory import CommentFactory
 
@@ -165,7 +165,7 @@ def test_comments_go_and_come_with_the_tree_of_their_task(client: TestClient) ->
     assert client.get(f"/comments/{comment.id}").status_code == 404
 
 
-def test_who_listens_to_changes_sees_comments_that_go_with_their_task(
+def test_listeners_see_comments_that_are_deleted_with_their_task(
     app: FastAPI, database: Database
 ) -> None:
     seen: list[Change] = []
@@ -227,7 +227,7 @@ def test_lists_are_read_row_by_row_where_postgresql_takes_the_tables_for_empty(
         session.flush()
         session.add_all(CommentFactory.build(task_id=task.id) for task in tasks)
 
-    fill_behind_its_back(database, fill)
+    fill_with_stale_statistics(database, fill)
     for path in ("/comments", "/tasks?has_comments=true", "/tasks?has_comments=false"):
         response, pages = get_counting(path)
         assert response.status_code == 200

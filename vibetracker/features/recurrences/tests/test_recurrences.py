@@ -1,4 +1,4 @@
-"""Recurrences as a client makes, reads, changes and ends them."""
+"""Recurrences as a client creates, reads, changes and ends them."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +13,7 @@ from vibetracker.core.db.database import Database
 from vibetracker.core.db.types import utcnow
 from vibetracker.features.tasks.tests.calls import change, faults, ids, make, read, walk
 from vibetracker.features.tasks.tests.factory import TaskFactory
-from vibetracker.testing import fill_behind_its_back
+from vibetracker.testing import fill_with_stale_statistics
 
 from .factory import LAST_OF_JANUARY, RecurrenceFactory
 
@@ -252,7 +252,7 @@ def test_lists_are_read_row_by_row_where_postgresql_takes_the_tables_for_empty(
         session.flush()
         session.add_all(RecurrenceFactory.build(task_id=task.id) for task in tasks)
 
-    fill_behind_its_back(database, fill)
+    fill_with_stale_statistics(database, fill)
     for path in ("/recurrences", "/tasks?is_recurring=true", "/tasks?is_recurring=false"):
         response, pages = get_counting(path)
         assert response.status_code == 200

@@ -17,13 +17,13 @@ from vibetracker.features.transfer.collection import collections
 from vibetracker.features.transfer.export import Export
 from vibetracker.features.transfer.json_format import write
 from vibetracker.features.transfer.records import MOST_TOLD
-from vibetracker.testing import empty, fill_behind_its_back
+from vibetracker.testing import empty, fill_with_stale_statistics
 
 from .databases import exported, faults, imported, lists, send
 
 
 def fill(client: TestClient) -> None:
-    """Make a bit of everything: a tree that was moved about, trash, tags, projects, an order."""
+    """Create some of everything: a tree that was moved, trash, tags, projects, an order."""
     client.post("/tags", json={"name": "Home", "color": "#00AA55", "description": "Around"})
     for number in range(6):
         task = {"title": f"task {number}", "tags": ["home", "Ünïcode"]}
@@ -51,12 +51,12 @@ def test_an_export_imported_into_an_empty_service_is_the_same(
     assert result == {"created": {"tags": 3, "tasks": 8}, "skipped": []}
     assert lists(client) == before
     assert exported(client) == file
-    # The trash is what it was: what went there together comes back together.
+    # The trash is the same: what was deleted together is restored together.
     assert client.post("/tasks/1/restore").status_code == 200
     assert client.get("/tasks/4").status_code == 410
 
 
-def test_no_id_is_given_twice_behind_an_import(client: TestClient, database: Database) -> None:
+def test_no_id_is_reused_after_an_import(client: TestClient, database: Database) -> None:
     fill(client)
     file = exported(client)
     empty(database)
@@ -99,7 +99,7 @@ def test_a_dry_run_and_a_repeated_import(client: TestClient) -> None:
     file = {"tasks": [{"id": 7, "title": "a"}, {"title": "b", "parent_id": 7}]}
     assert imported(client, file, "?dry_run=true")["created"] == {"tasks": 2}
     assert client.get("/tasks").json()["items"] == []
-    # It gave no ids either.
+    # The dry run has used no ids either.
     assert client.post("/tasks", json={"title": "first"}).json()["id"] == 1
     client.delete("/tasks/1?permanent=true")
     headers = {"Content-Type": "application/json", "Idempotency-Key": "import"}
@@ -112,7 +112,7 @@ def test_a_dry_run_and_a_repeated_import(client: TestClient) -> None:
     assert [(task["title"], task["parent_id"]) for task in tasks] == [("a", None), ("b", 7)]
 
 
-def test_what_has_no_counterpart_is_told(client: TestClient) -> None:
+def test_what_has_no_counterpart_is_reported(client: TestClient) -> None:
     file = {
         "zoo": [{"id": 1}, {"id": 2}],
         "motto": "x",
@@ -275,7 +275,7 @@ def test_an_export_of_some_tasks_reads_row_by_row_where_postgresql_takes_the_tab
         ]
         session.execute(insert(task_tags), pairs)
 
-    fill_behind_its_back(database, fill)
+    fill_with_stale_statistics(database, fill)
     response, pages = get_counting("/transfer/export?priority=none")
     assert len(response.json()["tags"]) == 2_000
     assert max(pages) < 400_000
