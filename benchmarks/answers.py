@@ -1,7 +1,7 @@
-"""Checks that the applications answer as vibetracker does.
+"""Checks that the responses of the applications are those of vibetracker.
 
-The limit and the bare return the same bytes, and a peer the same tasks: it may write timestamps and
-spaces in its own way, and have its own way from one page to the next.
+Those of the limit and the bare have the same bytes, and those of a peer the same tasks: it may
+format timestamps and JSON in its own way, and lead to the next page in its own way.
 """
 
 import http.client
@@ -18,7 +18,7 @@ from vibetracker.testing import PostgresServer
 TASKS = 1_000
 HEADERS = ("content-type", "content-length", "etag", "location")
 WRITTEN = re.compile(rb'"(created|updated)_at":"[^"]+"')
-"""What a write answers that is another one each time."""
+"""Members of the response to a write that differ each time."""
 
 type Answer = tuple[int, list[str | None], bytes]
 
@@ -76,9 +76,9 @@ def _without_moments(operation: Operation, answer: Answer) -> Answer:
 
 
 def _read(operation: Operation, answer: Answer) -> list[Any]:
-    """Give the status of an answer, and the tasks or results that it holds.
+    """Return the status of a response, and the tasks or results that it has.
 
-    Raises ``RuntimeError`` for an answer that is no JSON or has a timestamp that is none.
+    Raises ``RuntimeError`` for a response that is no JSON, or has an invalid timestamp.
     """
     status, _, content = answer
     try:
@@ -92,7 +92,7 @@ def _read(operation: Operation, answer: Answer) -> list[Any]:
 
 
 def _values(operation: Operation, members: dict[str, Any]) -> dict[str, Any]:
-    """Read timestamps; those that a write takes from the clock only have to be some."""
+    """Parse timestamps; of those that a write takes from the clock any is right."""
     for name, value in members.items():
         if name.endswith("_at") and value is not None:
             moment = datetime.fromisoformat(value)

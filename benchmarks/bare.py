@@ -1,7 +1,7 @@
 """The bare: FastAPI and an ordinary session of SQLAlchemy, and none of the rules.
 
 Each handler is one call in one thread, reads columns by statements that are built once, and writes
-its answer itself. What this takes beyond the limit is the price of the two libraries, and what
+its response itself. What this takes beyond the limit is the price of the two libraries, and what
 vibetracker takes beyond this is that of its rules.
 """
 
@@ -50,7 +50,7 @@ writers = engine.execution_options(isolation_level="READ COMMITTED")
 
 
 class NewTask(BaseModel):
-    """A task to be."""
+    """A new task."""
 
     title: str
     tags: list[str] = []
@@ -63,13 +63,13 @@ class NewPriority(BaseModel):
 
 
 class Operation(BaseModel):
-    """A creation."""
+    """One creation of a batch."""
 
     data: NewTask
 
 
 class Operations(BaseModel):
-    """Many of them."""
+    """The creations of a batch."""
 
     operations: list[Operation]
 

@@ -82,7 +82,7 @@ SELECT id, 1 + (id + shift * (1 + id % 48)) % :tags FROM tasks, generate_series(
 
 
 def fill(database_url: str, tasks: int, now: datetime | None = None) -> None:
-    """Make the tables and this many tasks with two tags each, some due before now, some after."""
+    """Create the tables and this many tasks with two tags each, some due before now, some after."""
     database = Database(Settings(database_url=database_url, _env_file=None))
     database.prepare()
     database.dispose()

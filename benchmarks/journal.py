@@ -1,4 +1,4 @@
-"""What the journal of changes costs those who write, against the same service without it."""
+"""What the journal of changes costs a write, against the same service without it."""
 
 import statistics
 

@@ -1,7 +1,7 @@
-"""The limit: the measured operations written by hand, with psycopg2 and SQL that is known before.
+"""The limit: the measured operations written by hand, with psycopg2 and fixed SQL.
 
-It answers with the same bytes as vibetracker, and has none of its rules: no validation, no
-strictness, no retries, no ids for requests. What it serves per second is what this machine can do
+It responds with the same bytes as vibetracker, and has none of its rules: no validation, no
+strictness, no retries, no request ids. What it serves per second is what this machine can do
 in Python.
 """
 

@@ -55,7 +55,7 @@ class Priority(StrEnum):
 
 
 class Ranked[E: StrEnum](TypeDecorator[E]):
-    """Keeps a member of an enum as its place in it."""
+    """Stores a member of an enum as its position in it."""
 
     impl = SmallInteger
     cache_ok = True
@@ -209,7 +209,7 @@ class Batch(Struct):
 
 
 class Result(Struct):
-    """What has become of one operation."""
+    """The result of one operation."""
 
     status: int
     id: int
@@ -217,7 +217,7 @@ class Result(Struct):
 
 
 class Results(Struct):
-    """What has become of a batch."""
+    """The results of a batch."""
 
     results: list[Result]
 
@@ -315,7 +315,7 @@ database = SQLAlchemyAsyncConfig(
     .set(drivername="postgresql+asyncpg")
     .render_as_string(hide_password=False),
     engine_config=EngineConfig(pool_size=16),
-    # What has been written goes out without being read again.
+    # The response has the values that were written, without reading them again.
     session_config=AsyncSessionConfig(expire_on_commit=False),
 )
 app = Litestar(

@@ -1,4 +1,4 @@
-"""The peers: what one would take instead of vibetracker. They come with the extra benchmarks."""
+"""The peers: what one could use instead of vibetracker. They need the extra ``benchmarks``."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -35,7 +35,7 @@ PEERS = {
 
 
 def installed_peers() -> dict[str, tuple[str, ...]]:
-    """Give the commands of those that can be run; prints which others are left out."""
+    """Return the commands of those that are installed; prints which are not."""
     installed = {
         name: peer.command for name, peer in PEERS.items() if all(map(find_spec, peer.needs))
     }

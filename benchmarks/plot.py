@@ -17,7 +17,7 @@ WIDTH, LABEL, BAR, GAP = 760, 190, 16, 18
 
 
 def plot(results: Results) -> str:
-    """Give the picture: medians of requests per second as parts of the limit's, with the spread."""
+    """Return the SVG: medians of requests per second as parts of the limit's, with the spread."""
     scale = (WIDTH - LABEL - 110) / 1.1
     parts = []
     top = 40

@@ -14,7 +14,7 @@ SIZES = (1_000, 100_000, 1_000_000)
 LATE = 1000
 """The page that is compared with the first."""
 REQUESTS = 10
-"""How many a turn has."""
+"""The number of requests in a turn."""
 TURNS = 9
 SORTS = (
     "id",
@@ -114,7 +114,7 @@ def _milliseconds(service: Serving, path: str) -> float:
 
 
 def _late(service: Serving, path: str) -> str | None:
-    """Give the path of the late page, if there is one."""
+    """Return the path of the late page, if there is one."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     cursor = _cursor(connection, path)
     connection.close()
@@ -122,7 +122,7 @@ def _late(service: Serving, path: str) -> str | None:
 
 
 def _cursor(connection: http.client.HTTPConnection, path: str) -> str | None:
-    """Walk to the late page, 200 items at a time; a cursor holds for any number of them."""
+    """Return the cursor of the late page, 200 items at a time: cursors hold for any ``limit``."""
     cursor: str | None = None
     for _ in range((LATE - 1) * 50 // 200):
         more = f"&cursor={cursor}" if cursor else ""

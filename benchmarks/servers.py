@@ -1,4 +1,4 @@
-"""Runs an application, puts load on it with wrk, and takes what that costs."""
+"""Runs an application, puts load on it with wrk, and measures the cost."""
 
 import http.client
 import itertools
@@ -52,8 +52,8 @@ end
 class Operation:
     """One request that is sent again and again; ``%d`` in its path is the id of some row.
 
-    ``field`` and ``values`` say what a PATCH changes. ``count`` is how often one is sent that is so
-    slow that the end of a turn would cut off much of what has been done; others have their time.
+    ``field`` and ``values`` say what a PATCH changes. A turn has
+    ``count`` requests where one is so slow that the end of a timed turn would cut off much work.
     """
 
     method: str
@@ -66,7 +66,7 @@ class Operation:
 
 @dataclass
 class Measure:
-    """What one turn gave; processor time is per request, of all processes of a side."""
+    """The results of one turn; processor time is per request, of all processes of a side."""
 
     per_second: float
     p50_ms: float
@@ -77,7 +77,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Cores:
-    """Which cores each side runs on; empty where all share what there is."""
+    """Which cores each side runs on; empty where all sides share all cores."""
 
     server: frozenset[int] = frozenset()
     database: frozenset[int] = frozenset()
@@ -94,7 +94,7 @@ class Cores:
 
 @contextmanager
 def on_cores(cores: frozenset[int]) -> Iterator[None]:
-    """Let what is started meanwhile run on these cores only, if any are named."""
+    """Let processes that are started inside run on these cores only, if any are named."""
     all_cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores or all_cores)
     try:
@@ -105,7 +105,7 @@ def on_cores(cores: frozenset[int]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Serving:
-    """An application that serves."""
+    """A running application."""
 
     pid: int
     port: int
@@ -113,7 +113,7 @@ class Serving:
     cores: Cores = Cores()
 
     def measure(self, operation: Operation, seconds: int) -> Measure:
-        """Put load on one operation; raises ``RuntimeError`` for an answer that is no success."""
+        """Put load on one operation; raises ``RuntimeError`` for a response that is no success."""
         before = self._processor_times()
         send = self._send_for if operation.count is None else self._send_all
         requests, per_second, p50, p99 = send(operation, seconds)
@@ -146,7 +146,7 @@ class Serving:
         )
 
     def _send_all(self, operation: Operation, _: float) -> tuple[int, float, float, float]:
-        """Send a number of requests over as many connections, and wait for the last answer."""
+        """Send a number of requests over as many connections, and wait for the last response."""
         count = operation.count or 1
         body = json.dumps(operation.body)
 
@@ -179,7 +179,7 @@ class Serving:
         return nanoseconds / 1e6
 
     def memory(self) -> float:
-        """Return how much memory its processes have to themselves, in megabytes."""
+        """Return the private memory of its processes, in megabytes."""
         kilobytes = 0
         for pid in _family(self.pid):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -1,4 +1,4 @@
-"""Two workers against one, and the memory of a worker that has answered for long."""
+"""Two workers against one, and the memory of a worker after very many requests."""
 
 import os
 import statistics
@@ -10,7 +10,7 @@ from vibetracker.testing import PostgresServer
 
 MIXED = ("list of 50 newest", "get one", "create with two tags", "patch one field")
 COUNTED = "get one"
-"""What most of the requests are while the memory is watched."""
+"""The operation of most requests while the memory is measured."""
 
 
 def workers(tasks: int, seconds: int, turns: int) -> dict[str, list[float]]:
@@ -62,7 +62,7 @@ def _measure(
 
 
 def memory(tasks: int, requests: int) -> list[tuple[int, float]]:
-    """Watch the memory of one worker over this many requests; prints it ten times on the way."""
+    """Measure the memory of one worker over this many requests; prints it ten times."""
     results: list[tuple[int, float]] = []
     with PostgresServer() as server:
         fill(server.url(), tasks)

@@ -30,7 +30,7 @@ WRITES = {
 def tagged(tasks: int) -> dict[str, dict[str, float]]:
     """Change a tag of this many tasks, with and without the journal; prints seconds and MiB.
 
-    Next to what the server's memory was at most stands what it was before.
+    The peak of the server's memory is printed beside its memory before the change.
     """
     results: dict[str, dict[str, float]] = {}
     for name, settings in (("with", {}), ("without", {"DISABLED_FEATURES": "changes"})):
@@ -55,7 +55,7 @@ def tagged(tasks: int) -> dict[str, dict[str, float]]:
 def _measure(service: Serving, what: str) -> tuple[float, float, float]:
     method, path, body = WRITES[what]
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=3600)
-    # From here on the most is that of what follows.
+    # Resets the peak of the resident memory (proc(5)).
     Path(f"/proc/{service.pid}/clear_refs").write_text("5")
     before = _most(service.pid)
     begun = time.perf_counter()

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 FORMATS = {"json": "json", "csv": "csv", "ics": "ics", "todotxt": "txt", "taskwarrior": "tw.json"}
 IDLE = "import vibetracker.main, vibetracker.features.transfer.files"
-"""What a command loads before it begins."""
+"""The program that loads what every command loads."""
 MEASURED = """\
 import resource, sys
 from vibetracker.cli import main
@@ -24,8 +24,8 @@ sys.exit(status)
 def transfer(tasks: int) -> dict[str, dict[str, float]]:
     """Export and import a database of SQLite; prints and returns MiB and seconds.
 
-    Next to each stands what it is of a process that has only loaded the application, in which the
-    command needs as much more as it holds at once.
+    The memory of each is printed beside that of a process that has only loaded the application: the
+    difference is what the command holds at once.
     """
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:

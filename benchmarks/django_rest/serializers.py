@@ -90,7 +90,7 @@ class NewTaskSerializer(serializers.ModelSerializer):
         fields = ["title", "description", "priority", "tags"]
 
     def create(self, validated_data: dict[str, Any]) -> Task:
-        """Make the task."""
+        """Create the task."""
         (task,) = make_tasks([validated_data])
         return task
 

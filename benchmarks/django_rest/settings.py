@@ -9,7 +9,7 @@ _url = make_url(os.environ["DATABASE_URL"])
 SECRET_KEY = "of no use"  # noqa: S105 - nothing is signed
 ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = ["rest_framework", "benchmarks.django_rest"]
-# Tells the length of an answer, which would go out in chunks otherwise.
+# Sets ``Content-Length``; responses would be chunked otherwise.
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
 ROOT_URLCONF = "benchmarks.django_rest.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -22,7 +22,7 @@ class NewestFirst(CursorPagination):
     ordering = ("-created_at", "id")
 
     def get_paginated_response(self, data: Any) -> Response:
-        """Give the tasks, and the link to those that follow."""
+        """Return the tasks, and the link to the next page."""
         return Response({"items": data, "next": self.get_next_link()})
 
 
@@ -40,11 +40,11 @@ class TaskViewSet(
     http_method_names = ["get", "post", "patch"]
 
     def get_serializer_class(self) -> type[TaskSerializer | NewTaskSerializer]:
-        """Tell what an operation takes."""
+        """Return the serializer of the operation."""
         return NewTaskSerializer if self.action == "create" else TaskSerializer
 
     def get_queryset(self) -> Any:
-        """Give the tasks that an operation is about."""
+        """Return the tasks that the operation works on."""
         tasks = super().get_queryset()
         if self.action == "partial_update":
             # A task's tags are read once, when it is written.
@@ -66,7 +66,7 @@ class TaskViewSet(
 
     @action(detail=False, methods=["post"])
     def batch(self, request: Request) -> Response:
-        """Make many tasks."""
+        """Create many tasks."""
         serializer = BatchSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         operations = serializer.validated_data["operations"]
