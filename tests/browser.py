@@ -1,4 +1,4 @@
-"""A real browser that reaches the service alone, for tests of pages."""
+"""A real browser that can reach nothing but the service, for tests of pages."""
 
 import os
 import shutil
@@ -17,10 +17,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 @contextmanager
 def browser(origin: str, *, is_refused: bool = False) -> Iterator[Callable[..., "Page"]]:
-    """Return a function that opens a page, with the options of a context of Playwright.
+    """Yield a function that opens a page; its arguments are those of Playwright's ``new_page``.
 
-    Fails where a page asked another host for something or logged an error; where a request of it
-    ``is_refused``, or its service is stopped, the browser itself logs that.
+    Fails where a page sent a request to another host or logged an error. With ``is_refused`` failed
+    requests, which the browser itself logs as errors, are expected.
     """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
     asked: list[str] = []
@@ -28,7 +28,7 @@ def browser(origin: str, *, is_refused: bool = False) -> Iterator[Callable[..., 
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(
             executable_path=CHROMIUM,
-            # A root, as in a container, has no other way.
+            # Chromium's sandbox does not start as root, which one is in a container.
             chromium_sandbox=os.geteuid() != 0,
             args=["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
         )

@@ -1,4 +1,4 @@
-"""The fixtures of what no feature owns."""
+"""The fixtures of tests that belong to no feature."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from .specimens import FEATURE
 
 @pytest.fixture(scope="session")
 def specimen_app() -> FastAPI:
-    """Make an application of the one feature that is there to be tested on."""
+    """Create an application whose only feature is that of the specimens."""
     return create_app(Settings(database_url="sqlite://", _env_file=None), features=[FEATURE])
 
 
@@ -32,7 +32,7 @@ def _specimen_client(specimen_app: FastAPI) -> Iterator[TestClient]:
 def busy_specimens(
     specimen_app: FastAPI, _specimen_client: TestClient, busy_database: Database
 ) -> Iterator[TestClient]:
-    """Yield a client of that application that many threads can use at once."""
+    """Yield a client of that application for concurrent requests."""
     specimen_app.dependency_overrides[get_database] = lambda: busy_database
     yield _specimen_client
     specimen_app.dependency_overrides.clear()
@@ -50,6 +50,6 @@ def specimens(
 
 @pytest.fixture
 def screenshots(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return the folder for pictures of what the browser shows."""
+    """Return the folder for screenshots."""
     folder: str | None = request.config.getoption("screenshots")
     return Path(folder) if folder else tmp_path

@@ -1,7 +1,7 @@
 """``python -m tests.contract``: record what clients rely on, as the service is now.
 
-Each feature keeps its record in its own ``tests/contract.json``, so that it goes when the feature
-goes, with what it adds to the lists of others. What has been recorded may grow, and a change that
+Each feature keeps its record, and that of what it adds to the lists of others, in its own
+``tests/contract.json``, which is deleted with it. What has been recorded may grow; a change that
 breaks a client fails the tests until it is recorded on purpose.
 """
 
@@ -30,7 +30,7 @@ LEVELS = 3
 
 
 def contract_of(document: Schema, tag: str) -> Contract:
-    """Take what clients rely on out of a document: of the operations with a tag."""
+    """Return what clients rely on in an OpenAPI document: the operations with this tag."""
     operations = {
         f"{method.upper()} {path}": _operation(operation)
         for path, methods in document["paths"].items()
@@ -95,7 +95,7 @@ def breaches(old: Contract, new: Contract) -> list[str]:
 
 
 class _Comparison:
-    """What a contract takes and gives, beside what an older one took and gave."""
+    """Compares the requests and responses of a contract with those of an older one."""
 
     def __init__(self, old: Contract, new: Contract) -> None:
         self.old = old
@@ -139,11 +139,11 @@ class _Comparison:
             yield from (f"{place}{path} {breach}" for path, breach in found.items())
 
     def _in_schema(self, was: Schema, now: Schema, *, sent: bool) -> dict[str, str]:
-        """Compare two schemas: what is ``sent`` may not narrow, what is received not widen."""
+        """Compare two schemas: of a request it may not narrow, of a response not widen."""
         key = json.dumps([was, now, sent])
         if key not in self._compared:
             found = dict(self._all_in_schema(was, now, sent=sent))
-            # What is wrong inside of a part says so itself.
+            # Of a breach only the innermost member is reported.
             self._compared[key] = {
                 path: breach
                 for path, breach in found.items()
@@ -169,7 +169,7 @@ class _Comparison:
 
 
 def _unforeseen(before: Schema, now: Schema) -> Iterator[str]:
-    """Yield the entries that a client cannot know of, and has to."""
+    """Yield the new entries that a client would have to know of."""
     had_body = any(entry.startswith("body") for entry in before)
     for entry in now.keys() - before.keys():
         is_choice = had_body and entry.startswith("body")
@@ -181,7 +181,7 @@ def _unforeseen(before: Schema, now: Schema) -> Iterator[str]:
 def _members(
     schema: Schema, contract: Contract, path: str = "", inside: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, Schema]]:
-    """Yield a schema and all that its values are made of, each with the way to it."""
+    """Yield a schema and those of its members and items, each with its path."""
     yield path, schema
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
@@ -202,7 +202,7 @@ def _members(
 def with_additions(contract: Contract, plain: Schema, extended: Schema) -> Contract:
     """Return the contract of a feature with what it adds to the operations of others.
 
-    Of those it has the parameters and the members that the ``plain`` document has not.
+    Of those operations it has the parameters and members that the ``plain`` document lacks.
     """
     schemas = extended["components"]["schemas"]
     for name, schema in plain["components"]["schemas"].items():
@@ -222,7 +222,7 @@ def with_additions(contract: Contract, plain: Schema, extended: Schema) -> Contr
 
 
 def current() -> dict[Path, Contract]:
-    """Return the contracts of the service as it is, by the files that they are recorded in."""
+    """Return the contracts of the service as it is now, by the files that record them."""
     features = discover()
     plain = [replace(feature, additions=()) for feature in features]
     document = _document(plain)
@@ -244,7 +244,7 @@ def _document(features: list[Feature]) -> Schema:
 
 
 def recorded(file: Path) -> Contract:
-    """Read a recorded contract; an empty one where there is none."""
+    """Return a recorded contract; an empty one where there is none."""
     if not file.exists():
         return {"operations": {}, "schemas": {}}
     contract: Contract = json.loads(file.read_text())
@@ -252,7 +252,7 @@ def recorded(file: Path) -> Contract:
 
 
 def text(value: Any, level: int = 0) -> str:
-    """Write JSON with a line for each entry of an operation and each keyword of a schema."""
+    """Return JSON with a line for each entry of an operation and each keyword of a schema."""
     if level == LEVELS or not isinstance(value, dict) or not value:
         return json.dumps(value, sort_keys=True)
     indent = "  " * (level + 1)
@@ -261,7 +261,7 @@ def text(value: Any, level: int = 0) -> str:
 
 
 def main() -> int:
-    """Record the contracts, and print what that breaks."""
+    """Record the contracts, and print the breaches of the ones before."""
     for file, contract in current().items():
         for breach in breaches(recorded(file), contract):
             sys.stdout.write(f"breaks clients: {breach}\n")

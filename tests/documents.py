@@ -1,4 +1,4 @@
-"""Reads what a document shows, and follows it."""
+"""The code blocks of a Markdown document, and its console commands, which are run."""
 
 import re
 import subprocess
@@ -14,18 +14,18 @@ VOLATILE = {
 
 
 def blocks(language: str, text: str) -> list[str]:
-    """Give the blocks of code in a language."""
+    """Return the code blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def turns(text: str) -> list[tuple[str, str]]:
-    """Give the commands that a document shows, each with what it prints."""
+    """Return the console commands that a document shows, each with its output."""
     shown = "".join(blocks("console", text))
     return re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", shown, re.MULTILINE)
 
 
 def follow(turn: tuple[str, str], folder: Path, address: str = "", **changes: str) -> None:
-    """Run a command and compare what it prints; ``address`` is that of the server it talks to."""
+    """Run a command and compare its output; ``address`` replaces the server's in the document."""
     command, answer = turn
     said = subprocess.run(  # noqa: S603 - the document's own commands
         ["/bin/bash", "-c", command.replace("localhost:8000", address)],

@@ -25,7 +25,7 @@ class Documented:
 
     @property
     def url(self) -> str:
-        """Return an address with an id that fits and that nothing has."""
+        """Return a URL with a valid id that no resource has."""
         return re.sub(r"\{\w+\}", "4711", self.path)
 
     def parameters(self, place: str) -> dict[str, Schema]:
@@ -38,7 +38,7 @@ class Documented:
 
     @cached_property
     def body(self) -> Schema | None:
-        """Return the schema of the body; None for an operation that takes none."""
+        """Return the schema of the body; None for an operation without one."""
         content = self.spec.get("requestBody", {}).get("content", {})
         if not content or self.takes_file:
             return None
@@ -55,12 +55,12 @@ class Documented:
         return list((self.body or {}).get("properties", ()))
 
     def answer(self, status: int) -> Schema:
-        """Return the schema of an answer; empty where it has no body."""
+        """Return the schema of a response; empty where it has no body."""
         content = self.spec["responses"].get(str(status), {}).get("content", {})
         return self.resolve(content.get("application/json", {}).get("schema", {}))
 
     def resolve(self, schema: Schema) -> Schema:
-        """Follow a reference to the schema that it means."""
+        """Return the schema that a ``$ref`` refers to; any other schema as it is."""
         if "$ref" in schema:
             found: Schema = self.document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
             return found
@@ -68,7 +68,7 @@ class Documented:
 
 
 def operations(app: FastAPI) -> list[Documented]:
-    """List what an application documents."""
+    """Return the operations that an application documents."""
     document = app.openapi()
     return [
         Documented(method.upper(), path, spec, document)
@@ -78,7 +78,7 @@ def operations(app: FastAPI) -> list[Documented]:
 
 
 def errors_of(client: TestClient, method: str, url: str, **options: Any) -> list[dict[str, str]]:
-    """Send what breaks a rule and return the ``errors`` of the 422 that has to come."""
+    """Send a request that has to be a 422, and return its ``errors``."""
     response = client.request(method, url, **options)
     assert response.status_code == 422, f"{method} {url}: {response.status_code} {response.text}"
     errors: list[dict[str, str]] = response.json()["errors"]

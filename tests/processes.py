@@ -26,18 +26,18 @@ PLAIN_PYTEST = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Return the environment of this process without any setting, and with the changes."""
-    # Without bytecode every one of the many processes would compile everything anew.
+    """Return the environment of this process without its settings, and with these variables."""
+    # Without bytecode each of the many processes would compile every module again.
     left_out = {"pythondontwritebytecode", *Settings.model_fields}
     kept = {name: value for name, value in os.environ.items() if name.lower() not in left_out}
     return kept | changes
 
 
 def copy_project(folder: Path, *, tests: bool = False) -> dict[str, str]:
-    """Copy the package and its test fixtures; returns the change of environment that uses them.
+    """Copy the package and its test fixtures; return the environment variables that use the copy.
 
-    What watches the code for changes then sees only those of the test. The features come without
-    their tests unless they are asked for.
+    A reloader then sees only the changes of the test. The tests of the features are copied with
+    ``tests`` alone.
     """
     folder.mkdir(exist_ok=True)
     for name in ("conftest.py", "pyproject.toml"):
@@ -45,14 +45,14 @@ def copy_project(folder: Path, *, tests: bool = False) -> dict[str, str]:
     shutil.copytree(
         ROOT / "vibetracker",
         folder / "vibetracker",
-        # With the bytecode, so that its processes need not compile everything anew.
+        # With the bytecode, so that its processes need not compile every module again.
         ignore=None if tests else shutil.ignore_patterns("tests"),
     )
     return {"PYTHONPATH": str(folder)}
 
 
 def call(*command: str | Path, folder: Path, **changes: str) -> str:
-    """Run a command in a folder and return what it prints; fails with all it said if it fails."""
+    """Run a command in a folder and return its output; fails with all of it if the command does."""
     done = subprocess.run(  # noqa: S603 - our own arguments
         command,
         cwd=folder,
@@ -82,14 +82,14 @@ def as_shipped() -> list[Path]:
 
 @dataclass
 class Server:
-    """A server that runs; ``origin`` is its address and ``lines`` what it has said so far."""
+    """A running server; ``origin`` is its address and ``lines`` its log so far."""
 
     process: subprocess.Popen[str]
     lines: list[str]
     origin: str = ""
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait until it says something; fails with what it said when it ends before that."""
+        """Wait for a line of the log; fails with the whole log when the server ends before that."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line)
@@ -98,7 +98,7 @@ class Server:
         raise AssertionError("".join(self.lines))
 
     def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Send SIGTERM, and wait until the server has ended."""
         self.process.send_signal(signal.SIGTERM)
         _, rest = self.process.communicate()
         self.lines.append(rest)
@@ -106,7 +106,7 @@ class Server:
 
 @contextmanager
 def running(*arguments: str, folder: Path, port: str = "0", **settings: str) -> Iterator[Server]:
-    """Run a command that serves, in a folder, for as long as the block lasts; port 0 is any."""
+    """Run a command that serves, in a folder, until the block ends; port 0 is any free one."""
     with subprocess.Popen(  # noqa: S603 - our own arguments
         [COMMAND, *arguments, "--port", port],
         cwd=folder,
@@ -116,7 +116,7 @@ def running(*arguments: str, folder: Path, port: str = "0", **settings: str) -> 
         start_new_session=True,
     ) as process:
         server = Server(process, [])
-        # Its children too, so that nothing waits for ever for what is never said.
+        # Its children too: whoever reads a pipe that one of them has open would wait for ever.
         overdue = Timer(120, os.killpg, (process.pid, signal.SIGKILL))
         overdue.start()
         try:
@@ -132,7 +132,7 @@ def running(*arguments: str, folder: Path, port: str = "0", **settings: str) -> 
 def serving(app: ASGIApp) -> Iterator[tuple[int, Uvicorn]]:
     """Serve an application of this process as the command does; yields the port and the server."""
     server = Uvicorn(server_config(app))
-    # A listening socket keeps who comes early waiting, so that nobody has to ask for a start.
+    # Early clients wait in the backlog of the socket, so that nobody has to poll for the start.
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -1,4 +1,4 @@
-"""Starts in many processes at once; run as a program with their number and database URLs."""
+"""Prepares databases in many processes at once; the arguments are their number and the URLs."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ from vibetracker.core.discovery import discover
 
 
 def failures(url: str, processes: int) -> int:
-    """Tell how many of the processes could not prepare the database."""
+    """Return how many of the processes failed to prepare the database."""
     waiting, go = os.pipe()
     children = []
     for _ in range(processes):
         child = os.fork()
         if child == 0:
             os.close(go)
-            # Ends when nobody is left who could write: then all of them are waiting here.
+            # Returns once the other end of the pipe is closed: all of them wait here by then.
             os.read(waiting, 1)
             Database(Settings(database_url=url, _env_file=None)).prepare()
             os._exit(0)

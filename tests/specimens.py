@@ -75,7 +75,7 @@ class Drawer(Resource):
 
 
 class Oddity(Resource):
-    """A row with columns that are named unlike their attributes, or that nobody has to set."""
+    """A row with a column that is named unlike its attribute, and one with an ``onupdate``."""
 
     __tablename__ = "oddities"
 
@@ -84,7 +84,7 @@ class Oddity(Resource):
 
 
 class Keyed(Resource):
-    """A row with a column that has a key of its own, and defaults on both sides."""
+    """A row with a column that has a ``key``, and one with defaults in Python and in SQL."""
 
     __tablename__ = "keyed"
 
@@ -93,7 +93,7 @@ class Keyed(Resource):
 
 
 class Crate(Resource):
-    """A row with contents that change in place, and with what the database makes of another."""
+    """A row with a mutable column, and one that the database computes from another."""
 
     __tablename__ = "crates"
 
@@ -103,7 +103,7 @@ class Crate(Resource):
 
 
 class Label(Resource):
-    """A row whose null in JSON is another than that of SQL."""
+    """A row with a JSON column, whose null is another than that of SQL."""
 
     __tablename__ = "labels"
 
@@ -129,7 +129,7 @@ class SpecimenUpdate(Patch):
 
 
 class Weighing(Input):
-    """What the scales say."""
+    """The result of weighing."""
 
     weight: int
 

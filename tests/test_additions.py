@@ -1,4 +1,4 @@
-"""What a feature adds to the list of another one is there with it, and with it alone."""
+"""What a feature adds to another one's list is there while the feature is, and no longer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -47,7 +47,7 @@ def lengths(session: Session, ids: Sequence[int]) -> Mapping[int, Any]:
 
 
 class ShelfIncludes(Includes):
-    """What its resources can be answered with."""
+    """The members that ``include`` can add to its resources."""
 
     answer: ClassVar[type[Output]] = SpecimenRead
 
@@ -96,7 +96,7 @@ def twins(session: Session, ids: Sequence[int]) -> Mapping[int, Twin]:
 
 
 class LongerFilters(ShelfFilters):
-    """A filter from elsewhere."""
+    """A filter that another feature adds."""
 
     weighing: Annotated[
         list[UrlInt],
@@ -106,7 +106,7 @@ class LongerFilters(ShelfFilters):
 
 
 class TwinIncludes(ShelfIncludes):
-    """Members from elsewhere."""
+    """Members that another feature adds."""
 
     twin: Annotated[Twin | None, Reads(twins), Field(description="Its twin.")]
     has_twin: Annotated[
@@ -129,7 +129,7 @@ OTHER = other(LongerFilters, TwinIncludes)
 
 
 def app_of(*features: Feature) -> FastAPI:
-    """Make an application of these features."""
+    """Create an application of these features."""
     return create_app(Settings(database_url="sqlite://", _env_file=None), features)
 
 
@@ -188,7 +188,7 @@ def test_a_member_of_another_feature_is_there_where_it_is_asked_for(
     assert (unknown.status_code, unknown.json()["errors"][0]["code"]) == (422, "literal_error")
 
 
-def test_an_answer_with_more_members_has_no_etag(clients: tuple[TestClient, TestClient]) -> None:
+def test_a_response_with_more_members_has_no_etag(clients: tuple[TestClient, TestClient]) -> None:
     with_it, _ = clients
     headers = {"If-None-Match": '"1"'}
     assert with_it.get("/shelf/1", headers=headers).status_code == 304
@@ -283,19 +283,19 @@ class NameOfPaging(ShelfFilters):
 
 
 class NameOfMember(ShelfIncludes):
-    """A member called like one that every answer has."""
+    """A member called like one that every response has."""
 
     label: Annotated[str, Reads(lengths), Field(description="It.")]
 
 
 class NameOfInclude(ShelfIncludes):
-    """A member that is asked for like another one."""
+    """A member with the name that another one has for ``include``."""
 
     size: Annotated[int, Reads(lengths, name="label_length"), Field(description="It.")]
 
 
 class Unread(ShelfIncludes):
-    """A member that nothing reads."""
+    """A member without a function that reads it."""
 
     colour: Annotated[str, Field(description="It.")]
 
@@ -329,9 +329,9 @@ def test_additions_to_no_list_and_names_in_use_are_refused(
     assert "\n" not in str(first)
 
 
-def test_an_answer_that_is_not_written_as_it_is_read_takes_no_includes() -> None:
+def test_a_response_model_with_a_serializer_takes_no_includes() -> None:
     class Shouted(SpecimenRead):
-        """An answer with a serializer."""
+        """A response model with a serializer."""
 
         @field_serializer("label")
         def _shout(self, label: str) -> str:

@@ -22,8 +22,8 @@ def test_the_documentation_needs_no_other_host(client: TestClient, page: str) ->
         assert client.get(link).status_code == 200, link
 
 
-def test_all_of_it_can_lie_under_a_path_of_a_proxy(app: FastAPI) -> None:
-    # A server that is told of the path puts it in front of what the proxy has left.
+def test_everything_can_be_served_under_the_path_of_a_proxy(app: FastAPI) -> None:
+    # With a root path the server puts back in front of the path what the proxy has stripped.
     behind = TestClient(app, root_path="/api")
     docs = behind.get("/api/", follow_redirects=False).headers["location"]
     assert docs == "/api/docs"

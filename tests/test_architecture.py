@@ -100,10 +100,10 @@ def test_every_feature_keeps_the_rules_of_the_house(capsys: pytest.CaptureFixtur
 
 
 def test_only_a_feature_and_those_that_need_it_name_it() -> None:
-    """Whoever deletes its folder leaves no line behind that is then wrong.
+    """Nothing else refers to a feature whose folder is deleted.
 
-    Left out is what meets the product as it is shipped: documents, the container, benchmarks, and
-    some tests.
+    Left out are files about the product as it is shipped: documents, the container, benchmarks,
+    and some tests.
     """
     paths = [
         *(path for path in PROJECT.iterdir() if path.suffix in {".py", ".toml", ".yml"}),

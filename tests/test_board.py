@@ -23,7 +23,7 @@ pytestmark = [
 
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PICTURED = {"width": 1440, "height": 480}
-"""The size of the picture in the README: `--screenshots docs` takes it anew."""
+"""The size of the screenshot in the README: `--screenshots docs` takes it again."""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 type Open = Callable[..., "Page"]
 
@@ -71,7 +71,7 @@ def column(page: "Page", name: str) -> "Locator":
 
 
 def titles(page: "Page", name: str) -> list[str]:
-    """Return what stands on the cards of a column, from the top."""
+    """Return the titles on the cards of a column, from the top."""
     shown: list[str] = column(page, name).locator(".card .title").all_inner_texts()
     return shown
 
@@ -182,7 +182,7 @@ def test_what_is_refused_is_said_and_stays_in_the_form(open_page: Open, api: htt
     assert page.locator("#details").get_by_label("Due").input_value() == "2030-01-01"
 
 
-def test_the_page_outlives_its_server(tmp_path: Path) -> None:
+def test_the_page_survives_a_restart_of_its_server(tmp_path: Path) -> None:
     database = "sqlite:///tracker.db"
     with (
         running("serve", folder=tmp_path, DATABASE_URL=database) as server,
@@ -200,7 +200,7 @@ def test_the_page_outlives_its_server(tmp_path: Path) -> None:
         assert title.input_value() == "Cheese"
         port = str(urlsplit(server.origin).port)
         with running("serve", folder=tmp_path, port=port, DATABASE_URL=database):
-            # Written before the page is there again: it comes with the changes that it has missed.
+            # Created before the page has reconnected: it then gets the changes that it has missed.
             create(api, "Olives")
             card(page, "Olives").wait_for(timeout=15_000)
             title.press("Enter")
@@ -241,7 +241,7 @@ def test_everything_is_done_with_the_keyboard(open_page: Open, api: httpx2.Clien
 
 
 def fill(api: httpx2.Client) -> None:
-    """Create what a picture shows."""
+    """Create the tasks that a screenshot shows."""
     today = datetime.now(UTC).date()
     project = api.post("/projects", json={"name": "Allotment", "color": "#3b7a57"}).json()["id"]
     create(api, "Order seeds", tags=["garden"], project_id=project, priority="high")

@@ -23,7 +23,7 @@ GENERATED = re.compile(r"[0-9a-f]{32}")
 
 
 def client_with(**settings: Any) -> TestClient:
-    """Make a client of an application whose settings matter; its database is never reached."""
+    """Return a client of an application with these settings; its database is never used."""
     options = Settings(database_url="sqlite://", _env_file=None, **settings)
     return TestClient(create_app(options, features=[FEATURE]))
 
@@ -48,7 +48,7 @@ def test_each_request_without_an_id_gets_its_own(specimens: TestClient) -> None:
     assert len(ids) == 5
 
 
-def test_every_get_answers_head_alike_and_without_a_body(
+def test_every_get_responds_to_head_alike_and_without_a_body(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     urls = {operation.url for operation in operations(app) if operation.method == "GET"}
@@ -64,7 +64,7 @@ def test_every_get_answers_head_alike_and_without_a_body(
 
 
 @pytest.mark.slow
-def test_head_of_a_stream_ends_whatever_is_to_come() -> None:
+def test_head_of_a_stream_does_not_wait_for_its_end() -> None:
     made = []
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -93,7 +93,7 @@ def test_a_path_with_a_trailing_slash_is_another_path(
                 assert "location" not in response.headers
 
 
-def test_every_answer_forbids_to_guess_to_frame_and_to_keep(specimens: TestClient) -> None:
+def test_every_response_restricts_sniffing_framing_and_caching(specimens: TestClient) -> None:
     specimens.post("/specimens", json={"label": "a"})
     for url in ("/specimens", "/specimens/1", "/specimens/2", "/nowhere", "/docs"):
         headers = specimens.get(url).headers
@@ -125,13 +125,13 @@ def test_a_host_has_to_be_one_of_those_that_are_allowed(host: str, status: int) 
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "http://a", "a:b", "[", "[x]", "a@b", "\u00e9"])
-def test_a_host_has_to_be_one_even_where_all_are_allowed(host: str) -> None:
+def test_a_malformed_host_is_refused_even_where_all_are_allowed(host: str) -> None:
     response = client_with().get("/problems", headers={b"Host": host.encode("latin-1")})
     assert response.status_code == 400
     assert response.json()["type"] == "/problems/invalid-host"
 
 
-def test_the_host_is_not_believed(specimens: TestClient) -> None:
+def test_no_response_repeats_the_host_of_its_request(specimens: TestClient) -> None:
     headers = {"Host": "evil.example"}
     created = specimens.post("/specimens", json={"label": "a"}, headers=headers)
     specimens.post("/specimens", json={"label": "b"})
@@ -166,13 +166,17 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("headers", OWN)
-def test_a_page_of_its_own_may_write(specimens: TestClient, headers: dict[str, str]) -> None:
+def test_a_page_of_the_same_origin_may_write(
+    specimens: TestClient, headers: dict[str, str]
+) -> None:
     response = specimens.post("/specimens", json={"label": "a"}, headers=headers)
     assert response.status_code == 201
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_a_foreign_page_may_not_write(specimens: TestClient, headers: dict[str, str]) -> None:
+def test_a_page_of_another_origin_may_not_write(
+    specimens: TestClient, headers: dict[str, str]
+) -> None:
     response = specimens.post("/specimens", json={"label": "a"}, headers=headers)
     assert response.status_code == 403
     assert response.json()["type"] == "/problems/cross-origin"
@@ -181,7 +185,7 @@ def test_a_foreign_page_may_not_write(specimens: TestClient, headers: dict[str, 
     assert not [name for name in read.headers if name.startswith("access-control")]
 
 
-def test_a_foreign_page_may_not_write_anywhere(
+def test_a_page_of_another_origin_may_not_write_anywhere(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
@@ -200,7 +204,7 @@ PREFLIGHT = {
 }
 
 
-def test_without_a_setting_a_preflight_is_a_method_like_another(specimens: TestClient) -> None:
+def test_without_allowed_origins_options_is_an_unsupported_method(specimens: TestClient) -> None:
     response = specimens.options("/specimens/1", headers=PREFLIGHT)
     assert response.status_code == 405
     assert not [name for name in response.headers if name.startswith("access-control")]
@@ -208,7 +212,7 @@ def test_without_a_setting_a_preflight_is_a_method_like_another(specimens: TestC
 
 @pytest.fixture
 def page() -> Iterator[TestClient]:
-    """Yield what a page of an allowed origin calls."""
+    """Yield a client that sends the header fields of a page of an allowed origin."""
     with client_with(cors_origins=["http://page.example", "http://other.example"]) as client:
         client.headers["Origin"] = "http://page.example"
         client.headers["Sec-Fetch-Site"] = "cross-site"
@@ -269,7 +273,7 @@ def test_a_page_of_an_allowed_origin_may_call_into_a_private_network(
     assert "access-control-allow-private-network" not in refused.headers
 
 
-def test_a_preflight_for_a_method_that_there_is_not_is_refused_for_that(page: TestClient) -> None:
+def test_a_preflight_for_an_unknown_method_is_refused(page: TestClient) -> None:
     response = page.options(
         "/specimens", headers={**PREFLIGHT, "Access-Control-Request-Method": "FETCH"}
     )
@@ -277,7 +281,7 @@ def test_a_preflight_for_a_method_that_there_is_not_is_refused_for_that(page: Te
     assert "Access-Control-Request-Method" in response.json()["detail"]
 
 
-def test_the_log_says_why_a_write_counts_as_foreign(
+def test_the_log_says_why_a_write_counts_as_cross_origin(
     specimens: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     for headers, why in (
@@ -337,7 +341,7 @@ def test_the_access_log_has_one_line_a_request_and_no_values(
 
 @pytest.fixture
 def untouched_loggers() -> Iterator[None]:
-    """Put back what configuring the logs does to loggers, which belong to the whole process."""
+    """Restore the loggers of the whole process after a test that configures them."""
     names = ("vibetracker", "uvicorn", "uvicorn.access", "sqlalchemy.engine")
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]

@@ -28,7 +28,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def page(origin: str) -> Iterator["Page"]:
-    """Open a page of a browser that reaches the service alone; it may ask for nothing else."""
+    """Open a page of a browser that can reach nothing but the service."""
     with browser(origin) as open_page:
         yield open_page(viewport={"width": 1200, "height": 1600})
 

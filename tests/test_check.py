@@ -1,7 +1,7 @@
 """``vibetracker check`` finds every breach of a house rule, its place, and the mend.
 
-Each file below says itself what is wrong with it: ``#! text`` at the end of a line stands for a
-breach at that line whose report has the text, and ``#!`` may stand there more than once.
+In the files below, ``#! text`` at the end of a line stands for a breach that has to be reported at
+that line with this text; there may be several.
 """
 
 import shutil
@@ -456,7 +456,7 @@ ELSEWHERE = {
 
 
 def plant(package: Path) -> dict[str, list[str]]:
-    """Write the features, and return what has to be reported of each place."""
+    """Write the features, and return the texts that have to be reported, by their places."""
     shutil.rmtree(package / "features")
     (package / "features").mkdir()
     shutil.copy(
@@ -480,7 +480,7 @@ def plant(package: Path) -> dict[str, list[str]]:
 
 
 def matches(problems: list[str], wanted: list[str]) -> bool:
-    """Whether each of these problems is one that was wanted, and the other way round."""
+    """Whether the problems are those that are wanted, no fewer and no more."""
     return len(problems) == len(wanted) and all(
         any(text in problem for problem in problems) for text in wanted
     )

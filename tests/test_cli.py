@@ -34,7 +34,7 @@ from .processes import COMMAND, copy_project, environment, running
 def run(
     *arguments: str, folder: Path, command: Sequence[str | Path] = (COMMAND,), **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command, or another one, and return what became of it."""
+    """Run the command, or another one, and return the completed process."""
     return subprocess.run(  # noqa: S603 - our own arguments
         [*command, *arguments],
         cwd=folder,
@@ -176,11 +176,11 @@ def test_dev_restarts_when_code_or_env_file_changes(tmp_path: Path) -> None:
     ("file", "text", "reason"),
     [
         ("features/broken/router.py", "1 / 0\n", "feature 'broken': .*: ZeroDivisionError"),
-        # Nothing of the core loads then, what tells the reasons included.
+        # Nothing of the core can be imported then, not even what words the reasons.
         ("core/config.py", "class Settings(\n", "SyntaxError"),
     ],
 )
-def test_dev_answers_with_the_reason_from_its_start_until_it_is_mended(
+def test_dev_responds_with_the_reason_from_its_start_until_it_is_mended(
     file: str, text: str, reason: str, tmp_path: Path
 ) -> None:
     copied = copy_project(tmp_path)
@@ -202,7 +202,7 @@ def test_dev_answers_with_the_reason_from_its_start_until_it_is_mended(
     assert server.process.returncode == 0
 
 
-def test_what_answers_in_place_of_the_application_looks_like_the_service() -> None:
+def test_the_fallback_responds_as_the_service_does() -> None:
     answer = TestClient(fallback("it is broken: \xfc")).get("/tags/\xfc?q=1")
     scope: Scope = {"path": "/tags/\xfc", "state": {"request_id": answer.headers["x-request-id"]}}
     wanted = render(Unavailable("The service does not start: it is broken: \xfc"), scope)
@@ -252,12 +252,12 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_an_operator_can_mend_is_told_in_one_line(
+def test_what_an_operator_can_mend_is_reported_in_one_line(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, settings, line = REFUSALS[name]
     monkeypatch.chdir(tmp_path)
-    # As in a process of its own, the application is made anew from these settings.
+    # The application is created from these settings, as in a process of its own.
     monkeypatch.setitem(sys.modules, "vibetracker.main", ModuleType("replaced"))
     del sys.modules["vibetracker.main"]
     for setting, value in settings.items():
@@ -309,13 +309,13 @@ BROKEN = {
 
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make a feature the only one, whose router is still empty."""
+    """Make a feature with an empty router the only one."""
     folder = tmp_path / "broken"
     folder.mkdir()
     for name in ("__init__.py", "model.py", "router.py"):
         (folder / name).touch()
     monkeypatch.chdir(tmp_path)
-    # Set here, they are not left behind in the environment by what a command sets itself.
+    # Commands set these too; ``monkeypatch`` restores only what it has set itself.
     monkeypatch.setenv("DATABASE_URL", "sqlite://")
     monkeypatch.setenv("ALLOWED_HOSTS", "localhost")
     monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
@@ -330,7 +330,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("command", ["serve", "openapi", "seed", "features", "new notes", "check"])
-def test_a_feature_that_does_not_load_is_told_in_one_line(
+def test_a_feature_that_does_not_load_is_reported_in_one_line(
     command: str, name: str, broken: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code, line = BROKEN[name]
@@ -339,7 +339,7 @@ def test_a_feature_that_does_not_load_is_told_in_one_line(
     status = cli.main(command.split())
     said = capfd.readouterr()
     if command == "check":
-        # It goes on, to report what else there is.
+        # It goes on, and reports other breaches too.
         assert status == 1
         assert re.search(f"^broken/{line}" if ":" in line else line, said.out, re.MULTILINE)
         return
@@ -347,7 +347,7 @@ def test_a_feature_that_does_not_load_is_told_in_one_line(
     assert (status, said.out) == (2, "")
 
 
-def test_an_error_that_is_no_feature_s_is_not_taken_for_one(
+def test_an_error_outside_of_the_features_is_not_taken_for_theirs(
     broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -360,7 +360,9 @@ def test_an_error_that_is_no_feature_s_is_not_taken_for_one(
 
 
 @pytest.mark.slow
-def test_so_it_is_where_another_process_serves(tmp_path: Path) -> None:
+def test_a_port_in_use_and_a_file_that_is_no_database_are_reported_in_one_line(
+    tmp_path: Path,
+) -> None:
     copied = copy_project(tmp_path)
     (tmp_path / "file").write_text("This is no database, and no folder either. " * 9)
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -374,7 +376,7 @@ def test_so_it_is_where_another_process_serves(tmp_path: Path) -> None:
         assert (result.returncode, result.stdout) == (2, "")
 
 
-def test_postgresql_that_forbids_the_tables_is_told_in_one_line(
+def test_postgresql_that_cannot_have_the_tables_is_reported_in_one_line(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     if not request.config.getoption("postgres"):
@@ -406,7 +408,7 @@ ALONE_OR_NOT = pytest.mark.parametrize(
 
 @pytest.mark.slow
 @ALONE_OR_NOT
-def test_serve_lets_load_balancers_look_elsewhere_before_it_ends(
+def test_serve_takes_requests_and_is_not_ready_until_the_drain_delay_is_over(
     arguments: list[str], tmp_path: Path
 ) -> None:
     settings = {"DATABASE_URL": "sqlite:///tracker.db", "DRAIN_DELAY": "60", "DEBUG": "true"}
@@ -414,14 +416,14 @@ def test_serve_lets_load_balancers_look_elsewhere_before_it_ends(
         assert httpx2.get(f"{server.origin}/health/ready", timeout=60).status_code == 200
         assert server.wait_for("GET /health/ready 200")[0]
         server.process.send_signal(signal.SIGTERM)
-        # What the log says of the probe is read meanwhile, so that nothing waits for its pipe.
+        # The log lines of the probes are read meanwhile, so that the pipe does not fill up.
         while httpx2.get(f"{server.origin}/health/ready").status_code == 200:
             assert server.wait_for("GET /health/ready 200")[0]
         assert httpx2.get(f"{server.origin}/tags").status_code == 200
         assert httpx2.get(f"{server.origin}/health/live").status_code == 200
         assert server.process.poll() is None
         if not arguments:
-            # Who cannot wait says it again.
+            # A second signal ends the delay.
             server.process.send_signal(signal.SIGTERM)
             server.wait_for("Shutting down")
         else:
@@ -429,7 +431,7 @@ def test_serve_lets_load_balancers_look_elsewhere_before_it_ends(
 
 
 @ALONE_OR_NOT
-def test_serve_answers_what_it_has_begun_before_it_ends(
+def test_serve_finishes_the_requests_that_it_has_begun_before_it_ends(
     arguments: list[str], tmp_path: Path
 ) -> None:
     url = "sqlite:///tracker.db"
@@ -464,7 +466,7 @@ def test_interrupted_twice_it_ends_at_once_and_in_silence(command: str, tmp_path
                 b"Content-Length: 15\r\nExpect: 100-continue\r\n\r\n"
             )
             assert connection.recv(21) == b"HTTP/1.1 100 Continue"
-            # As a terminal does it: to the process and its children alike.
+            # As a terminal sends it: to the process and its children alike.
             os.killpg(server.process.pid, signal.SIGINT)
             server.wait_for("Waiting for connections to close")
             os.killpg(server.process.pid, signal.SIGINT)

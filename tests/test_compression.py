@@ -1,4 +1,4 @@
-"""Answers are compressed for who asks, and are otherwise what they are without."""
+"""Responses are compressed for clients that ask for it, and are otherwise the same."""
 
 from collections.abc import Iterator
 
@@ -17,20 +17,20 @@ from .specimens import FEATURE
 GZIP = {"Accept-Encoding": "gzip"}
 IDENTITY = {"Accept-Encoding": "identity"}
 LONG = "\N{SEEDLING}" * 200
-"""More than a kibibyte in an answer."""
+"""More than a kibibyte in a response."""
 
 router = Router("/answers", description="Answers of each kind.")
 
 
 @router.get("/of/{size}", response_class=PlainTextResponse)
 def get_answer(size: int) -> PlainTextResponse:
-    """Get an answer of so many bytes."""
+    """Get a response of this many bytes."""
     return PlainTextResponse("a" * size)
 
 
 @router.get("/stream", response_class=StreamingResponse)
 def get_stream() -> StreamingResponse:
-    """Get an answer of an unknown length."""
+    """Get a response of unknown length."""
     return StreamingResponse(iter(["a" * 600] * 10), media_type="text/csv")
 
 
@@ -42,7 +42,7 @@ def get_events() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    """Yield a client that asks for nothing by itself."""
+    """Yield a client that sends no ``Accept-Encoding`` by itself."""
     settings = Settings(database_url="sqlite://", _env_file=None)
     features = [FEATURE, Feature("answers", "tests.answers", router)]
     with TestClient(create_app(settings, features=features)) as client:
@@ -76,7 +76,7 @@ def test_who_asks_for_gzip_gets_it(
     assert sent < len(plain.content) / 3 if coding else sent == len(plain.content)
 
 
-def test_a_small_answer_stays_as_it_is(client: TestClient) -> None:
+def test_a_small_response_is_not_compressed(client: TestClient) -> None:
     for size, coding in ((0, None), (1023, None), (1024, "gzip"), (200_000, "gzip")):
         response = client.get(f"/answers/of/{size}", headers=GZIP)
         assert (response.headers.get("content-encoding"), len(response.content)) == (coding, size)
@@ -96,7 +96,7 @@ def test_a_stream_is_compressed_as_it_comes_and_events_never(client: TestClient)
 @pytest.mark.parametrize(
     "url", ["/specimens", "/specimens/1", "/specimens?x=1", "/openapi.json", "/docs", "/problems"]
 )
-def test_caches_are_told_and_head_agrees(client: TestClient, url: str) -> None:
+def test_vary_names_accept_encoding_and_head_agrees(client: TestClient, url: str) -> None:
     is_small = len(client.get(url).content) < 1024
     for asked in ({}, GZIP, IDENTITY):
         got, head = client.get(url, headers=asked), client.head(url, headers=asked)
@@ -131,7 +131,7 @@ def test_problems_are_compressed_too(client: TestClient) -> None:
         assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_a_replayed_answer_is_compressed_for_who_asks_now(client: TestClient) -> None:
+def test_a_replayed_response_is_compressed_if_the_retry_asks_for_it(client: TestClient) -> None:
     body = {"label": f"x{LONG[:39]}", "note": LONG}
     key = {"Idempotency-Key": "compressed"}
     first = client.post("/specimens", json=body, headers={**key, **GZIP})
@@ -141,7 +141,7 @@ def test_a_replayed_answer_is_compressed_for_who_asks_now(client: TestClient) ->
         assert (again.status_code, again.content) == (201, first.content)
 
 
-def test_a_page_of_another_origin_is_told_of_both() -> None:
+def test_vary_names_origin_too_for_a_page_of_another_origin() -> None:
     settings = Settings(
         database_url="sqlite://", cors_origins=["https://page.example"], _env_file=None
     )

@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """Serve an application and give the port."""
+    """Serve an application; yields the port."""
     settings = Settings(
         database_url="sqlite://",
         body_timeout=BODY_TIMEOUT,
@@ -35,7 +35,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def connection(port: int) -> Iterator[HTTPConnection]:
-    """Give one connection to the server, which is not opened again when it is lost."""
+    """Yield one connection to the server, which is not opened again when it is lost."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
         connection.connect()
         connection.auto_open = 0
@@ -115,7 +115,7 @@ def test_a_body_in_chunks_is_read_to_its_end(connection: HTTPConnection) -> None
     assert b'"label":"in chunks"' in response.read()
 
 
-def test_a_body_that_does_not_come_is_given_up(port: int) -> None:
+def test_a_body_that_does_not_come_times_out(port: int) -> None:
     head = b"POST /specimens HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n"
     for begun in (b"", b'{"label": "a'):
         response = exchange(port, head + begun)
@@ -123,7 +123,7 @@ def test_a_body_that_does_not_come_is_given_up(port: int) -> None:
         assert response.headers["connection"] == "close"
 
 
-def test_a_body_that_comes_in_drops_has_no_more_time(port: int) -> None:
+def test_a_body_that_trickles_in_has_no_more_time(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=BODY_TIMEOUT / 4) as client:
         client.sendall(b"POST /specimens HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
         answer = b""
@@ -137,7 +137,7 @@ def test_a_body_that_comes_in_drops_has_no_more_time(port: int) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-def test_a_further_body_ends_the_oldest_that_is_still_to_come() -> None:
+def test_a_body_beyond_max_uploads_ends_the_oldest_that_is_incomplete() -> None:
     settings = Settings(database_url="sqlite://", max_uploads=5, body_timeout=60, _env_file=None)
     head = b"POST /specimens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     with serving(create_app(settings, features=[FEATURE])) as (port, _), ExitStack() as stack:
@@ -156,7 +156,7 @@ def test_a_further_body_ends_the_oldest_that_is_still_to_come() -> None:
             client.close()
 
 
-def test_a_client_that_goes_away_disturbs_nobody(connection: HTTPConnection, port: int) -> None:
+def test_a_client_that_disconnects_disturbs_nobody(connection: HTTPConnection, port: int) -> None:
     for begun in (b"", b'{"lab'):
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(

@@ -24,7 +24,7 @@ type Edits = dict[str, Any]
 
 
 def contract(document: dict[str, Any], *edits: Edits) -> Any:
-    """Give the contract of a document after edits: the way to a member, and its new value."""
+    """Return the contract of a document after edits: paths of members, and their new values."""
     document = deepcopy(document)
     for way, value in (edit for part in edits for edit in deepcopy(part).items()):
         *steps, last = way.split()
@@ -42,7 +42,7 @@ def contract(document: dict[str, Any], *edits: Edits) -> Any:
 
 def test_nothing_that_was_recorded_is_broken() -> None:
     contracts = current()
-    # The one of no feature is always there.
+    # The record of the operations that belong to no feature is always there.
     assert recorded(Path(__file__).with_name("contract.json"))["operations"]
     for file, now in contracts.items():
         found = breaches(recorded(file), now)
@@ -170,7 +170,7 @@ def test_a_breach_is_found(specimen_app: FastAPI, edits: Edits, breach: str) -> 
 NOTE = {f"{READ} properties note": {"type": "string", "enum": ["", "light"]}}
 
 
-def test_an_enum_may_only_narrow_in_answers(specimen_app: FastAPI) -> None:
+def test_an_enum_may_only_narrow_in_responses(specimen_app: FastAPI) -> None:
     wider = {f"{READ} properties note enum 2": "heavy"}
     old, new = (contract(specimen_app.openapi(), NOTE, edits) for edits in ({}, wider))
     assert "POST /specimens: answer 201/note gives more than before" in breaches(old, new)

@@ -35,7 +35,7 @@ ROUTER = """
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of the one with the features."""
+    """Yield an empty folder, which replaces the one with the features."""
     loaded = set(sys.modules)
     monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
     yield tmp_path
@@ -43,12 +43,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[module]
         vars(vibetracker.features).pop(module.rpartition(".")[2], None)
     if any(tmp_path.glob("*/model.py")):
-        # A class that could not be mapped is found among the mapped ones for as long as it lives.
+        # A class whose mapping failed stays in SQLAlchemy's registry until it is collected.
         gc.collect()
 
 
 def write(folder: Path, name: str, **files: str) -> None:
-    """Write a feature, well-formed but for the modules that are given."""
+    """Write a feature that is well-formed but for these modules."""
     modules = {"__init__": '"""Tested."""', "router": ROUTER.format(name=name), **files}
     for module, source in modules.items():
         if source:
@@ -83,7 +83,7 @@ def test_a_disabled_feature_is_not_mounted_and_not_looked_at(folder: Path) -> No
 @pytest.mark.parametrize(
     "leftover", ["gone/__pycache__/router.cpython-312.pyc", "gone/tests/__pycache__/a.pyc"]
 )
-def test_a_folder_of_caches_is_what_remains_of_a_feature(folder: Path, leftover: str) -> None:
+def test_a_folder_of_nothing_but_caches_is_no_feature(folder: Path, leftover: str) -> None:
     path = folder / leftover
     path.parent.mkdir(parents=True)
     path.touch()
@@ -229,7 +229,7 @@ def test_a_name_that_two_folders_add_stops_the_start(folder: Path) -> None:
         discover()
 
 
-def test_an_operation_id_of_another_feature_is_told_with_its_owner(folder: Path) -> None:
+def test_an_operation_id_of_another_feature_is_reported_with_its_owner(folder: Path) -> None:
     write(folder, "alpha")
     write(folder, "beta", router=ROUTER.format(name="beta").replace("list_beta", "list_alpha"))
     with pytest.raises(FeatureError, match=r"'beta': .*'list_alpha' exists in feature 'alpha'"):
@@ -373,7 +373,7 @@ def test_an_operation_that_would_slip_past_a_rule_cannot_be_defined(
     assert str(caught.value).startswith(fault)
 
 
-def test_annotations_may_be_kept_as_text(folder: Path) -> None:
+def test_annotations_may_be_strings(folder: Path) -> None:
     source = "from __future__ import annotations\n" + dedent(ROUTER.format(name="alpha"))
     source += dedent(
         """

@@ -1,4 +1,4 @@
-"""Errors: problem details whatever goes wrong, with nothing of the inside or of the input."""
+"""Errors: problem details whatever goes wrong, without internals and without the input."""
 
 import json
 import logging
@@ -140,7 +140,7 @@ def test_json_that_breaks_a_rule_is_pointed_to(
         assert error.keys() == {"pointer", "code", "detail"}
 
 
-def test_half_a_character_in_a_name_is_a_broken_rule_too(specimens: TestClient) -> None:
+def test_a_lone_surrogate_in_a_name_is_a_broken_rule_too(specimens: TestClient) -> None:
     body = b'{"label": "a", "\\ud800": 1}'
     assert errors_of(specimens, "POST", "/specimens", content=body, headers=JSON)
 
@@ -188,7 +188,7 @@ def test_every_body_has_to_be_json(
                 assert "application/json" in response.headers[accept]
 
 
-def test_a_foreign_page_cannot_send_a_form_to_any_operation(
+def test_a_page_of_another_origin_cannot_send_a_form_to_any_operation(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
@@ -199,7 +199,7 @@ def test_a_foreign_page_cannot_send_a_form_to_any_operation(
                 headers = {"Content-Type": media_type}
                 refused = 415
                 if media_type in operation.spec.get("requestBody", {}).get("content", {}):
-                    # A file may be a text, but not one that a foreign page sends.
+                    # A file may be plain text, but not one that a page of another origin sends.
                     headers["Origin"] = "https://elsewhere.example"
                     refused = 403
                 response = client.request(
@@ -208,7 +208,7 @@ def test_a_foreign_page_cannot_send_a_form_to_any_operation(
                 assert response.status_code == refused
 
 
-def test_without_a_body_it_does_not_matter_what_it_would_be(
+def test_without_a_body_its_media_type_and_encoding_do_not_matter(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     kind = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
@@ -225,7 +225,7 @@ def test_without_a_body_it_does_not_matter_what_it_would_be(
 @pytest.mark.parametrize(
     "kind", [{"Content-Type": "text/plain"}, {**JSON, "Content-Encoding": "gzip"}]
 )
-def test_a_body_of_unknown_length_is_of_a_kind_too(
+def test_media_type_and_encoding_are_checked_for_a_body_of_unknown_length_too(
     specimens: TestClient, kind: dict[str, str]
 ) -> None:
     for method, url in (("POST", "/specimens"), ("DELETE", "/specimens/1")):
@@ -246,7 +246,9 @@ def test_a_body_of_unknown_length_is_of_a_kind_too(
         ("PATCH", "application/merge-patch+json; charset=utf-8"),
     ],
 )
-def test_json_is_taken_under_its_names(specimens: TestClient, method: str, media_type: str) -> None:
+def test_json_is_accepted_under_each_of_its_media_types(
+    specimens: TestClient, method: str, media_type: str
+) -> None:
     specimens.post("/specimens", json={"label": "a"})
     url = "/specimens" if method == "POST" else "/specimens/1"
     headers = {"Content-Type": media_type}
@@ -262,7 +264,7 @@ def test_an_encoded_body_is_refused(specimens: TestClient, coding: str) -> None:
     assert response.headers["accept-encoding"] == "identity"
 
 
-def test_a_body_may_say_that_it_is_not_encoded(specimens: TestClient) -> None:
+def test_the_content_encoding_identity_is_accepted(specimens: TestClient) -> None:
     headers = {"Content-Encoding": "identity"}
     assert specimens.post("/specimens", json={"label": "a"}, headers=headers).status_code == 201
 
@@ -288,13 +290,13 @@ def test_a_body_of_unknown_length_has_the_same_limit(
     assert response.status_code == 413
 
 
-def test_too_large_is_too_large_for_every_operation(
+def test_every_operation_limits_the_size_of_its_body(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
         if operation.method != "GET":
             with subtests.test(operation=str(operation)):
-                # Its documentation names the limit of an operation that takes files.
+                # An operation that takes files has a limit of its own, which its description names.
                 largest = 50 * 1024 * 1024 if operation.takes_file else 1_048_576
                 headers = {"Content-Length": str(largest + 1)}
                 response = client.request(
@@ -303,7 +305,7 @@ def test_too_large_is_too_large_for_every_operation(
                 assert response.status_code == 413
 
 
-def test_an_unsupported_method_is_told_those_that_are_supported(
+def test_a_405_lists_the_methods_that_are_supported(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     taken: dict[str, set[str]] = {"/docs": {"GET"}, "/openapi.json": {"GET"}, "/": {"GET"}}
@@ -336,7 +338,7 @@ def test_the_cause_of_a_failure_is_in_the_log_under_its_request_id_and_nowhere_e
 
 
 def _bodies_with_markers(schema: Schema) -> Iterator[object]:
-    """Put the marker where a body can hold a value; names are what an error has to tell."""
+    """Yield bodies with the marker as a value; an error may repeat the names of members."""
     yield MARKER
     yield [MARKER]
     yield {"unknown": MARKER}

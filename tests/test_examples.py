@@ -25,7 +25,7 @@ from .operations import Documented, Schema, operations
 
 
 def faults(value: Any, schema: Schema, document: Schema) -> list[str]:
-    """Return what is wrong with a value by its schema."""
+    """Return the errors of a value against its schema."""
     validator = OAS31Validator({"allOf": [schema], "components": document["components"]})
     return [error.message for error in validator.iter_errors(value)]
 
@@ -69,7 +69,7 @@ def test_every_body_and_every_parameter_has_an_example(app: FastAPI, specimen_ap
             assert shown or boolean or parameter["in"] == "path" or parameter["name"] == "cursor"
 
 
-def test_what_comes_out_looks_like_what_goes_in(
+def test_the_example_of_a_created_resource_has_the_values_of_its_request(
     app: FastAPI, specimen_app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in [*operations(app), *operations(specimen_app)]:
@@ -102,7 +102,7 @@ class Branch(Input):
     branches: list["Branch"]
 
 
-def test_whatever_a_feature_has_gets_examples_that_fit() -> None:
+def test_generated_examples_fit_their_schemas() -> None:
     router = Router("/trees", description="Tested.")
 
     @router.post("/{height}")
@@ -126,9 +126,9 @@ def test_whatever_a_feature_has_gets_examples_that_fit() -> None:
 
 
 def populate(app: FastAPI, database: Database) -> None:
-    """Make three rows with each factory of the features, whose ids begin with 1.
+    """Create three rows with each factory of the features; their ids begin with 1.
 
-    A module of factories has a function ``complete`` where examples need more than that.
+    Where examples need more than that, a module of factories has a function ``complete``.
     """
     empty(database)
     packages = tuple(feature.package for feature in app.state.features)
@@ -157,7 +157,7 @@ def send(
     parameters: Mapping[str, Any] | None = None,
     place: str = "",
 ) -> None:
-    """Send an operation's examples; its answers have to be successes that it documents."""
+    """Send an operation's examples; the responses have to be documented and successful."""
     query = parameters if place == "query" else None
     headers = dict(parameters or {}) if place == "header" else {}
     url = operation.path
@@ -166,7 +166,7 @@ def send(
             url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
     contents = operation.spec.get("requestBody", {}).get("content", {"": {}})
     if operation.takes_file and parameters:
-        # With a format, or a key that stands for one request, it is one file.
+        # A format fits one kind of file, and an ``Idempotency-Key`` stands for one request.
         contents = {OCTET_STREAM: contents[OCTET_STREAM]}
     for media_type, content in contents.items():
         response = client.request(
@@ -177,7 +177,7 @@ def send(
             headers=headers | ({"Content-Type": media_type} if content else {}),
         )
         assert response.is_success, response.text
-        # What `fields` leaves out is required by the schema of the whole.
+        # The schema requires members that `fields` leaves out.
         if response.headers.get("content-type") == "application/json" and "fields" not in (
             query or {}
         ):
@@ -211,7 +211,7 @@ def test_every_example_of_a_parameter_works(
                     send(client, operation, {parameter["name"]: value}, parameter["in"])
 
 
-def test_so_do_those_that_a_feature_without_any_gets(
+def test_generated_examples_work_for_a_feature_that_has_none(
     specimens: TestClient,
     specimen_app: FastAPI,
     database: Database,

@@ -13,12 +13,12 @@ from .test_examples import populate
 
 
 def shown(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the resources of an answer."""
+    """Return the resources of a response."""
     items: list[dict[str, Any]] = content["items"] if "next_cursor" in content else [content]
     return items
 
 
-def test_an_answer_has_the_members_that_are_asked_for(
+def test_a_response_has_the_members_that_are_asked_for(
     client: TestClient, app: FastAPI, database: Database, subtests: pytest.Subtests
 ) -> None:
     populate(app, database)

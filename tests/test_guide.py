@@ -21,7 +21,7 @@ PRACTICES = (ROOT / "tests" / "practices.py").read_text()
 
 
 def machine_time() -> float:
-    """Return the seconds that the processors have spent on commands which ended."""
+    """Return the processor time in seconds of the child processes that have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 
@@ -34,7 +34,7 @@ def test_a_feature_is_made_tested_and_served_in_twenty_seconds(tmp_path: Path) -
     """Run each command of the guide, and compare each of its files with what was written."""
     project = tmp_path / "project"
     changes = copy_project(project, tests=True) | PLAIN_PYTEST
-    # Perhaps somebody has followed the guide here before.
+    # In this checkout the guide may have been followed already.
     shutil.rmtree(project / "vibetracker" / "features" / "notes", ignore_errors=True)
     shutil.copy(ROOT / ".gitignore", project)
     call("git", "init", "-q", folder=project)

@@ -30,9 +30,9 @@ def labels(specimens: TestClient) -> list[str]:
     return [item["label"] for item in specimens.get("/specimens?sort=id").json()["items"]]
 
 
-def test_the_kept_answer_comes_again_byte_for_byte(specimens: TestClient) -> None:
+def test_the_stored_response_is_replayed_byte_for_byte(specimens: TestClient) -> None:
     first = create(specimens, "k")
-    # What happens to the resource afterwards does not change what the request was answered.
+    # Later changes of the resource do not change the stored response.
     specimens.patch("/specimens/1", json={"note": "changed", "label": "b"})
     again = create(specimens, "k")
     assert (again.status_code, again.content) == (201, first.content)
@@ -53,7 +53,7 @@ def test_an_action_on_a_resource_has_its_effect_once(specimens: TestClient) -> N
     answers = [
         specimens.post("/specimens/1/weigh", json={"weight": 5}, headers=headers) for _ in range(3)
     ]
-    # The condition held when the request had its effect, and is not asked again.
+    # The precondition held when the request had its effect, and is not checked again.
     assert {answer.content for answer in answers} == {answers[0].content}
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert specimens.get("/specimens/1").json()["version"] == 2
@@ -139,7 +139,7 @@ def test_keys_differ_in_case(specimens: TestClient) -> None:
     assert create(specimens, "KEY", label="b").status_code == 201
 
 
-def test_a_key_is_kept_for_a_day_and_then_swept_away(
+def test_a_key_is_stored_for_a_day_and_then_deleted(
     specimens: TestClient, database: Database
 ) -> None:
     create(specimens, "k", label="a")
@@ -185,7 +185,7 @@ def test_a_sweep_reads_few_pages_where_postgresql_takes_the_table_for_empty(
 
 
 def _let_pass(database: Database, time: timedelta) -> None:
-    """Make every kept answer older."""
+    """Make every stored response older."""
     with database.engine.begin() as connection:
         created_at = connection.scalars(select(StoredResponse.created_at)).first()
         assert created_at is not None
@@ -194,7 +194,7 @@ def _let_pass(database: Database, time: timedelta) -> None:
 
 def test_a_key_holds_for_another_process(specimens: TestClient, specimen_app: FastAPI) -> None:
     first = create(specimens, "k")
-    # Nothing of it is in this process: a new client has a new event loop and new threads.
+    # No state of it is in this process: a new client has a new event loop and new threads.
     with TestClient(specimen_app) as replica:
         assert create(replica, "k").content == first.content
     assert labels(specimens) == ["a"]
@@ -202,7 +202,7 @@ def test_a_key_holds_for_another_process(specimens: TestClient, specimen_app: Fa
 
 @pytest.fixture
 def key_in_flight(database: Database) -> Iterator[str]:
-    """Hold a key as a transaction that is not over does; needs PostgreSQL."""
+    """Claim a key in a transaction that stays open; needs PostgreSQL."""
     if database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite lets one transaction write at a time, so that none meets another")
     with database.session(write=True) as session:

@@ -84,7 +84,7 @@ def test_a_feature_passes_its_tests_with_nothing_but_its_needs(project: Path, na
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FEATURES)
-def test_a_feature_passes_its_tests_beside_a_foreign_one(project: Path, name: str) -> None:
+def test_a_feature_passes_its_tests_beside_a_new_one(project: Path, name: str) -> None:
     foreign = """
         from sqlalchemy.orm import Mapped
 
@@ -101,7 +101,7 @@ def test_a_feature_passes_its_tests_beside_a_foreign_one(project: Path, name: st
 
 @pytest.mark.slow
 def test_everything_else_passes_without_the_features_that_nobody_needs(project: Path) -> None:
-    # All of them at once: that none's tests need another one is what the tests above are for.
+    # All of them at once: the tests above check that none of them needs another one.
     for name in UNNEEDED:
         shutil.rmtree(project / "vibetracker" / "features" / name)
     left_out = [*as_shipped(), Path(__file__)]

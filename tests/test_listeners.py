@@ -32,7 +32,7 @@ KEY = {"X-API-Key": "k-1"}
 
 
 class Shelf(Resource):
-    """A row that goes with the specimen that it refers to."""
+    """A row that is deleted with the specimen that it refers to."""
 
     __tablename__ = "shelves"
 
@@ -40,7 +40,7 @@ class Shelf(Resource):
 
 
 class Sign(Resource):
-    """A row that goes with the shelf that it refers to, or stays where that is a specimen."""
+    """A row that is deleted with its shelf; its reference to a specimen is set to null."""
 
     __tablename__ = "signs"
 
@@ -88,13 +88,13 @@ FEATURES = [
 
 @pytest.fixture
 def heard() -> list[Change]:
-    """Return what the listener of the application has got."""
+    """Return the list of the changes that the listener was called with."""
     return []
 
 
 @pytest.fixture
 def listened(heard: list[Change], database: Database) -> Iterator[Callable[..., TestClient]]:
-    """Yield a function that makes a client of an application with a listener."""
+    """Yield a function that returns a client of an application with a listener."""
     clients: list[TestClient] = []
 
     def start(listen: Callable[[Session, Sequence[Change]], None]) -> TestClient:
@@ -124,7 +124,7 @@ def albums(listened: Callable[..., TestClient]) -> TestClient:
 
 
 def members(changes: Sequence[Change], *names: str) -> list[tuple[object, ...]]:
-    """Return of each change its resource and id, and some members before and after."""
+    """Return for each change its resource and id, and some members before and after."""
     return [
         (
             change.resource,
@@ -140,7 +140,7 @@ def test_it_gets_what_requests_create_change_and_delete(
     albums: TestClient, heard: list[Change]
 ) -> None:
     created = albums.post("/albums", json={"title": "Sea", "photos": [{"caption": "waves"}]})
-    # Printed behind the answer, in a transaction of its own.
+    # Printed by a background task, in a transaction of its own.
     assert members(heard, "title", "prints", "version") == [
         (Album, 1, None, ("Sea", 0, 1)),
         (Photo, 1, None, (None, None, None)),
@@ -237,7 +237,9 @@ def test_what_it_writes_is_part_of_the_transaction_and_a_change_itself(
     ]
 
 
-def test_one_that_never_comes_to_an_end_is_an_error(listened: Callable[..., TestClient]) -> None:
+def test_a_listener_that_causes_changes_without_end_is_an_error(
+    listened: Callable[..., TestClient],
+) -> None:
     def answer(session: Session, changes: Sequence[Change]) -> None:
         for change in changes:
             session.get_one(Album, change.id).prints += 1
@@ -247,12 +249,12 @@ def test_one_that_never_comes_to_an_end_is_an_error(listened: Callable[..., Test
     assert client.get("/albums/1").status_code == 404
 
 
-def test_a_transaction_that_is_tried_again_calls_it_anew(
+def test_a_transaction_that_is_run_again_calls_it_again(
     listened: Callable[..., TestClient], heard: list[Change], database: Database
 ) -> None:
     def overtake(session: Session, changes: Sequence[Change]) -> None:
         if changes[0].before and len(heard) < 3:
-            # Past its object, which another transaction would do.
+            # By a statement, as another transaction would: the object does not know of it.
             album = session.get_one(Album, 1)
             other = update(Album).values(version=Album.version + 1)
             session.execute(other.execution_options(synchronize_session=False))
@@ -372,7 +374,7 @@ def test_a_listener_without_its_function_stops_the_start(folder: Path) -> None:
 
 
 def test_resources_are_found_with_their_representations(app: FastAPI) -> None:
-    """Each is read as it is answered, by the columns of its table alone where that is possible."""
+    """Each is read with the members of its ``Read`` schema."""
     for feature in app.state.features:
         for resource, output in feature.resources.items():
             assert output is not None, f"{resource.__name__} needs a {resource.__name__}Read"

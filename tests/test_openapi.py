@@ -80,7 +80,7 @@ def test_every_object_has_a_name(app: FastAPI) -> None:
     ]
 
 
-def test_every_answer_has_the_type_that_its_status_asks_for(
+def test_every_response_has_the_media_type_of_its_status(
     app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
@@ -91,7 +91,7 @@ def test_every_answer_has_the_type_that_its_status_asks_for(
                 if status in {"204", "304"}:
                     assert not content
                 elif status.startswith("2"):
-                    # What is no JSON is a file, and has one schema or another.
+                    # A file may have several media types.
                     assert content
                     is_file = "Content-Disposition" in response["headers"]
                     assert "application/json" not in content or len(content) == 1 or is_file
@@ -119,7 +119,7 @@ MEDIA_TYPES = {
 }
 
 
-def test_the_documented_media_types_are_those_that_are_taken(
+def test_the_documented_media_types_are_those_that_are_accepted(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
@@ -152,7 +152,7 @@ def test_the_documented_media_types_are_those_that_are_taken(
         (400, "", {"headers": {"Host": ""}}),
     ],
 )
-def test_a_get_answers_a_strange_request_as_documented(
+def test_a_get_responds_to_a_strange_request_as_documented(
     client: TestClient,
     app: FastAPI,
     subtests: pytest.Subtests,
@@ -160,7 +160,7 @@ def test_a_get_answers_a_strange_request_as_documented(
     query: str,
     request_: dict[str, Any],
 ) -> None:
-    # The client itself fails where the document lacks the answer.
+    # The client itself fails where the document lacks the response.
     for operation in operations(app):
         if operation.method == "GET":
             with subtests.test(operation=str(operation)):
@@ -181,7 +181,7 @@ def test_what_is_created_is_linked_with_all_that_can_be_done_with_it(
     assert specimens.get(f"/specimens/{created['id']}").json() == created
 
 
-def test_no_other_answer_has_links(app: FastAPI) -> None:
+def test_no_other_response_has_links(app: FastAPI) -> None:
     for operation in operations(app):
         for status, response in operation.spec["responses"].items():
             assert ("links" in response) == (status == "201"), operation
@@ -204,7 +204,7 @@ def test_no_other_answer_has_links(app: FastAPI) -> None:
         ("٢٠٢٦-02-28T12:00:00Z", False),
     ],
 )
-def test_the_pattern_of_an_instant_fits_what_is_taken(
+def test_the_pattern_of_an_instant_fits_what_is_accepted(
     specimens: TestClient, instant: str, *, fits: bool
 ) -> None:
     response = specimens.post("/specimens", json={"label": "a", "found_at": instant})

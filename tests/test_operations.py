@@ -1,4 +1,4 @@
-"""What Dockerfile and compose.yml ask of the service, and what it does."""
+"""What Dockerfile and compose.yml rely on, and what the service does."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def exec_form(instruction: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_health_check_of_the_image_tells_whether_the_service_lives(tmp_path: Path) -> None:
+def test_the_health_check_of_the_image_succeeds_while_the_service_is_alive(tmp_path: Path) -> None:
     python, *arguments = exec_form(r"    CMD")
     assert python == "python"
     settings = {"DATABASE_URL": "sqlite:///tracker.db", "ALLOWED_HOSTS": "api.example.org"}
@@ -54,7 +54,7 @@ def test_the_image_serves_with_the_command(capsys: pytest.CaptureFixture[str]) -
     assert "usage: vibetracker serve" in capsys.readouterr().out
 
 
-def test_the_container_is_given_the_time_to_end_that_the_service_takes() -> None:
+def test_compose_waits_as_long_as_the_service_takes_to_end() -> None:
     (grace,) = re.findall(r"^ +stop_grace_period: (\d+)s$", COMPOSE, re.MULTILINE)
     signals = 3
     assert int(grace) > serve.DRAIN_TIME + signals * telemetry.EXPORT_TIMEOUT

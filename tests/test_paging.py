@@ -33,8 +33,8 @@ type Item = dict[str, Any]
 
 @pytest.fixture
 def collection(specimens: TestClient, database: Database) -> TestClient:
-    """Give a client of a collection with many equal sort values and many nulls."""
-    random = Random(7)  # noqa: S311 - chance that is the same every time
+    """Return a client of a collection with many equal sort values and many nulls."""
+    random = Random(7)  # noqa: S311 - seeded
     rows = [
         {
             "label": f"{number:03}",
@@ -53,7 +53,7 @@ def collection(specimens: TestClient, database: Database) -> TestClient:
 
 
 def pages(client: TestClient, query: str, limit: int = 7) -> Iterator[list[Item]]:
-    """Walk from page to page."""
+    """Yield the items of each page, from the first to the last."""
     cursor = ""
     while True:
         page = client.get(f"/specimens?{query}&limit={limit}{cursor}").json()
@@ -104,7 +104,7 @@ def test_what_comes_and_goes_during_a_walk_hides_no_other_row(
     for number, page in enumerate(pages(collection, f"sort={sort}", 3)):
         seen += [item["id"] for item in page]
         if goes:
-            # The last row of a page too, which the cursor was made of.
+            # The last row of a page too, whose values the cursor has.
             gone = next((id_ for id_ in goes if id_ == page[-1]["id"]), goes[0])
             goes.remove(gone)
             assert collection.delete(f"/specimens/{gone}").status_code == 204
@@ -120,7 +120,7 @@ def test_what_comes_and_goes_during_a_walk_hides_no_other_row(
     assert len(seen) == len(set(seen))
 
 
-def test_items_are_what_a_single_request_answers(collection: TestClient) -> None:
+def test_items_are_the_resources_that_their_ids_return(collection: TestClient) -> None:
     for item in items_of(collection)[:5]:
         assert collection.get(f"/specimens/{item['id']}").json() == item
 
@@ -237,7 +237,7 @@ def test_the_link_keeps_the_prefix_that_a_proxy_took_off(
 
 @pytest.fixture
 def cursor(collection: TestClient) -> str:
-    """Give a cursor for the list sorted by weight and filtered."""
+    """Return a cursor for the list sorted by weight and filtered."""
     url = "/specimens?sort=weight&heavier_than=0&limit=3"
     found: str = collection.get(url).json()["next_cursor"]
     return found

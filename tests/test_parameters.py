@@ -27,13 +27,13 @@ class EchoFilters(Filters):
 
 
 class NumberedFilters(Filters):
-    """A parameter that is another each time when it is not sent."""
+    """A parameter with a default factory."""
 
     number: UrlInt = Field(default_factory=lambda: next(numbers))
 
 
 class Echo(Output):
-    """What was asked."""
+    """The parameters of a request."""
 
     since: int | None
     kind: str
@@ -50,7 +50,7 @@ def list_echoes(
     kind: Annotated[str, Query(alias="class")] = "none",
     words: Annotated[list[str], Query()] = [],  # noqa: B006 - each request has a copy
 ) -> dict[str, Any]:
-    """Say what was asked, and leave a word behind."""
+    """Return the parameters, and change a default that is mutable."""
     words.append("last")
     return {
         "since": filters.since,
@@ -63,7 +63,7 @@ def list_echoes(
 
 @pytest.fixture
 def echoes() -> Iterator[TestClient]:
-    """Serve them."""
+    """Yield a client of an application with this router."""
     settings = Settings(database_url="sqlite://", _env_file=None)
     with TestClient(create_app(settings, features=[Feature("echoes", "tests", router)])) as client:
         yield client
@@ -77,7 +77,7 @@ def test_a_parameter_may_be_sent_under_another_name(echoes: TestClient) -> None:
     assert echoes.get("/echoes?since=7").status_code == 422
 
 
-def test_what_is_made_for_a_request_is_made_for_each(echoes: TestClient) -> None:
+def test_defaults_are_made_for_each_request(echoes: TestClient) -> None:
     one, other = (echoes.get("/echoes").json() for _ in range(2))
     assert other["number"] > one["number"]
     assert other["other_number"] > one["other_number"]

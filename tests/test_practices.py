@@ -37,7 +37,7 @@ TOKEN = {"Authorization": "Bearer Sea"}
 
 @pytest.fixture(scope="session")
 def practices_app() -> FastAPI:
-    """Make an application of the ordinary practices."""
+    """Create an application of the ordinary practices."""
     settings = Settings(database_url="sqlite://", _env_file=None)
     return create_app(settings, features=practices.FEATURES)
 
@@ -63,7 +63,7 @@ def albums(
 
 @pytest.fixture
 def mount(database: Database) -> Iterator[Callable[[Router], TestClient]]:
-    """Yield a function that mounts a router, and makes a client of it."""
+    """Yield a function that mounts a router, and returns a client of it."""
     clients: list[TestClient] = []
 
     def mounted(router: Router) -> TestClient:
@@ -105,9 +105,9 @@ def prints(client: TestClient) -> int:
 
 
 def overtaken(app: FastAPI, times: int) -> list[int]:
-    """Let a dependency write the album past its object in the first tries of a request.
+    """Let a dependency update the album past its object in the first attempts of a request.
 
-    Returns the list of those tries.
+    Returns the list of the attempts.
     """
     tries: list[int] = []
 
@@ -124,7 +124,7 @@ def overtaken(app: FastAPI, times: int) -> list[int]:
 
 
 def is_problem(answer: Response, status: int) -> bool:
-    """Whether an answer is a problem of this status."""
+    """Whether a response is a problem of this status."""
     assert answer.status_code == status, answer.text
     return answer.headers["content-type"] == MEDIA_TYPE and answer.json()["status"] == status
 
@@ -172,7 +172,7 @@ def test_what_is_documented_as_security_is_enforced(
     assert 401 not in open_to_all
 
 
-def test_an_answer_that_is_not_documented_is_noticed_by_the_tests(
+def test_a_response_that_is_not_documented_fails_the_tests(
     practices_app: FastAPI, albums: TestClient
 ) -> None:
     check = documented(practices_app)
@@ -196,7 +196,7 @@ def test_a_background_task_runs_after_the_commit(albums: TestClient) -> None:
     assert prints(albums) == 1
 
 
-def test_no_background_task_runs_for_what_is_not_kept_or_not_done_again(
+def test_no_background_task_runs_for_a_replay_a_failure_or_a_dry_run(
     albums: TestClient,
 ) -> None:
     key = {"Idempotency-Key": "k"}
@@ -241,7 +241,7 @@ def test_what_is_set_on_the_injected_response_is_sent(albums: TestClient) -> Non
     assert ordered.headers["ETag"] == '"3"'
 
 
-def test_an_answer_is_replayed_with_all_that_was_set_on_it(
+def test_a_response_is_replayed_with_all_that_was_set_on_it(
     mount: Callable[[Router], TestClient],
 ) -> None:
     router = Router("/cookies", description="Tested.")
@@ -259,7 +259,9 @@ def test_an_answer_is_replayed_with_all_that_was_set_on_it(
         assert dict(client.cookies) == {"a": "1", "b": "2"}
 
 
-def test_the_events_of_mappers_and_sessions_happen(albums: TestClient, database: Database) -> None:
+def test_the_events_of_mappers_and_sessions_are_handled(
+    albums: TestClient, database: Database
+) -> None:
     assert create(albums, "Two Words").json()["slug"] == "two-words"
     assert logged(database) == ["new Two Words"]
     assert practices.COMMITTED == ["Two Words"]
@@ -277,7 +279,7 @@ def test_an_http_exception_of_any_status_is_a_problem(albums: TestClient) -> Non
     assert refused.headers["X-Pot"] == "tea"
 
 
-def test_an_async_handler_waits_for_what_is_no_database(albums: TestClient) -> None:
+def test_an_async_handler_waits_for_something_other_than_the_database(albums: TestClient) -> None:
     assert albums.get("/albums/wait").json()["agent"] == "True"
 
 
@@ -288,7 +290,7 @@ def test_an_async_handler_has_what_a_dependency_reads(albums: TestClient) -> Non
     assert albums.get("/albums/1").json()["photos"][0]["caption"] == "foam"
 
 
-def test_a_savepoint_takes_back_its_part_alone(albums: TestClient, database: Database) -> None:
+def test_a_savepoint_is_rolled_back_alone(albums: TestClient, database: Database) -> None:
     create(albums)
     titles = {"titles": ["Lake", "Sea", "Pond", "Lake"]}
     imported = albums.post("/albums/import", json=titles)
@@ -331,7 +333,7 @@ def test_what_a_dependency_does_after_its_yield_is_committed(
 @pytest.mark.parametrize(
     ("failure", "status"), [(HTTPException(409, "late"), 409), (RuntimeError("late"), 500)]
 )
-def test_a_failure_after_the_yield_keeps_nothing(
+def test_a_failure_after_the_yield_rolls_everything_back(
     mount: Callable[[Router], TestClient], database: Database, failure: Exception, status: int
 ) -> None:
     def fail_late(session: SessionDep) -> Iterator[None]:
@@ -419,10 +421,10 @@ def fill(database: Database, albums: int) -> None:
 def watched(
     client: TestClient, database: Database, path: str, *, method: str = "GET", leave: bool = False
 ) -> list[int]:
-    """Send a request, and count the busy connections at each part of the answer's body.
+    """Send a request, and count the checked-out connections at each chunk of the response body.
 
-    With ``leave`` the client goes away after the first one. What is counted last is what is busy
-    after the answer.
+    With ``leave`` the client disconnects after the first chunk. The last count is that after the
+    response.
     """
     busy: list[int] = []
     pool: Any = database.engine.pool
@@ -460,7 +462,7 @@ def watched(
 
 
 @pytest.mark.parametrize("path", ["/albums/export", "/albums/stream"])
-def test_a_stream_reads_while_it_is_sent_and_then_gives_its_connection_back(
+def test_a_stream_reads_while_it_is_sent_and_then_returns_its_connection(
     albums: TestClient, database: Database, path: str
 ) -> None:
     fill(database, 250)
@@ -538,7 +540,7 @@ def test_what_a_stream_writes_is_refused_and_in_the_log(
     assert logged(database)[1:] == (["begin /writing", "end /writing"] if dependencies else [])
 
 
-def test_a_stream_that_fails_gives_its_connection_back(
+def test_a_stream_that_fails_returns_its_connection(
     mount: Callable[[Router], TestClient], database: Database
 ) -> None:
     fill(database, 3)
@@ -648,7 +650,7 @@ def test_serializers_computed_fields_and_options_of_the_response_model_hold(
     assert albums.post("/albums/1/print").json() == line | {"cover": None, "version": 3}
 
 
-def test_other_media_types_are_answered(albums: TestClient) -> None:
+def test_responses_may_have_other_media_types(albums: TestClient) -> None:
     create(albums)
     counted = albums.get("/albums/count")
     assert counted.headers["content-type"] == "text/plain; charset=utf-8"
@@ -705,7 +707,7 @@ def test_a_row_that_is_changed_past_its_object_is_a_conflict_and_in_the_log(
 
 
 def prints_now(albums: TestClient, app: FastAPI) -> int:
-    """Return how often the first album has been printed, without whoever overtakes."""
+    """Return how often the first album has been printed, without the overriding dependency."""
     del app.dependency_overrides[find_album]
     return prints(albums)
 

@@ -35,14 +35,14 @@ NOT_MATCHING = [
 
 @pytest.fixture
 def specimen(specimens: TestClient) -> dict[str, Any]:
-    """Make specimen 1 and bring it to version 2."""
+    """Create specimen 1, and change it to version 2."""
     specimens.post("/specimens", json={"label": "a"})
     changed: dict[str, Any] = specimens.patch("/specimens/1", json={"weight": 1}).json()
     return changed
 
 
 def write(specimens: TestClient, method: str, if_match: str, query: str = "") -> Response:
-    """Write to specimen 1 in one of the ways there are, on a condition."""
+    """Write to specimen 1 by this method, with an ``If-Match``."""
     path = "/specimens/1/weigh" if method == "POST" else "/specimens/1"
     body: Any = {} if method == "DELETE" else {"json": {"weight": 5}}
     headers = {b"If-Match": if_match.encode("latin-1")}
@@ -147,7 +147,9 @@ def test_a_change_may_be_tried_on_a_condition(specimens: TestClient, specimen: A
     assert specimens.get("/specimens/1").json() == specimen
 
 
-def test_a_dry_run_answers_as_if_and_keeps_nothing(specimens: TestClient, specimen: Any) -> None:
+def test_a_dry_run_responds_as_the_write_would_and_commits_nothing(
+    specimens: TestClient, specimen: Any
+) -> None:
     tried = specimens.post("/specimens?dry_run=true", json={"label": "b"})
     assert (tried.status_code, tried.json()["label"]) == (200, "b")
     changed = specimens.patch("/specimens/1?dry_run=true", json={"weight": 9})

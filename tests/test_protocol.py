@@ -20,7 +20,7 @@ from .specimens import FEATURE
 
 PATIENCE = 0.5
 LARGE = 16 * 1024 * 1024
-"""Bytes of an answer, more than the buffers of the system take."""
+"""Bytes of a response, more than the buffers of the system hold."""
 MOST_CONNECTIONS = 20
 MOST_UNREAD = 3 * LARGE
 LARGE_GET = b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -30,7 +30,7 @@ POST = b"POST /specimens HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[int, Server]]:
-    """Serve an application that also gives a large answer, to clients it is impatient with."""
+    """Serve an application with a large response, under short timeouts and low limits."""
     specimens = create_app(Settings(database_url="sqlite://", _env_file=None), features=[FEATURE])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,13 +50,13 @@ def served() -> Iterator[tuple[int, Server]]:
 
 @pytest.fixture
 def port(served: tuple[int, Server]) -> int:
-    """Give the port of that server."""
+    """Return the port of that server."""
     return served[0]
 
 
 @pytest.fixture
 def server(served: tuple[int, Server]) -> Server:
-    """Give that server, on which no connection of an earlier test is left."""
+    """Return that server, once the connections of earlier tests are closed."""
     _, server = served
     wait_until(lambda: not server.server_state.connections, "the connections have ended")
     server.server_state.total_requests = 0
@@ -65,14 +65,14 @@ def server(served: tuple[int, Server]) -> Server:
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Give what closes connections after the test."""
+    """Yield a stack that closes its connections after the test."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
 def client(port: int) -> Iterator[socket.socket]:
-    """Give a connection."""
+    """Yield a connection."""
     with connect(port) as client:
         yield client
 
@@ -89,20 +89,20 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def send(client: socket.socket, data: bytes) -> None:
-    """Send as much as the server takes before it closes."""
+    """Send as much as the server accepts before it closes the connection."""
     with suppress(BrokenPipeError, ConnectionResetError):
         client.sendall(data)
 
 
 def send_for(seconds: float, client: socket.socket) -> None:
-    """Send without end."""
+    """Send zeros for this many seconds, or until the connection is lost."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         client.sendall(bytes(2**20))
 
 
 def rest_of(client: socket.socket) -> bytes:
-    """Read until the server closes."""
+    """Read until the server closes the connection."""
     received = bytearray()
     with suppress(ConnectionResetError):
         while part := client.recv(65_536):
@@ -111,7 +111,7 @@ def rest_of(client: socket.socket) -> bytes:
 
 
 def refusal(client: socket.socket) -> tuple[int, str]:
-    """Read the problem that closes a connection; gives its status and type."""
+    """Read the problem that closes a connection, and return its status and type."""
     response = HTTPResponse(client)
     response.begin()
     problem = json.loads(response.read())
@@ -119,7 +119,7 @@ def refusal(client: socket.socket) -> tuple[int, str]:
     assert response.headers["connection"] == "close"
     assert response.headers["x-request-id"] == problem["request_id"]
     assert response.headers["x-content-type-options"] == "nosniff"
-    # In order, and not by a reset, which can take the answer with it.
+    # Closed in order, and not by a reset, which can discard the response.
     assert client.recv(1) == b""
     return response.status, problem["type"]
 
@@ -142,7 +142,7 @@ def is_served(port: int) -> bool:
     ],
     ids=["one field", "many fields", "address", "endless value", "endless name", "trailer"],
 )
-def test_a_head_has_a_largest_size(client: socket.socket, head: bytes) -> None:
+def test_the_size_of_a_head_is_limited(client: socket.socket, head: bytes) -> None:
     send(client, head)
     assert refusal(client) == (431, "/problems/head-too-large")
 
@@ -169,12 +169,12 @@ def test_what_is_no_http_is_a_problem(client: socket.socket, data: bytes) -> Non
 
 
 @pytest.mark.parametrize("begun", [b"G", GET, GET + b"X: "])
-def test_a_head_that_does_not_come_is_given_up(client: socket.socket, begun: bytes) -> None:
+def test_a_head_that_does_not_come_times_out(client: socket.socket, begun: bytes) -> None:
     client.sendall(begun)
     assert refusal(client) == (408, "/problems/request-timeout")
 
 
-def test_a_head_that_comes_in_drops_has_no_more_time(client: socket.socket) -> None:
+def test_a_head_that_trickles_in_has_no_more_time(client: socket.socket) -> None:
     client.sendall(GET + b"X: ")
     client.settimeout(PATIENCE / 8)
     answer = b""
@@ -186,18 +186,20 @@ def test_a_head_that_comes_in_drops_has_no_more_time(client: socket.socket) -> N
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_client_that_says_nothing_is_let_go_in_silence(client: socket.socket) -> None:
+def test_a_client_that_sends_nothing_is_disconnected_without_a_response(
+    client: socket.socket,
+) -> None:
     assert rest_of(client) == b""
 
 
-def test_what_comes_behind_a_refused_body_has_an_end(client: socket.socket) -> None:
+def test_what_follows_a_refused_request_is_not_read_for_ever(client: socket.socket) -> None:
     client.sendall(POST + b"Content-Length: 1000000000000\r\n\r\n")
     with pytest.raises(ConnectionError):
         send_for(10, client)
 
 
 @pytest.mark.parametrize(("requests", "answers"), [(20, 20), (5000, 21)])
-def test_so_many_requests_may_wait_for_the_answers_before_them(
+def test_the_number_of_pipelined_requests_is_limited(
     client: socket.socket, requests: int, answers: int
 ) -> None:
     send(client, GET + b"\r\n" + (GET + b"\r\n") * (requests - 1))
@@ -207,14 +209,14 @@ def test_so_many_requests_may_wait_for_the_answers_before_them(
     assert rest_of(client).count(b"HTTP/1.1 200 ") == answers
 
 
-def test_an_offer_to_upgrade_is_not_taken_up(client: socket.socket) -> None:
+def test_an_upgrade_is_ignored(client: socket.socket) -> None:
     client.sendall(GET + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n")
     answer = rest_of(client)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in answer
 
 
-def test_a_field_behind_the_body_is_none_of_the_head(client: socket.socket) -> None:
+def test_a_trailer_field_is_no_header_field(client: socket.socket) -> None:
     client.sendall(
         POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         b'11\r\n{"label": "abcd"}\r\n0\r\nIdempotency-Key: \xff\r\n\r\n'
@@ -223,7 +225,7 @@ def test_a_field_behind_the_body_is_none_of_the_head(client: socket.socket) -> N
     assert answer.startswith(b"HTTP/1.1 201 "), answer
 
 
-def test_the_longest_idle_makes_room_for_another(
+def test_the_longest_idle_connection_is_closed_for_a_new_one(
     port: int, server: Server, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "PATIENCE", 600)
@@ -238,7 +240,7 @@ def test_the_longest_idle_makes_room_for_another(
     assert rest_of(clients[-1]).startswith(b"HTTP/1.1 200 ")
 
 
-def test_an_answer_that_is_not_read_is_given_up(
+def test_a_response_that_is_not_read_is_aborted(
     client: socket.socket, port: int, server: Server
 ) -> None:
     client.sendall(LARGE_GET)
@@ -248,21 +250,21 @@ def test_an_answer_that_is_not_read_is_given_up(
     assert len(rest_of(client)) < LARGE
 
 
-def test_an_answer_that_is_read_arrives(client: socket.socket) -> None:
+def test_a_response_that_is_read_arrives(client: socket.socket) -> None:
     client.sendall(LARGE_GET)
     response = HTTPResponse(client)
     response.begin()
     assert len(response.read()) == LARGE
 
 
-def test_all_answers_that_are_not_read_have_a_largest_size(
+def test_the_size_of_all_unread_responses_is_limited(
     port: int, server: Server, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "PATIENCE", 600)
     clients = [stack.enter_context(connect(port)) for _ in range(8)]
     for client in clients:
         client.sendall(LARGE_GET)
-        # One after the other: which of two is idle the longer shall be known.
+        # One after the other, so that it is known which is idle the longest.
         client.recv(1, socket.MSG_PEEK)
     wait_until(lambda: server.server_state.total_requests >= 8, "all have been answered")
     unread = sum(c.transport.get_write_buffer_size() for c in server.server_state.connections)

@@ -1,4 +1,4 @@
-"""Many clients at once: one wins, the others are told, and nothing is lost."""
+"""Many clients at once: one wins, the others get an error, and no update is lost."""
 
 from collections import Counter
 
@@ -11,11 +11,11 @@ from vibetracker.testing import at_once
 
 @pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
-    """Tell how often to race; SQLite's writers exclude each other, so that a few rounds do."""
+    """Return how often to race; SQLite's writers exclude each other, so that a few rounds do."""
     return 30 if request.config.getoption("postgres") else 3
 
 
-def test_of_many_writes_with_one_version_one_is_done(
+def test_of_many_writes_with_one_version_one_succeeds(
     busy_specimens: TestClient, rounds: int
 ) -> None:
     version = busy_specimens.post("/specimens", json={"label": "a"}).headers["etag"]
@@ -55,7 +55,7 @@ def test_of_many_requests_with_one_key_one_has_an_effect(
     assert len(busy_specimens.get("/specimens").json()["items"]) == rounds // 3
 
 
-def test_of_many_creations_that_exclude_each_other_one_is_done(
+def test_of_many_creations_that_exclude_each_other_one_succeeds(
     busy_specimens: TestClient, rounds: int
 ) -> None:
     def create(_: int) -> Response:
@@ -101,7 +101,7 @@ def test_no_increment_is_lost_with_a_condition(busy_specimens: TestClient, round
     assert busy_specimens.get("/specimens/1").json()["weight"] == 6 * (rounds // 3)
 
 
-def test_a_storm_of_changes_and_deletions_ends_in_plain_answers(
+def test_a_storm_of_changes_and_deletions_is_no_server_error(
     busy_specimens: TestClient, rounds: int
 ) -> None:
     def storm(number: int) -> int:

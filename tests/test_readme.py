@@ -105,7 +105,7 @@ def test_the_table_has_every_setting() -> None:
 def test_a_database_of_the_version_before_is_refused_without_the_column(
     tmp_path: Path,
 ) -> None:
-    """And is left as it is until then."""
+    """The database is left as it is until then."""
     url = f"sqlite:///{tmp_path / 'old.db'}"
     database = Database(Settings(database_url=url, _env_file=None))
     database.prepare()
@@ -209,7 +209,7 @@ def test_a_new_user_has_a_task_within_a_minute(tmp_path: Path) -> None:
 
 
 def _processor_time() -> float:
-    """Return the seconds that the processes have worked that this one has started and seen end."""
+    """Return the processor time in seconds of the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

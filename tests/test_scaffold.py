@@ -52,7 +52,7 @@ def fields_of_features(app: FastAPI) -> list[str]:
 def project(tmp_path: Path, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of the project, in which a new feature is written.
 
-    The application comes first, so that what is loaded of it is not the copy.
+    The application is imported first, so that it is not imported from the copy.
     """
     assert app.state.features
     copy_project(tmp_path, tests=True)

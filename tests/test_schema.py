@@ -114,7 +114,7 @@ def test_a_line_can_be_without_some_characters() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "  a ", "\ta\r\n", "e\u0301", *SEPARATORS, "12345"])
-def test_prose_is_kept_as_it_is_written(value: str) -> None:
+def test_prose_is_unchanged(value: str) -> None:
     assert PROSE.validate_python(value) == value
 
 
@@ -125,14 +125,14 @@ def test_prose_has_no_control_characters_but_layout(character: str) -> None:
 
 @pytest.mark.parametrize("adapter", [LINE, PROSE])
 @pytest.mark.parametrize("value", [1, 1.5, True, None, b"a", ["a"], {}])
-def test_what_is_no_text_is_not_turned_into_one(adapter: TypeAdapter[str], value: object) -> None:
+def test_other_types_are_not_coerced_to_text(adapter: TypeAdapter[str], value: object) -> None:
     assert refuses(adapter, value)
 
 
 @pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.text(max_size=8))
-def test_what_a_line_keeps_it_takes_again_unchanged(text: str) -> None:
+def test_a_valid_line_is_unchanged_by_another_validation(text: str) -> None:
     if not refuses(LINE, text):
         kept = LINE.validate_python(text)
         assert LINE.validate_python(kept) == kept

@@ -1,4 +1,4 @@
-"""Demo data: what every feature that has some keeps to."""
+"""Demo data: the rules for every feature that has some."""
 
 from datetime import UTC, datetime
 from io import StringIO
@@ -71,7 +71,7 @@ def test_demo_data_is_added_to_what_is_there(
 
 
 class Terminal(StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     @override
     def isatty(self) -> bool:

@@ -60,7 +60,7 @@ def test_one_transaction_changes_a_version_once_and_only_for_a_change(database: 
         assert tuple(row) == ("newer", 7, 3)
 
 
-def test_what_a_savepoint_takes_back_has_no_version(database: Database) -> None:
+def test_what_a_savepoint_rolls_back_has_no_version(database: Database) -> None:
     made = SpecimenFactory.create()
     with database.session(write=True) as session:
         found = session.get_one(Specimen, made.id)
@@ -149,7 +149,7 @@ def test_contents_that_change_in_place_are_written(database: Database) -> None:
         assert session.get_one(Crate, crate.id).contents == {"apples": 1, "pears": 2}
 
 
-def test_values_come_back_as_what_they_were(database: Database) -> None:
+def test_values_are_read_as_they_were_written(database: Database) -> None:
     made = SpecimenFactory.create(length=1.5, weight=-7, found_at=utcnow(), note="é\n")
     with database.session(write=False) as session:
         found = session.get_one(Specimen, made.id)
@@ -184,7 +184,7 @@ def test_nothing_is_committed_after_a_flush_that_failed(database: Database) -> N
         assert labels == ["anew", made.label]
 
 
-def test_a_commit_that_succeeds_has_kept_everything(database: Database) -> None:
+def test_a_commit_that_succeeds_has_stored_everything(database: Database) -> None:
     with database.session(write=True) as session:
         session.add(Specimen(label="a"))
         session.flush()

@@ -1,4 +1,4 @@
-"""The settings: what they accept, what they keep to themselves, and how they are documented."""
+"""The settings: what they accept, that they hide passwords, and how they are documented."""
 
 import logging
 import os
@@ -77,14 +77,14 @@ def test_another_database_is_refused_by_name(scheme: str) -> None:
         f"{PASSWORD}",
     ],
 )
-def test_an_error_in_the_url_does_not_tell_the_password(url: str) -> None:
+def test_an_error_in_the_url_does_not_show_the_password(url: str) -> None:
     with pytest.raises(ValidationError, match="database_url") as caught:
         Settings(database_url=url)
     assert PASSWORD not in str(caught.value)
     assert PASSWORD not in repr(caught.value)
 
 
-def test_neither_repr_nor_log_tells_the_password(
+def test_neither_repr_nor_log_shows_the_password(
     dead_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -131,7 +131,7 @@ def test_host_names_are_compared_whatever_their_case(host: str) -> None:
 
 
 def documented(default: object) -> str:
-    """Write a default as it is written in the environment."""
+    """Return a default as it is written in the environment."""
     if isinstance(default, bool):
         return str(default).lower()
     return ",".join(default) if isinstance(default, list) else str(default)
@@ -150,7 +150,7 @@ def test_the_example_file_documents_every_setting() -> None:
         assert f"${{{name}:-{default}}}" in (ROOT / "compose.yml").read_text(encoding="utf-8")
 
 
-def test_the_example_file_says_what_holds_without_it() -> None:
+def test_the_values_of_the_example_file_are_the_defaults() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     Path(".env").write_text(re.sub("^# (?=[A-Z_]+=)", "", example, flags=re.MULTILINE))
     settings = Settings()
@@ -190,7 +190,7 @@ def test_the_example_file_says_what_holds_without_it() -> None:
         ("log_format", "JSON", "json"),
     ],
 )
-def test_what_is_meant_is_understood(
+def test_other_spellings_are_normalized(
     monkeypatch: pytest.MonkeyPatch, name: str, given: str, meant: str
 ) -> None:
     monkeypatch.setenv(name.upper(), given)

@@ -41,7 +41,7 @@ def test_an_unknown_query_parameter_is_refused_by_name(
                 assert (error["parameter"], error["code"]) == (name, "extra_forbidden")
 
 
-def test_a_parameter_of_one_value_given_twice_is_refused_by_name(
+def test_a_repeated_parameter_of_one_value_is_refused_by_name(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
@@ -100,7 +100,7 @@ def test_a_read_only_member_is_refused_by_name(
             assert refused == {f"/{name}" for name in (*read_only, "")}
 
 
-def test_a_member_given_twice_is_refused_by_name(
+def test_a_repeated_member_is_refused_by_name(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation, body in _with_body(app):
@@ -123,18 +123,18 @@ def test_a_member_given_twice_is_refused_by_name(
         ('{"a/b~": {"": 1, "": 2}}', ["/a~1b~0/"]),
         ('{"\\u0061": 1, "a": 2}', ["/a"]),
         ('[{"a": 1, "a": 2}]', ["/0/a"]),
-        # What a doubled member held first is gone, and so is not looked into.
+        # The parser drops the first value of a repeated member, so it is not searched.
         ('{"a": {"x": 1, "x": 1}, "a": {}}', ["/a"]),
     ],
 )
-def test_a_member_given_twice_is_found_at_any_depth(
+def test_a_repeated_member_is_found_at_any_depth(
     specimens: TestClient, body: str, pointers: list[str]
 ) -> None:
     errors = errors_of(specimens, "POST", "/specimens", content=body, headers=JSON)
     assert [error["pointer"] for error in errors] == pointers
 
 
-def test_the_same_name_in_different_objects_is_no_member_given_twice(
+def test_the_same_name_in_different_objects_is_no_repeated_member(
     specimens: TestClient,
 ) -> None:
     body = '{"label": {"label": 1}, "weight": [{"x": 1}, {"x": 1}]}'
@@ -142,7 +142,7 @@ def test_the_same_name_in_different_objects_is_no_member_given_twice(
     assert {error["pointer"] for error in errors} == {"/label", "/weight"}
 
 
-def test_a_body_that_nobody_asked_for_is_refused(
+def test_a_body_is_refused_by_an_operation_that_takes_none(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
@@ -178,7 +178,7 @@ WRONG: dict[str, list[object]] = {
 
 
 @pytest.mark.slow
-def test_a_value_of_another_type_is_refused_where_it_stands(
+def test_a_value_of_another_type_is_refused_with_its_pointer(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation, body in _with_body(app):

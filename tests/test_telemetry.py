@@ -31,7 +31,7 @@ def collector() -> Iterator[tuple[str, dict[str, list[bytes]]]]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -122,6 +122,6 @@ def test_a_request_is_one_trace_with_its_statements_its_metrics_and_its_log_line
     assert (line["trace_id"], line["span_id"]) == (TRACE, record.span_id.hex())
 
 
-def test_nothing_is_loaded_that_nobody_asked_for(client: TestClient) -> None:
+def test_no_sdk_is_loaded_unless_it_is_configured(client: TestClient) -> None:
     assert client.get("/health/ready").status_code == 200
     assert not [name for name in sys.modules if name.startswith("opentelemetry.sdk")]

@@ -1,4 +1,4 @@
-"""What the tests themselves rely on."""
+"""The helpers of ``vibetracker.testing``, which the other tests rely on."""
 
 from threading import get_ident
 
@@ -21,17 +21,17 @@ class Surprise(Output):
 
 @router.get("")
 def list_surprises() -> Surprise:
-    """Answer a problem that is not documented."""
+    """Respond with a problem that is not documented."""
     raise Gone("Surprise")
 
 
 @router.get("/{name}", responses=raising(Gone))
 def get_surprise(name: str) -> Surprise:
-    """Answer a problem that is documented."""
+    """Respond with a problem that is documented."""
     raise Gone(name)
 
 
-def test_an_answer_that_is_not_documented_fails_the_test_that_met_it() -> None:
+def test_a_response_that_is_not_documented_fails_the_test_that_got_it() -> None:
     settings = Settings(database_url="sqlite://", _env_file=None)
     app = create_app(settings, features=[Feature("surprises", "tests", router)])
     with Client(app) as client:

@@ -1,4 +1,4 @@
-"""One transaction a request: committed before the answer leaves, or else no 2xx."""
+"""One transaction per request: committed before the response is sent, or else no 2xx."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ def stored(database: Database) -> int:
 
 
 class Witness:
-    """Looks into the database at the moment in which a response begins to leave."""
+    """Reads the database at the moment at which a response begins to be sent."""
 
     def __init__(self, app: ASGIApp, look: Callable[[], int]) -> None:
         self.app = app
@@ -95,7 +95,7 @@ def test_a_connection_that_was_lost_between_requests_is_replaced(
         ("POST", {"json": {"label": "b"}}),
         ("POST", {"json": {"label": "c"}, "headers": {"Idempotency-Key": "k"}}),
     ]
-    # Not of the pool, which may give out a connection that was lost before.
+    # Not from the pool, which may return a connection that was lost before.
     administrator = create_engine(database.engine.url, poolclass=NullPool)
     for method, options in requests:
         with administrator.connect() as connection:
@@ -108,7 +108,7 @@ def test_a_connection_that_was_lost_between_requests_is_replaced(
     assert stored(database) == 3
 
 
-def test_a_request_that_fails_after_it_wrote_leaves_nothing(
+def test_a_request_that_fails_after_it_wrote_is_rolled_back(
     specimens: TestClient, database: Database
 ) -> None:
     specimens.post("/specimens", json={"label": "a"})

@@ -129,7 +129,7 @@ def test_a_random_service_survives_the_way_into_another(
 
 @contextmanager
 def serving(url: str) -> Iterator[TestClient]:
-    """Serve a database."""
+    """Yield a client of an application on this database."""
     with TestClient(create_app(Settings(database_url=url, _env_file=None))) as client:
         yield client
 
@@ -149,7 +149,7 @@ def test_a_random_service_moves_from_sqlite_to_postgresql_and_back(
         fill(first, seed, 400)
         move(first, between)
         move(between, last)
-        # Both go on in the same way.
+        # The first and the last go on with the same ids.
         for client in (first, between, last):
             assert client.post("/tags", json={"name": "new"}).status_code == 201
         ids = [client.get("/tags?q=new").json()["items"][-1]["id"] for client in (first, last)]
@@ -182,7 +182,7 @@ NAMED = {
 
 
 def fill_with_everything(client: TestClient) -> None:
-    """Make something of everything that a format could lose."""
+    """Create something of everything that a format could lose."""
     client.delete(f"/tasks/{create(client, 'tasks', title='deleted for good')}?permanent=true")
     create(client, "tags", name="Big house", color="#00aa55", description="x")
     project_id = create(client, "projects", name="Summer house", color="#00aa55")
@@ -277,7 +277,7 @@ def test_what_a_format_leaves_out_is_written_down(name: str, app: FastAPI) -> No
 
 
 def send(client: TestClient, name: str, file: str) -> Any:
-    """Import a file of another program, and return the answer."""
+    """Import a file of another program, and return the response."""
     headers = {"Content-Type": "application/octet-stream"}
     return client.post(f"/transfer/import?format={name}", content=file, headers=headers)
 
@@ -322,7 +322,7 @@ def test_an_error_of_a_comment_is_where_the_other_program_has_it(
     assert fault in f"{error.get('pointer')} {error['detail']}"
 
 
-def test_what_is_behind_the_longest_comment_is_left_out_and_told(client: TestClient) -> None:
+def test_what_is_behind_the_longest_comment_is_left_out_and_reported(client: TestClient) -> None:
     file = f"TYPE,CONTENT\ntask,a\nnote,{'x' * 10_001}\n"
     (left_out,) = send(client, "csv", file).json()["skipped"]
     assert (left_out["line"], left_out["code"]) == (3, "string_too_long")
@@ -363,7 +363,7 @@ def test_a_rule_of_a_calendar_lets_the_task_come_again(client: TestClient) -> No
         ),
     ],
 )
-def test_a_rule_that_no_recurrence_can_have_is_left_out_and_told(
+def test_a_rule_that_no_recurrence_can_have_is_left_out_and_reported(
     client: TestClient, lines: Sequence[str]
 ) -> None:
     result = send(client, "ics", todo(*lines)).json()
@@ -380,7 +380,7 @@ def test_every_resource_of_every_feature_is_transferred(client: TestClient, app:
 
 @pytest.fixture
 def command(app: FastAPI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Let the commands work on a database of this test's."""
+    """Let the commands use a database in this folder."""
     file = tmp_path / "tracker.db"
     settings = Settings(database_url=f"sqlite:///{file}", _env_file=None)
     made = create_app(settings, app.state.features)
@@ -411,7 +411,7 @@ def test_the_command_line_exports_and_imports(
         ("missing/a.json", None, "No such file"),
     ],
 )
-def test_what_cannot_be_imported_is_said_in_a_line(
+def test_what_cannot_be_imported_is_reported_in_one_line(
     command: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,

@@ -40,7 +40,7 @@ class Branch(Resource):
 
 
 class Twig(Resource):
-    """A row that belongs to a branch; what it leans on is another matter."""
+    """A row that belongs to one branch, and refers to another without belonging to it."""
 
     __tablename__ = "twigs"
 
@@ -117,7 +117,7 @@ class LeafFactory(Factory[Leaf]):
 
 @pytest.fixture
 def leaves(database: Database) -> Iterator[TestClient]:
-    """Yield a client, and a leaf of a twig of the first branch that leans on the second one."""
+    """Yield a client; the only leaf is of a twig of branch 1 that leans on branch 2."""
     settings = Settings(database_url="sqlite://", _env_file=None)
     app = create_app(settings, [Feature("leaves", "tests.leaves", router)])
     app.dependency_overrides[get_database] = lambda: database

@@ -1,1 +1,1 @@
-"""Holds the OpenAPI document to its linters, and the service to clients generated from it."""
+"""Lints the OpenAPI document, and tests the service with clients generated from it."""

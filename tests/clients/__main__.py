@@ -1,4 +1,4 @@
-"""``python -m tests.clients``: lint the document, and talk through clients made of it.
+"""``python -m tests.clients``: lint the document, and test clients generated from it.
 
 The clients of Python come from the ``dev`` extra; what comes from npm needs Node.js, and is
 installed into a temporary folder in the versions of ``package.json``.
@@ -51,7 +51,7 @@ def generate_typescript(folder: Path) -> None:
 
 
 def check(folder: Path) -> None:
-    """Take all steps in a folder; ``CalledProcessError`` when one fails."""
+    """Run all steps in a folder; ``CalledProcessError`` when one fails."""
     document = call(COMMAND, "openapi", folder=folder)
     (folder / "openapi.json").write_text(document)
     generate_python(folder)
@@ -71,7 +71,7 @@ def check(folder: Path) -> None:
 
 
 def main() -> int:
-    """Return the exit status."""
+    """Run the checks, and return the exit status."""
     with tempfile.TemporaryDirectory() as name:
         for file in HERE.iterdir():
             if file.is_file() and not file.name.startswith("__"):

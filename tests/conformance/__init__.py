@@ -1,1 +1,1 @@
-"""Holds the running service to its OpenAPI document; needs the ``conformance`` extra."""
+"""Tests the running service against its OpenAPI document; needs the ``conformance`` extra."""

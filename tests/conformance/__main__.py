@@ -43,7 +43,7 @@ def service(database_url: str, log: Path) -> Iterator[str]:
 
 
 def populate(origin: str) -> None:
-    """Make the projects, tasks, tags and recurrences whose ids the configuration draws."""
+    """Create the projects, tasks, tags and recurrences whose ids the configuration draws."""
     for number in range(1, 21):
         post(f"{origin}/projects", json={"name": f"project {number}"}).raise_for_status()
     due = {"due_on": "2040-01-31"}
@@ -66,7 +66,7 @@ def populate(origin: str) -> None:
 
 
 def test(database_url: str, folder: Path) -> bool:
-    """Return whether the service does on one database what its document says."""
+    """Return whether the service on one database conforms to its document."""
     folder.mkdir()
     log = folder / "log"
     with service(database_url, log) as origin:

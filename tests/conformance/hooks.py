@@ -15,7 +15,7 @@ FIRST = datetime(1900, 1, 2)  # noqa: DTZ001 - strategies take naive bounds
 LAST = datetime(9998, 12, 30)  # noqa: DTZ001 - likewise
 
 BEYOND_SCHEMAS = {
-    # Two members, or a member and what is stored, do not go together.
+    # Two members, or a member and a stored value, exclude each other.
     "never_again",
     "no_due",
     "not_done",
@@ -23,7 +23,7 @@ BEYOND_SCHEMAS = {
     "task_not_open",
     "two_dues",
     "two_parents",
-    # A name or an id means nothing here.
+    # A value refers to something that does not exist, or not there.
     "cursor",
     "not_a_sibling",
     "not_another_tag",
@@ -36,16 +36,16 @@ BEYOND_SCHEMAS = {
     "unknown_ref",
     "unknown_tag",
     "unknown_task",
-    # No pattern has all marks.
+    # No pattern can list every invisible character.
     "text_invisible",
-    # No pattern counts, or knows which parts of a rule go together.
+    # No pattern can count, or tell which parts of a rule exclude each other.
     "recurrence_rule",
     "sort_key_twice",
 }
 """Rules that no schema can state, so that a request may fit its schema and break them."""
 
 FILES = {"/transfer/import"}
-"""What takes files: the document has their media types, and nothing of what has to be in them."""
+"""Operations that take files: the document has their media types, but no schema of them."""
 
 moments = st.datetimes(FIRST, LAST, timezones=st.just(UTC))
 schemathesis.openapi.format("date-time", moments.map(datetime.isoformat))
@@ -56,10 +56,10 @@ numbers = count()
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:  # noqa: ARG001 - the hook's signature
-    """Let the key of a request that fits its schema not be what it is refused for.
+    """Make the ``Idempotency-Key`` of each valid request unique, and do not wait for changes.
 
-    The same keys are drawn again and again, and stand for another request then. And nothing waits
-    for changes that nobody makes.
+    The same keys are drawn again and again for different requests, which would be refused; and
+    nobody makes the changes that a request would wait for.
     """
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
@@ -76,10 +76,10 @@ def filter_failure(
     case: Case[Any],
     response: Response,
 ) -> bool:
-    """Let a request that fits its schema be refused for a rule that no schema can express.
+    """Return whether a failure is one: not where a rule that no schema can express was broken.
 
-    And one be accepted whose text is too long only before the white space around it is trimmed,
-    and an answer lack what ``fields`` leaves out.
+    Nor where a text was too long only before it was trimmed, or a response lacks the members that
+    ``fields`` leaves out.
     """
     if failure.kind_title == "Response violates schema" and "fields" in (case.query or {}):
         return False
@@ -94,7 +94,7 @@ def filter_failure(
 
 
 def _is_padded(value: object) -> bool:
-    """Return whether a text in a body has something around it that is trimmed."""
+    """Return whether a body has a text that is trimmed."""
     if isinstance(value, dict):
         return any(map(_is_padded, value.values()))
     if isinstance(value, list):

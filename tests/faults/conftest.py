@@ -18,7 +18,7 @@ ROW = re.compile(r"^\| (?!fault |-)(.+?) \|.*$", re.MULTILINE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that writes down the figures; ordinary runs leave the tree as it is."""
+    """Add the options of the fault tests; without them a run leaves the tree as it is."""
     parser.addoption(
         "--faults-report",
         action="store_true",
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass
 class Figures:
-    """What the faults of a run did, for the table."""
+    """The figures of the faults of a run, for the table."""
 
     rows: dict[str, tuple[object, ...]] = field(default_factory=dict)
     way: str = ""
@@ -50,7 +50,7 @@ class Figures:
         recovered: float | None = None,
         memory: tuple[int, int] | None = None,
     ) -> None:
-        """Take down one fault."""
+        """Record the figures of one fault."""
         self.rows[fault + self.way] = (
             *(load.sent, load.acknowledged, verdict.lost, verdict.halves, load.statuses[503]),
             *(load.failed, f"{load.longest:.1f}"),
@@ -73,7 +73,7 @@ class Figures:
 
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
-    """Collect what the faults did."""
+    """Collect the figures of the faults."""
     figures = Figures()
     yield figures
     if request.config.getoption("--faults-report", default=False):
@@ -99,7 +99,7 @@ def _server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]
 def server_url(
     request: pytest.FixtureRequest, _server: PostgresServer, figures: Figures
 ) -> Iterator[str]:
-    """Yield the URL by which services reach the server; tests look at what is stored past it."""
+    """Yield the URL by which services reach the server; tests read what is stored directly."""
     if request.param == "directly":
         yield _server.url()
         return
@@ -117,7 +117,7 @@ def _service(server_url: str) -> Iterator[Service]:
 
 @pytest.fixture
 def server(_server: PostgresServer) -> PostgresServer:
-    """Return a database server that runs and holds no rows."""
+    """Return a running database server without rows."""
     _server.sql(
         "DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || string_agg(tablename, ',') FROM pg_tables "
         "WHERE schemaname = 'public' HAVING count(*) > 0); EXCEPTION WHEN null_value_not_allowed "

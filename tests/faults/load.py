@@ -1,4 +1,4 @@
-"""Clients that write and read while faults happen, and remember what they were told."""
+"""Clients that write and read while faults happen, and record the responses."""
 
 import http.client
 import math
@@ -37,17 +37,17 @@ class Family:
 
     name: str = field(default_factory=lambda: uuid4().hex)
     created: Answer | None = None
-    """The answer to its creation, if there was one."""
+    """The response to its creation, if there was one."""
     changed: Answer | None = None
-    """The answer to the change of its description, if there was one."""
+    """The response to the change of its description, if there was one."""
 
     @property
     def is_acknowledged(self) -> bool:
-        """Tell whether a client may rely on it."""
+        """Return whether its creation was acknowledged, so that a client may rely on it."""
         return self.created is not None and self.created.status == 200
 
     def create(self, client: Client) -> Answer:
-        """Write it, under the same key each time."""
+        """Create it, with the same ``Idempotency-Key`` each time."""
         parent = {"title": self.name, "tags": TAGS[:2]}
         child = {"title": f"{self.name} child", "tags": TAGS[1:], "parent_ref": "parent"}
         operations = [
@@ -71,13 +71,13 @@ class Load:
     limit: float = LIMIT
     families: list[Family] = field(default_factory=list)
     statuses: Counter[int | None] = field(default_factory=Counter)
-    """How often each status was answered; ``None`` where there was no answer at all."""
+    """How often each status was returned; ``None`` where there was no response at all."""
     improper: list[Answer] = field(default_factory=list)
     longest: float = 0
     longest_liveness: float = 0
-    """How long the process took to tell that it lives; infinite when it did not."""
+    """The longest time of a liveness probe in seconds; infinite when one failed."""
     acknowledged: int = 0
-    """Writes that were answered with success."""
+    """Writes whose response was a success."""
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -89,7 +89,7 @@ class Load:
         self._threads += [threading.Thread(target=self._watch, args=(port,)) for port in self.ports]
 
     def __enter__(self) -> Self:
-        """Let the clients begin."""
+        """Start the clients."""
         for thread in self._threads:
             thread.start()
         return self
@@ -101,7 +101,7 @@ class Load:
             thread.join()
 
     def go_on(self, writes: int = 50, *, within: float = 10) -> float:
-        """Wait for so many further writes to succeed; gives the seconds to the first of them.
+        """Wait for so many further writes to succeed; return the seconds to the first of them.
 
         That one has to come ``within`` so many seconds. The others may take as long as a busy
         machine needs.
@@ -121,12 +121,12 @@ class Load:
 
     @property
     def sent(self) -> int:
-        """Give the number of requests."""
+        """Return the number of requests."""
         return self.statuses.total()
 
     @property
     def failed(self) -> int:
-        """Give the number of server errors other than 503."""
+        """Return the number of server errors other than 503."""
         return (
             sum(n for status, n in self.statuses.items() if status and status >= 500)
             - (self.statuses[503])
@@ -168,7 +168,7 @@ class Load:
             self.did(lambda: client.request("GET", query), writes=False)
 
     def did(self, send: Callable[[], Answer], *, writes: bool = True) -> Answer | None:
-        """Send a request, and take down what came of it."""
+        """Send a request, and record its outcome."""
         started = time.monotonic()
         answer = None
         with suppress(OSError, http.client.HTTPException):
@@ -187,24 +187,24 @@ class Load:
 
 @dataclass
 class Verdict:
-    """What became of the families of a load."""
+    """What is stored of the families of a load."""
 
     lost: int = 0
-    """Acknowledged writes whose effect is not there."""
+    """Acknowledged writes that are not stored."""
     halves: int = 0
-    """Writes of which a part is there."""
+    """Writes that are stored in part."""
     doubled: int = 0
     unasked: int = 0
-    """Writes that are there although their client was told nothing, or 503."""
+    """Writes that are stored although their client got no response, or a 503."""
 
     @property
     def is_sound(self) -> bool:
-        """Tell whether nothing is lost, half done or done twice."""
+        """Return whether nothing is lost, half done or done twice."""
         return (self.lost, self.halves, self.doubled) == (0, 0, 0)
 
 
 def verify(load: Load, database_url: str) -> Verdict:
-    """Compare what clients were told with what is stored, past the service."""
+    """Compare the responses that clients got with what is stored, which is read directly."""
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute(FAMILIES)
         rows = cursor.fetchall()
@@ -215,7 +215,7 @@ def verify(load: Load, database_url: str) -> Verdict:
     for family in load.families:
         if family.name not in stored:
             verdict.lost += family.is_acknowledged
-            # Its answer is kept although there is nothing that it could be the answer to.
+            # Its response is stored, although its effect is not.
             verdict.halves += family.name in kept
             continue
         description, parts = stored[family.name]

@@ -35,7 +35,7 @@ ALTER ROLE pooled SET DateStyle = 'SQL, DMY';
 ALTER ROLE pooled SET IntervalStyle = 'sql_standard';
 ALTER ROLE pooled SET default_transaction_isolation = 'serializable';
 """
-"""The role of the pooler's sessions: none of its settings is what the service wants."""
+"""The role of the pooler's sessions: each of its settings differs from the service's."""
 
 
 class PgBouncer:
@@ -66,13 +66,13 @@ class PgBouncer:
         return f"postgresql://postgres@127.0.0.1:{self.port}/vibetracker"
 
     def __enter__(self) -> Self:
-        """Wait until it takes connections."""
+        """Wait until it accepts connections."""
         self._server.sql(POOLED)
         wait_until(self._is_open, within=10, what="PgBouncer serves")
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """Stop it."""
         self._process.terminate()
         self._process.wait(10)
         shutil.rmtree(self._folder, ignore_errors=True)

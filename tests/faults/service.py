@@ -20,11 +20,11 @@ from vibetracker.testing import free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 15
-"""Seconds within which every request has to be answered, whatever the fault."""
+"""Seconds within which every request needs a response, whatever the fault."""
 
 
 def wait_until(condition: Callable[[], object], *, within: float, what: str) -> float:
-    """Wait until something is so; returns the seconds that it took."""
+    """Wait until the condition is true, and return the seconds that it took."""
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > within:
@@ -35,7 +35,7 @@ def wait_until(condition: Callable[[], object], *, within: float, what: str) -> 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and how long it was waited for."""
+    """A response, and the seconds until it came."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,7 +49,7 @@ class Answer:
 
     @property
     def is_proper(self) -> bool:
-        """Return whether it is a success, or a refusal that says when to come back."""
+        """Return whether it is a success, or a 503 that says when to retry."""
         if self.status == 503:
             return (
                 self.headers.get("content-type") == "application/problem+json"
@@ -59,13 +59,13 @@ class Answer:
 
 
 class Client:
-    """One client with one connection, which it opens anew after it broke."""
+    """A client with one connection, which is opened again when it is lost."""
 
     def __init__(self, port: int, *, patience: float = PATIENCE) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
 
     def request(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        """Send a request; raises ``OSError`` or ``HTTPException`` when there is no answer."""
+        """Send a request; raises ``OSError`` or ``HTTPException`` when there is no response."""
         content = None
         if body is not None:
             content = json.dumps(body)
@@ -113,12 +113,12 @@ class Service:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill it if it is still there."""
+        """Kill it if it is still running."""
         self.kill()
         self.log.unlink()
 
     def start(self, *, until: str = "/health/ready") -> None:
-        """Start the process, and wait until it answers a GET with success."""
+        """Start the process, and wait until a GET succeeds."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command of our own image
                 command(),
@@ -137,7 +137,7 @@ class Service:
             raise AssertionError(f"{error}\n{self.log.read_text()}") from None
 
     def answers(self, path: str) -> bool:
-        """Return whether it answers a GET with success."""
+        """Return whether a GET succeeds."""
         if self._process is not None and self._process.poll() is not None:
             raise AssertionError(self.log.read_text())
         client = Client(self.port)
@@ -155,17 +155,17 @@ class Service:
         return self._process.pid
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """Send SIGKILL, as if the process crashed."""
         self._end(SIGKILL)
 
     def terminate(self, within: float = 20) -> float:
-        """Ask it to end, wait until it has, and return the seconds that it took."""
+        """Send SIGTERM, wait until it has ended, and return the seconds that it took."""
         started = time.monotonic()
         self._end(SIGTERM, within)
         return time.monotonic() - started
 
     def signal(self, number: Signals) -> None:
-        """Send a signal without waiting for what comes of it."""
+        """Send a signal without waiting for its effect."""
         os.kill(self.pid, number)
 
     def wait(self, within: float = 20) -> int:
@@ -181,12 +181,12 @@ class Service:
 
     @property
     def memory(self) -> int:
-        """Return the bytes that the process has in memory now."""
+        """Return the resident memory of the process, in bytes."""
         return self._status("VmRSS") * 1024
 
     @property
     def peak(self) -> int:
-        """Return the most bytes that it ever had in memory."""
+        """Return the peak of its resident memory, in bytes."""
         return self._status("VmHWM") * 1024
 
     @property

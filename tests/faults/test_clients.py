@@ -1,4 +1,4 @@
-"""Slow and hostile clients, many at once, while others go on with their work."""
+"""Many slow and hostile clients at once, while others are served."""
 
 import resource
 import socket
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
 GROWTH = 384 * MIB
-"""Memory that all of them together may cost; the answers that nobody reads have a third of it."""
+"""Memory that all of them together may take; unread responses may take a third of it."""
 IDLE = 3900
 CHUNK = b"10000\r\n" + b"a" * 65_536 + b"\r\n"
 GET = b"GET /tasks HTTP/1.1\r\nHost: a\r\n"
@@ -30,7 +30,7 @@ POST = b"POST /tasks HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Give what closes connections after the test, of which there may be many."""
+    """Yield a stack that closes its connections after the test; raises the limit of open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with ExitStack() as stack:
@@ -50,7 +50,7 @@ def connect(service: Service, stack: ExitStack, begin: bytes, times: int) -> lis
 
 
 def flood(service: Service, begin: bytes, part: bytes, size: int) -> int:
-    """Send the same part again, so many bytes of it; gives how many the service took."""
+    """Send the same part repeatedly, up to ``size`` bytes; returns how many were accepted."""
     sent = 0
     address = ("127.0.0.1", service.port)
     with suppress(OSError), socket.create_connection(address, timeout=10) as client:
@@ -69,14 +69,14 @@ def drip(clients: list[socket.socket], stopped: Event) -> None:
 
 
 def fill(service: Service) -> None:
-    """Make forty tasks that are long to read."""
+    """Create forty tasks with long descriptions."""
     with closing(Client(service.port)) as client:
         for number in range(40):
             task = {"title": f"long {number}", "description": "x" * 50_000}
             assert client.request("POST", "/tasks", task).status == 201
 
 
-def test_hostile_clients_take_a_bounded_part_and_others_are_served(
+def test_hostile_clients_take_bounded_memory_and_others_are_served(
     server: PostgresServer, stack: ExitStack, figures: Figures
 ) -> None:
     service = stack.enter_context(Service(server.url()))

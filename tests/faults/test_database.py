@@ -36,7 +36,7 @@ def finish(
     memory: tuple[int, int] | None = None,
     liveness: float = 1,
 ) -> None:
-    """Check what holds after every fault, and take its figures down."""
+    """Check what holds after every fault, and record its figures."""
     verdict = verify(load, server.url())
     figures.add(fault, load, verdict, recovered=recovered, memory=memory)
     assert verdict.is_sound, verdict
@@ -90,7 +90,7 @@ def test_terminated_connections_are_replaced(
 
 @contextmanager
 def every_slot_taken(server: PostgresServer) -> Iterator[None]:
-    """Take every connection that the server gives, those of the service too."""
+    """Take every connection slot of the server, those of the service too."""
     taken = [psycopg2.connect(server.url())]
     taken[0].autocommit = True
     slots = int(server.sql("SHOW max_connections"))
@@ -124,7 +124,7 @@ def test_a_server_without_a_free_connection_is_a_503(
 
 @pytest.fixture
 def dawdling(server: PostgresServer, impatient: Service) -> Iterator[None]:
-    """Let the server take a minute for some changes."""
+    """Make the server take a minute for some changes."""
     assert impatient.answers("/tasks")
     server.sql(
         "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
@@ -157,7 +157,7 @@ def test_a_statement_that_runs_too_long_is_a_503_and_undone(
     finish("statement that runs too long", load, server, impatient, figures)
 
 
-def test_a_row_that_somebody_keeps_locked_is_a_503(
+def test_a_row_that_stays_locked_is_a_503(
     server: PostgresServer, impatient: Service, figures: Figures
 ) -> None:
     with Load([impatient.port], clients=2) as load, closing(Client(impatient.port)) as client:
@@ -177,7 +177,7 @@ def test_a_row_that_somebody_keeps_locked_is_a_503(
     finish("row locked by somebody else", load, server, impatient, figures)
 
 
-def test_the_victim_of_a_deadlock_is_tried_again(server: PostgresServer, client: Client) -> None:
+def test_the_victim_of_a_deadlock_is_run_again(server: PostgresServer, client: Client) -> None:
     for title in ("first", "second"):
         assert client.request("POST", "/tasks", {"title": title}).status == 201
     first, second = server.sql("SELECT id FROM tasks ORDER BY id").split()
@@ -191,7 +191,7 @@ def test_the_victim_of_a_deadlock_is_tried_again(server: PostgresServer, client:
         other.cursor() as cursor,
         ThreadPoolExecutor() as pool,
     ):
-        # The other one finds the deadlock only after the service has, which is its victim then.
+        # The other one looks for a deadlock later, so that the service's transaction is the victim.
         cursor.execute("SET deadlock_timeout = '20s'")
         cursor.execute(lock, (second,))
         batch = pool.submit(client.request, "POST", "/tasks/batch", {"operations": operations})
@@ -236,7 +236,7 @@ def test_changes_of_the_same_tasks_in_any_order_do_not_deadlock(
 
 
 @pytest.mark.parametrize(("timeouts", "seconds"), [("short", 3), ("default", 20)])
-def test_a_frozen_server_leaves_no_request_without_an_answer(
+def test_a_frozen_server_leaves_no_request_without_a_response(
     timeouts: str,
     seconds: float,
     server: PostgresServer,
@@ -283,7 +283,7 @@ def read_only(server: PostgresServer) -> Iterator[None]:
 def test_a_read_only_database_refuses_writes_and_serves_reads(
     server: PostgresServer, service: Service, client: Client, figures: Figures
 ) -> None:
-    # Each another one, since a name that is taken is refused before anything is written.
+    # A new one each time, since a name that is taken is refused before anything is written.
     names = ({"name": f"late {number}"} for number in count())
     with Load([service.port]) as load:
         load.go_on(20)

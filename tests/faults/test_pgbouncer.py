@@ -1,4 +1,4 @@
-"""What holds behind PgBouncer, whatever its sessions begin with."""
+"""What holds behind PgBouncer, whatever it does with startup parameters."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture(params=["", "ignore_startup_parameters = options"], ids=["refused", "ignored"])
 def bouncer(request: pytest.FixtureRequest, server: PostgresServer) -> Iterator[PgBouncer]:
-    """Yield a pooler that refuses what sessions are to begin with, and one that ignores it."""
+    """Yield a pooler that refuses the startup parameter ``options``, and one that ignores it."""
     with PgBouncer(server, request.param) as bouncer:
         yield bouncer
 
@@ -55,7 +55,7 @@ def test_rows_can_be_read_one_after_the_other(bouncer: PgBouncer) -> None:
     try:
         with database.session(write=False) as session, database.session(write=False) as other:
             one_by_one = session.scalars(numbers.execution_options(yield_per=10))
-            # Each of them could come into the session that the cursor is in.
+            # Each of these statements could be run in the session that has the cursor.
             assert [(n, other.scalar(text("SELECT 1"))) for n in one_by_one][-1] == (100, 1)
         with database.engine.connect() as connection:
             assert connection.scalar(text("SELECT count(*) FROM pg_cursors")) == 0

@@ -63,7 +63,7 @@ def clients(replicas: list[Service]) -> Iterator[list[Client]]:
         yield [stack.enter_context(closing(Client(service.port))) for service in replicas]
 
 
-def test_what_one_replica_has_given_out_is_good_at_the_other(clients: list[Client]) -> None:
+def test_keys_etags_and_cursors_of_one_replica_hold_at_the_other(clients: list[Client]) -> None:
     one, other = clients
     made = one.request("POST", "/tasks", {"title": "first"}, Idempotency_Key="k")
     again = other.request("POST", "/tasks", {"title": "first"}, Idempotency_Key="k")
@@ -82,7 +82,7 @@ def test_what_one_replica_has_given_out_is_good_at_the_other(clients: list[Clien
 
 
 def walk(clients: list[Client]) -> None:
-    """Make nine tasks, and see each task once, taking turns with the replicas in both."""
+    """Create nine tasks, and page through all of them, alternating between the replicas."""
     for number in range(9):
         clients[number % 2].request("POST", "/tasks", {"title": f"task {number}"})
     seen: list[int] = []
@@ -122,7 +122,7 @@ def test_replicas_need_not_agree_on_the_time(server: PostgresServer, service: Se
 
 @contextmanager
 def nginx(replicas: list[Service], folder: Path) -> Iterator[int]:
-    """Run nginx in front of the services, taking turns; yields its port."""
+    """Run nginx in front of the services, round-robin; yields its port."""
     assert NGINX is not None
     port = free_port()
     servers = " ".join(f"server 127.0.0.1:{service.port};" for service in replicas)
@@ -155,7 +155,7 @@ def test_replicas_behind_a_load_balancer_are_one_service(
             assert len(served) == len(replicas)
         with Load([port]) as load:
             load.go_on(200)
-            # One is replaced in order, while the balancer knows nothing of it.
+            # One is restarted by SIGTERM, without notice to the load balancer.
             replicas[0].terminate()
             load.go_on(100)
             replicas[0].start()
@@ -163,7 +163,7 @@ def test_replicas_behind_a_load_balancer_are_one_service(
         verdict = verify(load, server.url())
         figures.add("two replicas behind nginx, one restarted in order", load, verdict)
         assert verdict.is_sound, verdict
-        # What a connection brings at the moment of its end is a 502 of nginx's own.
+        # A request on a connection that is being closed is a 502 of nginx's own.
         assert load.failed == load.statuses[502] < 10
         assert load.statuses[None] == 0
         retry(load, port)

@@ -21,14 +21,14 @@ WARM_UP = 60
 
 @dataclass
 class Use:
-    """What a service takes up."""
+    """The resources that a service uses."""
 
     memory: int = 0
     connections: int = 0
     descriptors: int = 0
 
     def look(self, service: Service, server: PostgresServer, *, seconds: float) -> None:
-        """Take down the most that it takes up during that time."""
+        """Record the most that it uses during that time."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             self.memory = max(self.memory, service.memory)
@@ -43,11 +43,11 @@ def test_a_load_that_lasts_lets_neither_memory_nor_connections_grow(
     seconds = request.config.getoption("--soak", default=60)
     warm_up = min(WARM_UP, seconds / 3)
     before, after = Use(), Use()
-    # Those that the service of other tests keeps.
+    # Those of the service that other tests share.
     others = int(server.sql(f"SELECT count(*) {OURS}"))
     with Service(server.url()) as service:
         with Load([service.port], clients=16, limit=seconds + 60) as load:
-            # At full speed at first, which opens every connection that it may have.
+            # At full speed at first, which fills the pool.
             load.go_on(500, within=30)
             load.pause = 0.1
             time.sleep(warm_up)  # this is how long it may grow
@@ -59,5 +59,5 @@ def test_a_load_that_lasts_lets_neither_memory_nor_connections_grow(
     assert after.memory < before.memory * 1.03
     assert after.connections <= before.connections
     assert before.connections - others <= Settings.model_fields["pool_size"].default + 1
-    # The connections of clients, one of which may be opened anew while its last one ends.
+    # Those of clients, one of which may reconnect before its last connection has been closed.
     assert after.descriptors <= before.descriptors + 2

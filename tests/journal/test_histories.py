@@ -1,4 +1,4 @@
-"""Random histories of all operations: a copy that follows them is whole, and undo leads back."""
+"""Random histories of all operations: a copy that follows them is complete, and undo restores."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +96,7 @@ def draw(random: Random, last: int, *, purges: bool) -> Request:
 
 
 def begin(client: TestClient) -> None:
-    """Make what histories begin with."""
+    """Create the rows that histories begin with."""
     for number in (1, 2):
         assert client.post("/projects", json={"name": f"project {number}"}).status_code == 201
     for number in range(8):
@@ -115,7 +115,7 @@ def whole(client: TestClient, path: str) -> list[Json]:
 
 
 class Copy:
-    """A client's copy of everything, made of nothing but changes."""
+    """A client's copy of everything, built from nothing but changes."""
 
     def __init__(self, client: TestClient) -> None:
         self.client = client
@@ -164,7 +164,7 @@ class Copy:
 
 @pytest.fixture
 def run(busy_client: TestClient) -> Callable[..., None]:
-    """Return the function that sends random requests."""
+    """Return a function that sends random requests."""
 
     def send(seed: object, count: int, *, purges: bool, last: int = 14) -> None:
         random = Random(str(seed))  # noqa: S311 - no secret
@@ -222,7 +222,7 @@ def undo_all(client: TestClient, run: Callable[..., None], seed: int, count: int
 
 
 def view(client: TestClient, path: str) -> dict[int, Json]:
-    """Return the items of a list by their ids, without what each change differs in."""
+    """Return the items of a list by their ids, without the members that every change differs in."""
     left_out = {"version", "updated_at"}
     return {
         item["id"]: {name: item[name] for name in item if name not in left_out}
@@ -230,12 +230,12 @@ def view(client: TestClient, path: str) -> dict[int, Json]:
     }
 
 
-def test_a_copy_that_follows_is_whole(busy_client: TestClient, run: Callable[..., None]) -> None:
+def test_a_copy_that_follows_is_complete(busy_client: TestClient, run: Callable[..., None]) -> None:
     follow_all(busy_client, run, seed=1, count=15, clients=3)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_undo_leads_back_to_the_beginning(
+def test_undo_restores_the_beginning(
     busy_client: TestClient, run: Callable[..., None], seed: int
 ) -> None:
     undo_all(busy_client, run, seed=seed, count=25)

@@ -22,7 +22,7 @@ WRITERS = 8
 
 
 class Follower:
-    """A client that comes back behind the last event when its stream ends."""
+    """A client that reconnects with the ``Last-Event-ID`` when its stream ends."""
 
     def __init__(self, client: httpx2.AsyncClient, begun: dict[str, float], cursor: str) -> None:
         self.client = client
@@ -63,7 +63,7 @@ async def follow_and_write(origin: str, killed: list[int]) -> tuple[list[Followe
     begun: dict[str, float] = {}
     limits = httpx2.Limits(max_connections=STREAMS + WRITERS)
     async with httpx2.AsyncClient(base_url=origin, timeout=30, limits=limits) as client:
-        # The database may have what another test has written, by the same keys too.
+        # Another test may have left rows in the database, and the same keys.
         now = (await client.get("/changes?after=now")).json()["next_cursor"]
         followers = [Follower(client, begun, now) for _ in range(STREAMS)]
         created: set[int] = set()
@@ -100,7 +100,7 @@ def test_each_of_many_streams_sees_every_write(
 ) -> None:
     settings = {"DATABASE_URL": postgres_url, "POOL_TIMEOUT": "10"}
     with running("serve", "--workers", "2", folder=tmp_path, **settings) as server:
-        # Room for the whole log, which nobody reads meanwhile: a worker would wait for that.
+        # The pipe has to hold the whole log, which nobody reads meanwhile: a worker would block.
         assert server.process.stderr is not None
         fcntl.fcntl(server.process.stderr, fcntl.F_SETPIPE_SZ, 2**20)
         deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""Requests that have changed much at once are undone at once."""
+"""Requests that have changed many rows are undone as a whole."""
 
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +74,7 @@ def test_what_is_written_in_portions_is_undone_as_a_whole(
     undo = {"request_id": written.headers["X-Request-ID"]}
     made = client.get("/changes", params=undo).json()["items"]
     of = [(it["resource"], it["resource_id"]) for it in made]
-    # What others follow from is the first to be undone.
+    # A change that caused others is the first to be undone.
     assert of[:4] == [("tasks", number) for number in range(1, 5)]
     assert of[-1] == last
     assert {it["version"] for it in made} == {2}

@@ -1,4 +1,4 @@
-"""The page as it is served; what it does in a browser is tried in one."""
+"""The page as it is served; what it does is tested in a browser, in ``tests/test_board.py``."""
 
 import re
 
@@ -38,7 +38,7 @@ def test_the_page_names_every_file_and_every_file_is_served(client: TestClient) 
 
 
 @pytest.mark.parametrize("name", ["index.html", *FILES])
-def test_no_file_asks_another_host_for_anything(name: str) -> None:
+def test_no_file_refers_to_another_host(name: str) -> None:
     text = PAGE.joinpath(name).read_text()
     assert set(re.findall(r"https?://[^\s\"']+", text)) <= {"http://www.w3.org/2000/svg"}
 

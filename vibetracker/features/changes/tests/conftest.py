@@ -1,4 +1,4 @@
-"""An application of the journal and a feature that it is about."""
+"""An application of the journal, and of a feature whose changes it has."""
 
 import queue
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ PATIENCE = 10
 
 @pytest.fixture(scope="session")
 def memos_app() -> FastAPI:
-    """Make an application of memos and their journal."""
+    """Create an application of memos and their journal."""
     settings = Settings(database_url="sqlite://", _env_file=None)
     return create_app(settings, [*discover(only={"changes"}), FEATURE])
 
@@ -41,7 +41,7 @@ def _memos_client(memos_app: FastAPI) -> Iterator[TestClient]:
 def memos(
     memos_app: FastAPI, _memos_client: TestClient, busy_database: Database
 ) -> Iterator[TestClient]:
-    """Yield a client of that application on an empty database, for many threads."""
+    """Yield a client of that application for concurrent requests, on an empty database."""
     busy_database.listeners = memos_app.state.database.listeners
     memos_app.dependency_overrides[get_database] = lambda: busy_database
     yield _memos_client
@@ -87,7 +87,7 @@ class Stream:
         self._text = ""
 
     def __enter__(self) -> Self:
-        """Send the request, and read the head of the answer."""
+        """Send the request, and read the status of the response."""
         portal = self._client.portal
         assert portal is not None
         self._gone: Event = portal.call(Event)
@@ -96,7 +96,7 @@ class Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Go away."""
+        """Disconnect."""
         assert self._client.portal is not None
         self._client.portal.call(self._gone.set)
         self._task.result(PATIENCE)
@@ -116,7 +116,7 @@ class Stream:
         await self._client.app(self._scope, receive, send)
 
     def read(self) -> ServerSent | None:
-        """Wait for the next event; None is the end."""
+        """Return the next event, once there is one; None at the end."""
         while "\n\n" not in self._text:
             message = self._coming.get(timeout=PATIENCE)
             self._text += message["body"].decode()

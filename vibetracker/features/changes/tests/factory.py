@@ -5,7 +5,7 @@ from vibetracker.testing import Factory
 
 
 class EntryFactory(Factory[Entry]):
-    """A change of nothing, as it was written in a transaction of its own."""
+    """A change without members, written in a transaction of its own."""
 
     class Meta:
         model = Entry

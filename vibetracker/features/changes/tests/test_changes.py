@@ -1,4 +1,4 @@
-"""The journal has every change once, in order, for as long as it is kept."""
+"""The journal has every change once, in order, until it expires."""
 
 import re
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def feed(client: TestClient, **params: Any) -> Json:
 
 
 def summary(page: Json) -> list[tuple[int, str, int]]:
-    """Return of each change which resource it is of, the action and the version."""
+    """Return the id of the resource, the action and the version of each change."""
     return [(it["resource_id"], it["action"], it["version"]) for it in page["items"]]
 
 
@@ -144,7 +144,7 @@ def test_filters_narrow_the_feed_down(memos: TestClient) -> None:
 @pytest.mark.parametrize(
     "cursor", ["x", "AAAA", "MC4x", "MC4xLjA", "LTEuMC4w", "z" * 101, "-_-_", "MC40LmYxOTljMTFj"]
 )
-def test_a_cursor_of_nothing_is_refused(memos: TestClient, cursor: str) -> None:
+def test_a_malformed_cursor_is_refused(memos: TestClient, cursor: str) -> None:
     (fault,) = memos.get("/changes", params={"after": cursor}).json()["errors"]
     assert fault["parameter"] == "after"
     (fault,) = memos.get("/changes/stream", headers={"Last-Event-ID": cursor}).json()["errors"]
@@ -172,7 +172,7 @@ def test_one_change_is_found_by_its_id(memos: TestClient) -> None:
     assert memos.get("/changes/2").status_code == 404
 
 
-def test_what_has_expired_is_gone_and_who_has_missed_it_is_told(memos: TestClient) -> None:
+def test_what_has_expired_is_gone_and_a_cursor_that_missed_it_is_refused(memos: TestClient) -> None:
     start = feed(memos)["next_cursor"]
     old = utcnow() - timedelta(days=31)
     EntryFactory.create(at=old)
@@ -182,7 +182,7 @@ def test_what_has_expired_is_gone_and_who_has_missed_it_is_told(memos: TestClien
     EntryFactory.create(resource_id=3)
     answer = memos.get("/changes", params={"after": start})
     assert (answer.status_code, answer.json()["type"]) == (410, "/problems/changes-expired")
-    # In this order nothing is missed that changes meanwhile.
+    # In this order no change is missed that is made meanwhile.
     assert re.search("after=now.* then read the lists", answer.json()["detail"])
     assert memos.get("/changes/stream", headers={"Last-Event-ID": start}).status_code == 410
     assert [it["resource_id"] for it in feed(memos)["items"]] == [3]
@@ -190,13 +190,13 @@ def test_what_has_expired_is_gone_and_who_has_missed_it_is_told(memos: TestClien
     assert memos.get("/changes/2").status_code == 404
 
 
-def test_a_cursor_that_the_journal_has_not_come_to_is_gone(
+def test_a_cursor_that_the_journal_has_not_reached_is_gone(
     memos: TestClient, busy_database: Database
 ) -> None:
     create(memos, "a")
     cursor = feed(memos)["next_cursor"]
     with busy_database.session(write=True) as session:
-        # As when the database was put back, or lost what it had not written out yet.
+        # As after a restore from a backup, or a crash that lost the last commits.
         session.execute(delete(Entry))
         session.commit()
     answer = memos.get("/changes", params={"after": cursor})
@@ -205,7 +205,7 @@ def test_a_cursor_that_the_journal_has_not_come_to_is_gone(
     assert feed(memos, after=feed(memos, after="now")["next_cursor"])["items"] == []
 
 
-def test_writers_sweep_what_has_expired_in_portions(
+def test_writers_delete_expired_changes_in_portions(
     memos: TestClient, monkeypatch: pytest.MonkeyPatch, busy_database: Database
 ) -> None:
     monkeypatch.setattr(listener, "SWEPT_EACH", 1)
@@ -217,7 +217,7 @@ def test_writers_sweep_what_has_expired_in_portions(
         create(memos, f"memo {number}")
         with busy_database.session(write=False) as session:
             kept.append(session.scalar(select(func.count()).where(Entry.at <= old)))
-    # The last one stays, to show who has missed others.
+    # The last one stays, so that cursors that missed the others are recognised.
     assert kept == [3, 1, 1]
     assert len(feed(memos)["items"]) == 3
 
@@ -231,7 +231,7 @@ def test_a_sweep_reads_few_pages_where_postgresql_takes_the_journal_for_empty(
     ages = [timedelta(days=31)] * 40 + [timedelta()] * 2_000
     rows = [row | {"resource_id": 1, "version": 1, "at": utcnow() - age} for age in ages]
     with database.engine.connect() as connection, database.session(write=True) as session:
-        # Made anew, since PostgreSQL also remembers what the columns held.
+        # Created again, since PostgreSQL has statistics of the columns, too.
         entries.drop(connection)
         entries.create(connection)
         connection.execute(insert(Entry), rows)
@@ -248,7 +248,7 @@ def test_a_sweep_reads_few_pages_where_postgresql_takes_the_journal_for_empty(
 
 @pytest.fixture
 def held(request: pytest.FixtureRequest, busy_database: Database) -> Callable[..., Any]:
-    """Return the function that begins a transaction which stays open."""
+    """Return a function that begins a transaction which stays open."""
     request.getfixturevalue("memos")
     if busy_database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite writes one transaction at a time")

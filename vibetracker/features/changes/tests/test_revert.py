@@ -1,4 +1,4 @@
-"""What has been done is undone by the rules that every write keeps."""
+"""Changes are reverted by the rules that hold for every write."""
 
 from typing import Any
 

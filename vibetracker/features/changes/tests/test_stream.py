@@ -1,4 +1,4 @@
-"""Streams show what was and what comes, to those who read."""
+"""Streams send past changes and new ones, to clients that keep up with reading."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def following(client: TestClient, path: str = "", **headers: str) -> Iterator[St
 
 
 def texts(stream: Stream, count: int) -> list[str]:
-    """Return what the next changes have made of the text of a memo."""
+    """Return the texts that the next changes have set."""
     found = []
     for _ in range(count):
         event = stream.read()
@@ -43,7 +43,7 @@ def texts(stream: Stream, count: int) -> list[str]:
     return found
 
 
-def test_who_comes_while_the_last_one_goes_hears_of_what_is_new(database: Database) -> None:
+def test_a_follower_that_comes_while_the_last_one_goes_gets_new_changes(database: Database) -> None:
     async def come_and_go() -> None:
         watching = watcher.Watcher.of(database)
         last = watching.watching(None)
@@ -67,7 +67,7 @@ def test_its_header_fields_are_those_of_the_document(memos: TestClient, memos_ap
         assert listed["schema"]["const"] == answer.headers[name]
 
 
-def test_it_shows_what_was_and_what_comes(memos: TestClient) -> None:
+def test_it_sends_past_changes_and_new_ones(memos: TestClient) -> None:
     create(memos, "a")
     with following(memos) as stream:
         first = stream.read()
@@ -95,7 +95,7 @@ def test_now_is_where_it_begins_and_other_features_are_left_out(memos: TestClien
         assert texts(other, 1) == ["c"]
 
 
-def test_what_another_server_writes_is_shown(memos: TestClient, busy_database: Database) -> None:
+def test_changes_of_another_server_are_sent(memos: TestClient, busy_database: Database) -> None:
     with following(memos, "?after=now") as stream:
         # Through other connections, as another process has them; its bell wakes nobody here.
         with busy_database.session(write=True) as session:
@@ -106,7 +106,9 @@ def test_what_another_server_writes_is_shown(memos: TestClient, busy_database: D
         assert texts(stream, 1) == ["of another"]
 
 
-def test_there_are_only_so_many(memos: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_streams_is_limited(
+    memos: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(changes_router, "MAX_STREAMS", 2)
     with ExitStack() as stack:
         for _ in range(2):

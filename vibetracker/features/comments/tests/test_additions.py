@@ -37,7 +37,7 @@ def test_tasks_are_filtered_by_whether_they_have_comments(tasks: TestClient) -> 
     assert ids(tasks, "has_comments=true") == [1]
 
 
-def test_tasks_are_answered_with_their_number_of_comments(tasks: TestClient) -> None:
+def test_tasks_are_returned_with_their_number_of_comments(tasks: TestClient) -> None:
     items = tasks.get("/tasks?sort=id&include=comment_count").json()["items"]
     assert [item["comment_count"] for item in items] == [2, 0, 1]
     one = tasks.get("/tasks/1?include=comment_count&include=subtask_counts")

@@ -22,7 +22,7 @@ UNANSWERED = "postgresql://somebody:hunter2@127.0.0.1:1/vibetracker"
 
 @pytest.fixture
 def away(client: TestClient, app: FastAPI) -> Iterator[TestClient]:
-    """Yield a client of a service whose database has never been there."""
+    """Yield a client of a service whose database has never been reachable."""
     database = Database(Settings(database_url=UNANSWERED, _env_file=None))
     app.dependency_overrides[get_database] = lambda: database
     yield client
@@ -34,7 +34,7 @@ def test_a_service_that_serves_is_alive(client: TestClient) -> None:
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-def test_a_probe_need_not_know_a_name_that_is_allowed(app: FastAPI) -> None:
+def test_a_probe_may_use_any_host(app: FastAPI) -> None:
     settings = Settings(database_url="sqlite://", allowed_hosts=["api.example.org"], _env_file=None)
     with TestClient(create_app(settings, app.state.features)) as client:
         for host in ("127.0.0.1:8000", "10.0.0.7", "api.example.org"):
@@ -67,7 +67,7 @@ def test_a_database_that_was_away_between_two_probes_is_ready(
     database.engine.dispose()
 
 
-def test_people_are_told_the_version_and_what_was_checked(client: TestClient) -> None:
+def test_health_has_the_version_and_what_was_checked(client: TestClient) -> None:
     assert client.get("/health").json() == {
         "status": "ok",
         "version": __version__,
@@ -76,11 +76,11 @@ def test_people_are_told_the_version_and_what_was_checked(client: TestClient) ->
 
 
 @pytest.mark.parametrize("url", [*VERDICTS, "/health/live"])
-def test_health_is_never_answered_from_a_cache(client: TestClient, url: str) -> None:
+def test_health_is_never_cached(client: TestClient, url: str) -> None:
     assert client.get(url).headers["cache-control"] == "no-store"
 
 
-def test_what_is_well_fills_no_log(
+def test_successful_probes_are_logged_at_debug_level_alone(
     client: TestClient, app: FastAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
     def levels(url: str) -> list[int]:
@@ -112,7 +112,7 @@ def test_a_service_without_its_database_is_not_ready(away: TestClient, url: str)
     assert int(response.headers["retry-after"]) >= 1
 
 
-def test_people_are_told_what_is_missing(away: TestClient) -> None:
+def test_health_has_the_check_that_failed(away: TestClient) -> None:
     problem = away.get("/health").json()
     assert problem["version"] == __version__
     assert problem["checks"] == {"database": "unavailable"}
@@ -127,7 +127,7 @@ def server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def seen(server: PostgresServer, client: TestClient, app: FastAPI) -> Iterator[TestClient]:
-    """Yield a client of a service whose database has been there, and was used."""
+    """Yield a client of a service that has used its database already."""
     database = Database(Settings(database_url=server.url(), _env_file=None))
     database.prepare()
     app.dependency_overrides[get_database] = lambda: database
@@ -153,7 +153,7 @@ def test_the_verdict_follows_the_database_and_its_cause_is_in_the_log_alone(
         assert seen.get(url).status_code == 200
 
 
-def test_a_login_that_is_refused_is_told_apart_in_the_log_alone(
+def test_a_login_that_is_refused_is_distinguished_in_the_log_alone(
     seen: TestClient, app: FastAPI, server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = Database(Settings(database_url=server.url("absent"), _env_file=None))
@@ -168,7 +168,7 @@ def test_a_login_that_is_refused_is_told_apart_in_the_log_alone(
     away.dispose()
 
 
-def test_the_verdict_on_a_database_that_stands_still_comes_within_two_seconds(
+def test_the_verdict_on_a_frozen_database_comes_within_two_seconds(
     seen: TestClient, server: PostgresServer
 ) -> None:
     server.freeze()

@@ -1,4 +1,4 @@
-"""Makes projects."""
+"""Projects for tests."""
 
 from factory.declarations import Sequence
 

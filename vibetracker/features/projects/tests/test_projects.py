@@ -89,7 +89,7 @@ def test_a_name_is_taken_whatever_its_case(client: TestClient) -> None:
     assert create(client, name="straße").status_code == 201
 
 
-def test_of_many_that_create_the_same_project_one_does(busy_client: TestClient) -> None:
+def test_of_many_that_create_the_same_project_one_succeeds(busy_client: TestClient) -> None:
     def work(number: int) -> Response:
         return create(busy_client, name="KITCHEN" if number % 2 else "kitchen")
 
@@ -124,7 +124,7 @@ def test_a_patch_changes_what_it_names_and_a_change_of_nothing_is_none(client: T
     assert after == {**before, "color": None, "description": "", "version": 2}
 
 
-def test_a_dry_run_keeps_nothing(client: TestClient) -> None:
+def test_a_dry_run_commits_nothing(client: TestClient) -> None:
     ProjectFactory.create(name="old")
     before = client.get("/projects").json()
     made = client.post("/projects?dry_run=true", json={"name": "new"})
@@ -202,7 +202,7 @@ def test_a_list_comes_in_pages(client: TestClient) -> None:
     seen, cursor, suffix = [], "", ""
     while cursor is not None:
         if cursor:
-            # What is added to the items has nothing to do with where a page begins.
+            # A cursor holds whatever ``include`` adds to the items.
             suffix = f"&include=task_counts&cursor={cursor}"
         page = client.get(f"/projects?limit=2&include_total=true{suffix}").json()
         assert page["total"] == 5
@@ -239,7 +239,7 @@ def test_the_list_is_narrowed_down(client: TestClient) -> None:
     ],
     ids=lambda change: str(change)[:20],
 )
-def test_the_database_keeps_the_rules_too(database: Database, change: str) -> None:
+def test_the_database_enforces_the_rules_too(database: Database, change: str) -> None:
     ProjectFactory.create(name="a")
     ProjectFactory.create(name="b")
     with pytest.raises(IntegrityError), database.engine.begin() as connection:

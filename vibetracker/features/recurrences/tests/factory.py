@@ -1,4 +1,4 @@
-"""Makes recurrences."""
+"""Recurrences for tests."""
 
 from datetime import date
 

@@ -11,7 +11,7 @@ from vibetracker.features.recurrences.occurrences import Due, Series
 
 NEW_YORK = ZoneInfo("America/New_York")
 MOST = 200
-"""How many days are looked at of a rule."""
+"""How many days of a rule are compared."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Row:
         return begin == self.days and ends and (len(found) > len(self.days)) == self.goes_on
 
     def dues(self, due: Due, zone: ZoneInfo) -> list[Due]:
-        """Return what follows on a due by the rule."""
+        """Return the dues that follow on one by the rule."""
         series = Series.of(self.rule, zone.key, due)
         return [found for _, found in islice(series.dues(datetime(1900, 1, 1, tzinfo=UTC)), MOST)]
 
@@ -55,6 +55,6 @@ def rows(name: str) -> list[Row]:
 
 
 RFC_5545 = rows("rfc5545.txt")
-"""The examples of section 3.8.5.3 with the parts that are taken here; of 9:00 in New York."""
+"""The examples of section 3.8.5.3 with the parts that are supported; of 9:00 in New York."""
 RULES = rows("rules.txt")
 """Rules of days."""

@@ -133,7 +133,7 @@ def test_what_was_missed_is_left_out_and_counted(client: TestClient) -> None:
 
 
 def test_a_day_is_due_until_it_is_over(client: TestClient) -> None:
-    """In the recurrence's zone; of these two each has another day than the other at any time."""
+    """In the recurrence's zone: these two never have the same day."""
     for zone in ("Etc/GMT+12", "Pacific/Kiritimati"):
         today = utcnow().astimezone(ZoneInfo(zone)).date()
         task = recurring(
@@ -275,7 +275,7 @@ def test_a_next_task_that_somebody_has_worked_with_stays(client: TestClient, wor
     else:
         fields = {"changed": {"description": "Notes"}, "begun": {"status": "in_progress"}}
         change(client, following["id"], **fields[work])
-    # And the recurrence has nothing to do with the one before any more.
+    # The recurrence does not belong to the task before any more.
     for status in ("in_progress", "done", "todo"):
         change(client, task["id"], status=status)
         assert {task["id"], following["id"]} <= set(ids(client))

@@ -50,7 +50,7 @@ def test_completions_in_batches_and_with_one_key(busy_client: TestClient) -> Non
     headers = {"Idempotency-Key": "one"}
     batch = partial(busy_client.post, "/tasks/batch", json=body)
     statuses = together(*[partial(batch, headers=headers)] * 3, *[batch] * 2)
-    # Who has the same key may have to wait, and comes again later.
+    # One with the key of a request that is in flight is a 409, and can be repeated.
     assert {200} <= set(statuses) <= {200, 409}
     assert partial(batch, headers=headers)().status_code == 200
     check_that_it_came_once(busy_client, task_id)

@@ -47,7 +47,7 @@ class Year:
     given: list[Due] = field(default_factory=list)
     """The dues of the tasks, the open one's being the last."""
     every: list[Due] = field(default_factory=list)
-    """The dues of the rule behind the first, in one go."""
+    """The dues of the rule behind the first, computed at once."""
 
     def begin(self) -> None:
         """Create the first task, and its recurrence."""

@@ -1,4 +1,4 @@
-"""Makes tags."""
+"""Tags for tests."""
 
 from factory.declarations import Sequence
 

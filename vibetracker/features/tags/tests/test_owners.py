@@ -22,7 +22,7 @@ from .factory import TagFactory
 
 @dataclass
 class Owners:
-    """The rows of a feature that nobody knows here, and the tags that they have."""
+    """The rows of another feature, and the tags that they have."""
 
     database: Database
     owner: Table
@@ -63,7 +63,7 @@ class Owners:
 
 @pytest.fixture
 def owners(database: Database) -> Iterator[Owners]:
-    """Make the tables of another feature, for as long as a test runs."""
+    """Create the tables of another feature, and drop them after the test."""
     owner = Table(
         "owners",
         Base.metadata,
@@ -84,7 +84,7 @@ def owners(database: Database) -> Iterator[Owners]:
 
 @pytest.fixture
 def tagged(client: TestClient, owners: Owners) -> Owners:
-    """Make tags 1 to 4, and rows that have some of them."""
+    """Create tags 1 to 4, and rows that have some of them."""
     TagFactory.create_batch(4)
     owners.create(10, 1)
     owners.create(11, 1, 2)

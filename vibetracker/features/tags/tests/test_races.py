@@ -23,7 +23,9 @@ def rounds(request: pytest.FixtureRequest) -> int:
     return 10 if request.config.getoption("postgres") else 2
 
 
-def test_of_many_that_create_the_same_tag_one_does(busy_client: TestClient, rounds: int) -> None:
+def test_of_many_that_create_the_same_tag_one_succeeds(
+    busy_client: TestClient, rounds: int
+) -> None:
     spellings = ("straße", "STRASSE", "Straße", "strasse")
 
     def create(number: int) -> Response:
@@ -63,7 +65,7 @@ def test_a_tag_that_goes_while_it_is_needed_is_made_again(
         pytest.skip("nobody writes between the statements of a transaction on SQLite")
     other = Database(settings)
 
-    # The one who needs the tag looks for it, inserts it, and looks again: in between it is made,
+    # A request that needs the tag looks for it, inserts it, and looks again: in between it is made,
     # and is gone again.
     row = {"name": "home", "key": "home", "search_key": "home", "version": 1, "description": ""}
     changes = iter([insert(Tag).values(row), delete(Tag)])

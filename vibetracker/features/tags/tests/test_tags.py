@@ -43,7 +43,7 @@ def test_a_created_tag_can_be_read(client: TestClient) -> None:
     assert client.get("/tags").json()["items"] == [created.json()]
 
 
-def test_what_is_not_given_has_a_default(client: TestClient) -> None:
+def test_what_is_not_sent_has_a_default(client: TestClient) -> None:
     tag = create(client).json()
     assert (tag["color"], tag["description"]) == (None, "")
     assert create(client, name="b", color=None).json()["color"] is None
@@ -102,13 +102,13 @@ def test_a_description_is_prose_and_never_null(client: TestClient, description: 
     assert pointers(client.patch("/tags/1", json={"description": description})) == ["/description"]
 
 
-def test_a_description_is_kept_as_it_is_written(client: TestClient) -> None:
+def test_a_description_is_stored_as_it_is_written(client: TestClient) -> None:
     for description in ("", "  two\n\tlines  ", "x" * 500, "e\u0301"):
         tag = client.post("/tags?dry_run=true", json={"name": "a", "description": description})
         assert tag.json()["description"] == description
 
 
-def test_every_broken_rule_is_told_at_once(client: TestClient) -> None:
+def test_every_broken_rule_is_reported_at_once(client: TestClient) -> None:
     response = client.post("/tags", json={"color": "red", "description": None, "id": 1})
     assert set(pointers(response)) == {"/name", "/color", "/description", "/id"}
 
@@ -149,7 +149,7 @@ def test_names_that_differ_in_more_than_case_are_different(
     assert create(client, name=second).status_code == 201
 
 
-def test_case_is_kept_as_it_is_written_and_can_be_changed(client: TestClient) -> None:
+def test_case_is_stored_as_it_is_written_and_can_be_changed(client: TestClient) -> None:
     assert create(client, name="ioS").json()["name"] == "ioS"
     changed = client.patch("/tags/1", json={"name": "iOS"})
     assert (changed.status_code, changed.json()["name"]) == (200, "iOS")
@@ -223,7 +223,7 @@ def test_a_deleted_tag_is_gone(client: TestClient) -> None:
     assert create(client).json()["id"] == 2, "an id is never given again"
 
 
-def test_a_dry_run_keeps_nothing(client: TestClient) -> None:
+def test_a_dry_run_commits_nothing(client: TestClient) -> None:
     before = create(client).json()
     TagFactory.create(name="other")
     everything = client.get("/tags").json()

@@ -1,4 +1,4 @@
-"""Requests that many tests make, and what they look for in the answers."""
+"""Requests that many tests send, and what they read from the responses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -54,7 +54,7 @@ def ids(client: TestClient, path: str = "/tasks", **params: Any) -> list[int]:
 
 
 def everything(client: TestClient) -> tuple[list[Json], list[Json]]:
-    """Get all there is, to see later that nothing has changed."""
+    """Get all resources, so that a test can check that nothing has changed."""
     return walk(client, deleted="include", sort="id", limit=200), walk(client, "/tags", limit=200)
 
 

@@ -1,4 +1,4 @@
-"""Makes tasks."""
+"""Tasks for tests."""
 
 from collections.abc import Iterable
 from typing import Any, override
@@ -19,7 +19,7 @@ def _position(number: int) -> str:
 
 
 class TaskFactory(Factory[Task]):
-    """A task to do, behind those that were made before it.
+    """A task to do, positioned after those that were created before it.
 
     The traits ``in_progress``, ``done``, ``cancelled`` and ``trashed`` set the timestamps that go
     with them; ``tags=[...]`` tags the task with these.

@@ -64,12 +64,12 @@ STEPS: list[tuple[str, str, Json, int]] = [
 
 
 def as_json(values: object) -> Any:
-    """Return what an answer would have in the place of some values."""
+    """Return values as a response has them."""
     return json.loads(to_json(values))
 
 
 class Copy:
-    """A client's copy of everything, made of nothing but what is announced."""
+    """A client's copy of everything, built from nothing but what is announced."""
 
     def __init__(self, client: TestClient, announced: list[Change]) -> None:
         self.client = client
@@ -82,7 +82,7 @@ class Copy:
             self.rows |= {(resource, row["id"]): row for row in rows}
 
     def follow(self) -> int:
-        """Apply what is new, compare the copy with the lists, and return how much was new."""
+        """Apply new changes, compare the copy with the lists, and return the number of changes."""
         new = [*self.announced]
         self.announced.clear()
         for change in new:
@@ -105,7 +105,7 @@ class Copy:
 
 @pytest.fixture
 def copy(client: TestClient, announced: list[Change]) -> Callable[[], Copy]:
-    """Return the function that begins a copy of what is there."""
+    """Return a function that creates a copy of what is there."""
     return lambda: Copy(client, announced)
 
 
@@ -121,7 +121,7 @@ def test_a_copy_that_follows_what_is_announced_is_what_the_lists_show(
     mine = copy()
     for method, path, body, count in STEPS:
         if at_once < AT_ONCE and not count:
-            # It gets portions also of what is rolled back in the end.
+            # Listeners also get portions of changes that are rolled back in the end.
             continue
         answer = client.request(method, path, json=body or None)
         assert answer.is_success or path == "/tasks/batch", answer.text

@@ -1,4 +1,4 @@
-"""Requests that break a rule: each is told where, and changes nothing."""
+"""Requests that break a rule: the errors say where, and nothing is changed."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -80,7 +80,7 @@ BODIES: list[tuple[dict[str, object], str, str]] = [
     ({"Title": "x"}, "/Title", "extra_forbidden"),
     ({"a/b~": 1}, "/a~1b~0", "extra_forbidden"),
 ]
-"""What cannot be sent for a task, and where it goes wrong how."""
+"""Bodies that break a rule, the pointers to it, and its code."""
 
 QUERIES = [
     ("id=0", "id", "greater_than_equal"),
@@ -217,7 +217,7 @@ def test_a_write_with_what_it_does_not_take_is_refused(
     assert everything(client) == before
 
 
-def test_every_broken_rule_is_told_at_once(client: TestClient) -> None:
+def test_every_broken_rule_is_reported_at_once(client: TestClient) -> None:
     body = {"title": "", "status": "x", "tags": ["", "ok", "a,b"], "id": 7}
     assert sorted(faults(client.post("/tasks", json=body))) == [
         ("/id", "extra_forbidden"),
@@ -228,7 +228,7 @@ def test_every_broken_rule_is_told_at_once(client: TestClient) -> None:
     ]
 
 
-def test_what_was_sent_is_not_sent_back(client: TestClient) -> None:
+def test_errors_do_not_echo_what_was_sent(client: TestClient) -> None:
     make(client)
     for response in (
         client.post("/tasks", json={"title": "x", "status": "s3cret", "s3cret": "s3cret"}),

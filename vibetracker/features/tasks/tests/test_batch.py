@@ -20,23 +20,23 @@ from .factory import TaskFactory
 
 
 def create(title: str = "new", **members: Any) -> Json:
-    """Write the operation that creates a task; ``ref`` is its name, the rest is data."""
+    """Return the operation that creates a task; ``ref`` is its name, the rest is data."""
     named = {"ref": members.pop("ref")} if "ref" in members else {}
     return {"op": "create", **named, "data": {"title": title, **members}}
 
 
 def update(task_id: int, if_match: str | None = None, **data: Any) -> Json:
-    """Write the operation that changes a task."""
+    """Return the operation that changes a task."""
     return {"op": "update", "id": task_id, **_demand(if_match), "data": data}
 
 
 def delete(task_id: int, if_match: str | None = None) -> Json:
-    """Write the operation that puts a task into the trash."""
+    """Return the operation that puts a task into the trash."""
     return {"op": "delete", "id": task_id, **_demand(if_match)}
 
 
 def restore(task_id: int, if_match: str | None = None) -> Json:
-    """Write the operation that brings a task back."""
+    """Return the operation that brings a task back."""
     return {"op": "restore", "id": task_id, **_demand(if_match)}
 
 
@@ -407,7 +407,7 @@ def test_a_failure_of_the_last_leaves_no_row(client: TestClient, database: Datab
     repaired = [*operations, create("99", parent_ref="98")]
     response = send(client, repaired, headers={"Idempotency-Key": "key"})
     assert response.status_code == 200
-    # Who listens to changes may have written too.
+    # Listeners may have written rows too.
     written = {"tasks": 100, "tags": 100, "task_tags": 198, "idempotency_keys": 1}
     assert written.items() <= rows(database).items()
 
@@ -424,7 +424,7 @@ def test_a_batch_is_replayed(client: TestClient, database: Database) -> None:
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
 
 
-def test_a_dry_run_answers_the_same_and_keeps_nothing(
+def test_a_dry_run_responds_the_same_and_commits_nothing(
     client: TestClient, database: Database
 ) -> None:
     make(client, tags=["old"])
@@ -491,10 +491,10 @@ def test_a_hundred_new_tasks_take_few_statements(
     assert len(run(client, *operations)) == 100
     sent = [sql for sql, _ in statements]
     if database.engine.dialect.name == "sqlite":
-        # Its rows are inserted one by one, as their ids could not be told apart otherwise.
+        # SQLAlchemy inserts one row per statement: SQLite does not return ids in a known order.
         inserts = {sql for sql in sent if sql.startswith("INSERT")}
         sent = [*inserts, *(sql for sql in sent if sql not in inserts)]
-    # With those of who listens to changes, which are of 5,000 tags too in the largest.
+    # Those of listeners included; the largest batch has 5,000 tags, too.
     assert len(sent) <= 25, sent
 
 
@@ -561,7 +561,7 @@ def plans(draw: st.DrawFn) -> list[Json]:
 
 
 def sow(client: TestClient, database: Database) -> dict[str, int]:
-    """Begin anew with the same few tasks, and return their ids by title."""
+    """Empty the tables, create the same few tasks, and return their ids by title."""
     empty(database)
     results = run(client, *SEEDS)
     run(client, delete(results[4]["id"]))
@@ -569,7 +569,7 @@ def sow(client: TestClient, database: Database) -> dict[str, int]:
 
 
 def harvest(client: TestClient) -> tuple[list[Json], dict[str | None, list[str]], list[str]]:
-    """Return what there is: the tasks, how the children of each are ordered, and the tags."""
+    """Return all that is stored: the tasks, the children of each in order, and the tags."""
     tasks = walk(client, deleted="include", sort="position,title")
     titles = {task["id"]: task["title"] for task in tasks}
     children: dict[str | None, list[str]] = {}
@@ -651,7 +651,7 @@ def together(client: TestClient, plan: list[Json], ids: dict[str, int]) -> list[
 
 
 def wrong(problem: Json, prefix: str = "") -> Any:
-    """Return what a problem says that does not depend on ids."""
+    """Return the parts of a problem that do not depend on ids."""
     return problem["type"], [
         (fault["pointer"].removeprefix(prefix).replace("parent_ref", "parent_id"), fault["code"])
         for fault in problem.get("errors", ())

@@ -50,7 +50,7 @@ ODD_DAYS = [
     # There is no 30 December.
     ("Pacific/Apia", date(2011, 12, 30)),
 ]
-"""Zones, and days on which something happens to their clocks."""
+"""Zones, and days on which their offset changes, among others."""
 
 ZONES = sorted({zone for zone, _ in ODD_DAYS})
 
@@ -174,7 +174,7 @@ def test_a_request_can_name_one_zone(client: TestClient) -> None:
 
 
 def test_without_a_zone_the_server_has_its_own() -> None:
-    """In it, a day of 2030 ends at 18:15 in UTC."""
+    """In this zone a day of 2030 ends at 18:15 in UTC."""
     settings = Settings(database_url="sqlite://", time_zone="Asia/Kathmandu", _env_file=None)
     end, last = "2030-05-01T18:15:00Z", "2030-05-01T18:14:59.999999Z"
     with TestClient(create_app(settings)) as client:

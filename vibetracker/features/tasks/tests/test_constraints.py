@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever writes to it."""
+"""The constraints of the database, which hold for every statement."""
 
 import pytest
 from sqlalchemy import Table, delete, insert, select, text, update
@@ -15,7 +15,7 @@ NOW = "'2020-02-02 00:00:00'"
 
 @pytest.fixture
 def table(database: Database) -> Table:  # noqa: ARG001 - it empties the tables
-    """Make the tasks 1 to 4: to do, done, cancelled, and in the trash."""
+    """Create the tasks 1 to 4: to do, done, cancelled, and in the trash."""
     TaskFactory.create()
     TaskFactory.create(done=True)
     TaskFactory.create(cancelled=True)

@@ -95,7 +95,7 @@ def test_a_patch_is_judged_by_its_result(client: TestClient, has: Json, patch: J
         ({"due_at": "2030-01-01T00:00:00Z"}, {"due_at": None}, None),
     ],
 )
-def test_lists_know_the_due_that_a_patch_gave(
+def test_lists_use_the_due_that_a_patch_has_set(
     client: TestClient, has: Json, patch: Json, due: int | None
 ) -> None:
     make(client, **has)
@@ -108,7 +108,7 @@ def test_lists_know_the_due_that_a_patch_gave(
 
 
 def test_stored_dates_are_no_obstacle_to_other_changes(client: TestClient) -> None:
-    """They may be of a time that had other rules."""
+    """They may have been written when other rules held."""
     start = datetime(2030, 5, 2, 12, tzinfo=UTC)
     task = TaskFactory.create(due_on=date(2030, 5, 1), start_at=start)
     assert change(client, task.id, title="other", status="done")["version"] == 2

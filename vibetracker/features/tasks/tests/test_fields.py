@@ -77,7 +77,7 @@ def test_what_was_created_is_what_is_read(client: TestClient) -> None:
         ("due_at", "1899-12-31T23:59:00-00:01", "1900-01-01T00:00:00Z"),
     ],
 )
-def test_a_value_is_kept_in_its_canonical_form(
+def test_a_value_is_stored_in_its_canonical_form(
     client: TestClient, field: str, sent: str, kept: str
 ) -> None:
     created = make(client, **{field: sent})
@@ -160,7 +160,7 @@ def test_a_change_of_parent_and_fields_at_once_is_one_version(client: TestClient
     assert read(client, parent["id"]) == parent
 
 
-def test_an_id_is_not_given_again_after_a_purge(client: TestClient) -> None:
+def test_an_id_is_not_reused_after_a_purge(client: TestClient) -> None:
     last = make(client)["id"]
     assert client.delete(f"/tasks/{last}?permanent=true").status_code == 204
     assert make(client)["id"] > last

@@ -18,7 +18,7 @@ PAST, FUTURE = "2020-02-02T00:00:00Z", "2222-02-02T00:00:00Z"
 
 @pytest.fixture
 def tasks(client: TestClient) -> None:
-    """Make tasks of every kind; 9 is in the trash."""
+    """Create tasks of every kind; 9 is in the trash."""
     for name in ("Home", "garden", "Straße"):
         TagFactory.create(name=name)
     for task in (
@@ -159,7 +159,7 @@ def test_a_flag_divides_the_tasks_in_two(client: TestClient, subtests: pytest.Su
 
 @pytest.fixture
 def moments(database: Database, client: TestClient) -> list[str]:
-    """Make four tasks created and changed at four moments, a microsecond apart."""
+    """Create four tasks, created and changed at four instants, a microsecond apart."""
     stamps = [f"2020-02-02T00:00:00.00000{n}Z" for n in range(4)]
     for stamp in stamps:
         make(client, status="done", completed_at=stamp, start_at=stamp)
@@ -169,7 +169,9 @@ def moments(database: Database, client: TestClient) -> list[str]:
     return stamps
 
 
-def test_ranges_tile(client: TestClient, moments: list[str], subtests: pytest.Subtests) -> None:
+def test_adjacent_ranges_neither_overlap_nor_leave_a_gap(
+    client: TestClient, moments: list[str], subtests: pytest.Subtests
+) -> None:
     """The bound itself is in the range that begins with it, and in no other."""
     for field in ("created", "updated", "completed", "start"):
         after, before = f"{field}_after", f"{field}_before"
@@ -188,7 +190,7 @@ def test_ranges_tile(client: TestClient, moments: list[str], subtests: pytest.Su
     [
         {"after": "2020-02-02", "before": "2020-02-01"},
         {"after": "2020-02-02T00:00:00.000001Z", "before": "2020-02-02"},
-        # Both are written as the same moment, in a zone they are hours apart.
+        # The same date, which begins hours earlier in this zone.
         {"after": "2020-02-02T00:00:00Z", "before": "2020-02-02", "tz": "Asia/Kathmandu"},
     ],
 )

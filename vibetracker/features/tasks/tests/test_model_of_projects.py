@@ -1,4 +1,4 @@
-"""Trees of tasks in projects are what the contract says, whatever is done to them."""
+"""Trees of tasks in projects, compared with a model of the contract after random requests."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from .calls import Json, walk
 STEPS = 80
 PROJECTS = 3
 NEVER = 99
-"""An id that nothing has."""
+"""An id that no resource has."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Model:
         self.projects[project] = False
 
     def archive(self, project: int, archived: bool) -> None:  # noqa: FBT001 - as a client sends it
-        """Archive a project, or take it out of there."""
+        """Archive a project, or take it out of the archive."""
         if project not in self.projects:
             raise Refused(404)
         self.projects[project] = archived

@@ -141,7 +141,7 @@ def ordered(tasks: list[Json], sort: list[tuple[bool, str]], zone: ZoneInfo) -> 
     for descending, name in reversed(sort):
         value = values.get(name, lambda task, name=name: task[name])
         known = [task for task in tasks if value(task) is not None]
-        # A stable sort in reverse keeps equal ones in their order.
+        # A stable sort leaves equal items in their order, in reverse too.
         known.sort(key=value, reverse=descending)
         tasks = known + [task for task in tasks if value(task) is None]
     return [task["id"] for task in tasks]
@@ -173,7 +173,7 @@ def create(client: TestClient, tasks: list[Json]) -> list[Json]:
     max_examples=15,
     deadline=None,
     derandomize=True,
-    # The fixtures are shared by all examples on purpose; ``empty`` keeps them apart.
+    # The fixtures are shared by all examples on purpose; ``empty`` isolates the examples.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -122,7 +122,7 @@ def test_a_task_can_be_the_first_child(client: TestClient) -> None:
 
 
 def test_the_place_is_next_to_the_sibling_whatever_was_between_them(client: TestClient) -> None:
-    """A task in the trash keeps its place, which it gets back when it is restored."""
+    """A task in the trash has its position still, and has it again when it is restored."""
     siblings(None, 3)
     client.delete("/tasks/2")
     move(client, 3, after_id=1)
@@ -172,7 +172,7 @@ def test_a_place_that_is_none_breaks_a_rule(
 
 
 def test_tasks_of_one_position_are_ordered_by_id_and_can_be_parted(client: TestClient) -> None:
-    """Two requests that come at once may give the same position."""
+    """Two concurrent requests may set the same position."""
     for _ in range(4):
         TaskFactory.create(position="800000000000")
     assert by_hand(client) == [1, 2, 3, 4]

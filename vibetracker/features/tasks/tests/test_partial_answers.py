@@ -40,7 +40,7 @@ def test_it_may_differ_from_page_to_page(client: TestClient) -> None:
     assert [*page["items"][0]] == ["id"]
 
 
-def test_without_an_entity_tag_there_is_none_to_compare(client: TestClient) -> None:
+def test_a_partial_response_ignores_if_none_match(client: TestClient) -> None:
     task = TaskFactory.create()
     response = client.get(f"/tasks/{task.id}?fields=id", headers={"If-None-Match": '"1"'})
     assert (response.status_code, response.json()) == (200, {"id": task.id})

@@ -1,4 +1,4 @@
-"""What PostgreSQL does to answer a list: it never reads the whole table."""
+"""The query plans of lists on PostgreSQL: none reads the whole table."""
 
 from typing import Any
 
@@ -92,7 +92,7 @@ FILL = """
 
 @pytest.fixture
 def database(database: Database) -> Database:
-    """Fill the database with some thousand tasks, and let it know what it holds."""
+    """Fill the database with some thousand tasks, and analyze it."""
     if database.engine.dialect.name != "postgresql":
         pytest.skip("the plans are PostgreSQL's")
     with database.engine.begin() as connection:
@@ -104,7 +104,7 @@ type Statement = tuple[str, Any]
 
 
 def reads(plan: Json, table: str = "tasks") -> float:
-    """Count the rows that a plan has read to answer, those that it threw away too."""
+    """Return the number of rows that a plan has read, including those that filters removed."""
     rows = 0.0
     if plan.get("Relation Name") == table:
         assert table != "tasks" or plan["Node Type"] != "Seq Scan", f"{plan}"
@@ -116,7 +116,7 @@ def reads(plan: Json, table: str = "tasks") -> float:
 
 
 def check(database: Database, statements: list[Statement], most: int, table: str = "tasks") -> None:
-    """Look at how the statements since the last check were answered."""
+    """Check the plans of the statements since the last check."""
     sent = [(sql, values) for sql, values in statements if "tasks" in sql]
     assert sent
     with database.engine.connect() as connection:

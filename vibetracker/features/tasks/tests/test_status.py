@@ -74,10 +74,10 @@ def test_a_second_completion_has_its_own_time(client: TestClient) -> None:
     assert change(client, task["id"], status="done")["completed_at"] > task["completed_at"]
 
 
-def test_the_completion_of_a_task_done_before_is_taken_as_it_is_given(client: TestClient) -> None:
+def test_the_completion_of_a_task_done_before_can_be_set(client: TestClient) -> None:
     task = make(client, status="done", completed_at="2020-02-29T12:00:00+02:00")
     assert marks(task) == (None, "2020-02-29T10:00:00Z", None)
-    # A change of something else, or of nothing, keeps it.
+    # A change of something else, or of nothing, leaves it as it is.
     assert change(client, task["id"], status="done") == task
     assert change(client, task["id"], title="x")["completed_at"] == task["completed_at"]
 

@@ -10,7 +10,7 @@ from .factory import TaskFactory
 
 
 def chain(length: int, parent_id: int | None = None) -> list[int]:
-    """Make tasks each under the one before, and return their ids from the top down."""
+    """Create tasks, each under the one before, and return their ids from the top down."""
     made = []
     for _ in range(length):
         parent_id = TaskFactory.create(parent_id=parent_id).id
@@ -96,8 +96,8 @@ def test_a_whole_subtree_counts_for_the_depth(
         assert faults(response) == [("/parent_id", "too_deep")]
 
 
-def test_a_subtask_in_the_trash_keeps_its_place_in_the_depth(client: TestClient) -> None:
-    """Else its restoration could make the tree too deep."""
+def test_a_subtask_in_the_trash_counts_for_the_depth(client: TestClient) -> None:
+    """Otherwise its restoration could make the tree too deep."""
     above, (task_id, below) = chain(7)[-1], chain(2)
     client.delete(f"/tasks/{below}")
     assert faults(client.patch(f"/tasks/{task_id}", json={"parent_id": above})) == [
@@ -149,7 +149,7 @@ def test_counts_of_subtasks_are_added_on_request(client: TestClient) -> None:
 
     response = client.get(f"/tasks/{parent}?include=subtask_counts")
     assert response.json() == {**read(client, parent), "subtasks": counts}
-    # It says more than the version tells, so there is nothing to compare a version with.
+    # The response depends on more than the version of the task, so it has no ``ETag``.
     assert "etag" not in response.headers
     conditional = client.get(
         f"/tasks/{parent}?include=subtask_counts", headers={"If-None-Match": '"1"'}

@@ -1,4 +1,4 @@
-"""Tags of tasks, given by name, and what a change of a tag does to the tasks that have it."""
+"""Tags of tasks, set by name, and what a change of a tag does to the tasks that have it."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -93,7 +93,7 @@ def test_a_task_that_is_refused_leaves_no_tags_behind(client: TestClient) -> Non
     assert tag_names(client) == []
 
 
-def test_tags_stay_when_the_last_task_leaves_them(client: TestClient) -> None:
+def test_tags_stay_when_no_task_has_them_any_more(client: TestClient) -> None:
     task = make(client, tags=["home"])
     change(client, task["id"], tags=[])
     assert tag_names(client) == ["home"]

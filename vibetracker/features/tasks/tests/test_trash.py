@@ -1,4 +1,4 @@
-"""The trash: what goes there together comes back together, or goes for good."""
+"""The trash: what is deleted together is restored together, or purged."""
 
 import pytest
 from sqlalchemy import insert
@@ -22,7 +22,7 @@ def trashed(client: TestClient) -> list[int]:
 
 
 def family() -> None:
-    """Make 1 with its children 2 and 3, 4 under 2 and 5 under 4, and the stranger 6."""
+    """Create 1 with its children 2 and 3, 4 under 2, 5 under 4, and the unrelated 6."""
     for parent_id in (None, 1, 1, 2, 4, None):
         TaskFactory.create(parent_id=parent_id)
 
@@ -82,7 +82,7 @@ def test_what_was_trashed_together_is_restored_together(client: TestClient) -> N
     assert response.json() == read(client, 2)
     assert response.json()["deleted_at"] is None
     assert response.json()["version"] == 3
-    # 4 and 5 went there before, and on their own.
+    # 4 and 5 were deleted before, by themselves.
     assert trashed(client) == [4, 5]
     assert client.post("/tasks/4/restore").status_code == 200
     assert trashed(client) == []
@@ -179,7 +179,7 @@ def test_permanent_false_is_the_trash(client: TestClient) -> None:
 
 
 def test_a_large_subtree_goes_to_the_trash_and_back(client: TestClient, database: Database) -> None:
-    """Larger than what one statement changes."""
+    """Larger than the portion that one statement changes."""
     parent = TaskFactory.create().id
     rows = [
         {"title": "x", "title_key": "x", "search_text": "x", "position": "8", "version": 1}

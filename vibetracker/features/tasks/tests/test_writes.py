@@ -26,13 +26,13 @@ ON_ONE = [*ON_LIVE, *ON_TRASHED]
 
 @pytest.fixture(autouse=True)
 def tasks(client: TestClient) -> None:  # noqa: ARG001 - it prepares the database
-    """Make 1, 2, and 3 in the trash."""
+    """Create the tasks 1, 2, and 3, the last one in the trash."""
     TaskFactory.create_batch(2)
     TaskFactory.create(trashed=True)
 
 
 @pytest.mark.parametrize("write", [CREATE, *ON_ONE])
-def test_a_dry_run_answers_the_same_and_keeps_nothing(client: TestClient, write: Write) -> None:
+def test_a_dry_run_responds_the_same_and_commits_nothing(client: TestClient, write: Write) -> None:
     method, path, body = write
     before = everything(client)
     dry_path = f"{path}{'&' if '?' in path else '?'}dry_run=true"
@@ -48,7 +48,7 @@ def test_a_dry_run_answers_the_same_and_keeps_nothing(client: TestClient, write:
     else:
         assert real.headers["etag"] == f'"{real.json()["version"]}"'
         told, is_so = dry.json(), real.json()
-        # A number that PostgreSQL has given out is not given again, even if nothing came of it.
+        # A sequence of PostgreSQL does not reuse an id, even of a transaction that is rolled back.
         assert told.pop("id") <= is_so.pop("id")
         for moment in ("created_at", "updated_at", "started_at", "completed_at"):
             assert (told.pop(moment) is None) == (is_so.pop(moment) is None)
@@ -68,7 +68,7 @@ def test_dry_run_false_is_the_write_itself(client: TestClient, write: Write) -> 
 
 @pytest.mark.parametrize(("if_match", "matches"), [('"7", "1"', True), ('"2"', False)])
 @pytest.mark.parametrize("write", ON_ONE)
-def test_a_write_wants_the_version_that_if_match_names(
+def test_a_write_requires_the_version_that_if_match_names(
     client: TestClient, write: Write, if_match: str, *, matches: bool
 ) -> None:
     method, path, body = write
@@ -102,7 +102,7 @@ def test_one_write_is_one_version(client: TestClient, write: Write) -> None:
     assert versions == {1: 1, 3: 1} if purged else {1: 1, 2: 2, 3: 1}
 
 
-def test_reading_with_the_version_one_has_is_not_modified(client: TestClient) -> None:
+def test_a_get_with_the_current_version_is_not_modified(client: TestClient) -> None:
     fresh = client.get("/tasks/2", headers={"If-None-Match": '"1"'})
     assert fresh.status_code == 304
     assert fresh.headers["etag"] == '"1"'

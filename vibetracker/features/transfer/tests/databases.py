@@ -1,4 +1,4 @@
-"""Databases to export from and to import into, and what their lists say."""
+"""Exports from services, imports into them, and their lists."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def send(
 def imported(
     client: TestClient, file: bytes | str | Json, query: str = "", media_type: str = ""
 ) -> Json:
-    """Import a file, and return what became of it."""
+    """Import a file, and return the result of its success."""
     response = send(client, file, query, media_type)
     assert response.status_code == 200, response.text
     result: Json = response.json()
@@ -56,6 +56,6 @@ def lists(client: TestClient) -> list[bytes]:
 
 
 def faults(response: Response) -> list[tuple[int, str, str]]:
-    """Return of each error the line, the pointer and the code."""
+    """Return the line, the pointer and the code of each error."""
     assert response.status_code == 422, response.text
     return [(it["line"], it.get("pointer", ""), it["code"]) for it in response.json()["errors"]]

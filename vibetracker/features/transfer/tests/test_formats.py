@@ -1,4 +1,4 @@
-"""Files of other programs, and for them."""
+"""Imports from other programs, and exports for them."""
 
 import csv
 import io
@@ -129,7 +129,7 @@ KEPT = ("title", "status", "priority", "due_on", "due_at")
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_what_a_format_can_say_comes_back(client: TestClient, format: str) -> None:  # noqa: A002 - the parameter's name
+def test_what_a_format_can_express_is_imported_again(client: TestClient, format: str) -> None:  # noqa: A002 - the parameter's name
     fill(client)
     before = client.get("/tasks?sort=id").json()["items"]
     result = imported(client, exported(client, f"?format={format}"), f"?format={format}")
@@ -484,9 +484,7 @@ LEFT_OUT: dict[str, tuple[str, str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_what_others_store_and_nothing_here_can_is_left_out_and_named(
-    client: TestClient, name: str
-) -> None:
+def test_what_has_no_counterpart_is_left_out_and_reported(client: TestClient, name: str) -> None:
     format_name, file, code, named = LEFT_OUT[name]
     result = imported(client, file, f"?format={format_name}")
     assert codes(result) == {code} | ({"string_too_long"} if code == "too_long" else set())
@@ -603,6 +601,6 @@ def test_a_calendar_that_stays_the_same_is_not_sent_again(client: TestClient) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["csv", "todotxt"])
-def test_a_million_short_lines_are_refused_soon(client: TestClient, format: str) -> None:  # noqa: A002 - the parameter's name
+def test_a_million_short_lines_are_refused_quickly(client: TestClient, format: str) -> None:  # noqa: A002 - the parameter's name
     response = send(client, "title\n" * 1_000_000, f"?format={format}")
     assert faults(response) == [(250_002 if format == "csv" else 250_001, "", "too_many")]
