@@ -1,16 +1,18 @@
 """The fixtures of tests that belong to no feature."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from vibetracker.core.api.routing import Router
 from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
+from vibetracker.core.discovery import Feature
 from vibetracker.testing import Client
 
 from .specimens import FEATURE
@@ -46,6 +48,24 @@ def specimens(
     specimen_app.dependency_overrides[get_database] = lambda: database
     yield _specimen_client
     specimen_app.dependency_overrides.clear()
+
+
+@pytest.fixture
+def mount(database: Database) -> Iterator[Callable[[Router], TestClient]]:
+    """Yield a function that mounts a router, and returns a client of it."""
+    clients: list[TestClient] = []
+
+    def mounted(router: Router) -> TestClient:
+        settings = Settings(database_url="sqlite://", _env_file=None)
+        feature = Feature(router.prefix.removeprefix("/"), "tests.practices", router)
+        app = create_app(settings, features=[feature])
+        app.dependency_overrides[get_database] = lambda: database
+        clients.append(TestClient(app))
+        return clients[-1].__enter__()
+
+    yield mounted
+    for client in clients:
+        client.__exit__()
 
 
 @pytest.fixture

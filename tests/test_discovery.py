@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 import vibetracker.features
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
+from vibetracker.core.db.model import Base
 from vibetracker.core.discovery import FeatureError, discover
 
 from .specimens import Specimen
@@ -36,12 +37,14 @@ ROUTER = """
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yield an empty folder, which replaces the one with the features."""
-    loaded = set(sys.modules)
+    loaded, mapped = set(sys.modules), {*Base.metadata.tables}
     monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
     yield tmp_path
     for module in sys.modules.keys() - loaded:
         del sys.modules[module]
         vars(vibetracker.features).pop(module.rpartition(".")[2], None)
+    for name in Base.metadata.tables.keys() - mapped:
+        Base.metadata.remove(Base.metadata.tables[name])
     if any(tmp_path.glob("*/model.py")):
         # A class whose mapping failed stays in SQLAlchemy's registry until it is collected.
         gc.collect()
@@ -134,6 +137,56 @@ MALFORMED = {
         {"additions": "from vibetracker.core.api.filters import Filters"},
         "its additions.py adds nothing",
         "derive a class from the Filters",
+    ),
+    "rows of two classes in one table": (
+        {
+            "model": """
+                from sqlalchemy.orm import Mapped
+                from vibetracker.core.db.model import Resource
+
+                class Gadget(Resource):
+                    __tablename__ = "gadgets"
+                    kind: Mapped[str]
+                    __mapper_args__ = {
+                        **Resource.__mapper_args__,
+                        "polymorphic_on": "kind",
+                        "polymorphic_identity": "gadget",
+                    }
+
+                class Phone(Gadget):
+                    number: Mapped[str | None]
+                    __mapper_args__ = {"polymorphic_identity": "phone"}
+            """
+        },
+        "Gadget shares rows with another class",
+        "give each its own table and a foreign key",
+    ),
+    "a resource without a version": (
+        {
+            "model": """
+                from vibetracker.core.db.model import Resource
+
+                class Gadget(Resource):
+                    __tablename__ = "gadgets"
+                    __mapper_args__ = {"eager_defaults": True}
+            """
+        },
+        "Gadget has no version",
+        "add **Resource.__mapper_args__ to its own",
+    ),
+    "a resource whose ids are used again": (
+        {
+            "model": """
+                from sqlalchemy import CheckConstraint
+                from vibetracker.core.db.model import Resource
+
+                class Gadget(Resource):
+                    __tablename__ = "gadgets"
+                    __table_args__ = (CheckConstraint("id > 0", "positive"),)
+            """
+        },
+        "Gadget would use ids again on SQLite",
+        "end its __table_args__ with Resource.__table_args__",
     ),
     "a taken table": (
         {
@@ -353,6 +406,30 @@ OPERATIONS = {
         """,
         "notes: write one handler for each method",
     ),
+    "a parameter that is not documented": (
+        """
+        from typing import Annotated
+        from fastapi import Query
+        @router.get("/more")
+        def list_more(colour: Annotated[str, Query(include_in_schema=False)] = "") -> None: ...
+        """,
+        "list_more: 'colour' would be refused as unknown; leave include_in_schema out",
+    ),
+    "a body that only the document has": (
+        """
+        from fastapi import Request
+        @router.post("", openapi_extra={"requestBody": {"content": {"application/yaml": {}}}})
+        async def create_note(request: Request) -> None: ...
+        """,
+        "create_note: a body that only openapi_extra describes is refused",
+    ),
+    "an answer to HEAD alone": (
+        """
+        @router.head("/more")
+        def head_notes() -> None: ...
+        """,
+        "head_notes: the GET of its path answers a HEAD",
+    ),
     "an operation that is not documented": (
         """
         @router.get("", include_in_schema=False)
@@ -371,6 +448,21 @@ def test_an_operation_that_would_slip_past_a_rule_cannot_be_defined(
     with pytest.raises(TypeError) as caught:
         discover()
     assert str(caught.value).startswith(fault)
+
+
+def test_a_resource_may_have_arguments_of_its_own(folder: Path) -> None:
+    model = """
+        from sqlalchemy import CheckConstraint
+        from vibetracker.core.db.model import Resource
+
+        class Gadget(Resource):
+            __tablename__ = "gadgets"
+            __mapper_args__ = {**Resource.__mapper_args__, "eager_defaults": True}
+            __table_args__ = (CheckConstraint("id > 0", "positive"), Resource.__table_args__)
+    """
+    write(folder, "alpha", model=model)
+    (feature,) = discover()
+    assert [resource.__name__ for resource in feature.resources] == ["Gadget"]
 
 
 def test_annotations_may_be_strings(folder: Path) -> None:

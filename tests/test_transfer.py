@@ -290,7 +290,7 @@ def test_an_import_holds_the_changes_of_a_portion_of_its_records(client: TestCli
         features = app.state.features
         imported = files.read(session, features, "taskwarrior", tasks, lambda _: None)
         gc.collect()
-        held = sum(isinstance(it, Change) for it in gc.get_objects())
+        held = sum(type(it) is Change for it in gc.get_objects())
     assert imported.created == {"tasks": 1000, "comments": 1000}
     assert held <= PORTION
 

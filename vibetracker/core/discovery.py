@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from fastapi.routing import APIRoute
+from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError
 
 import vibetracker.features
@@ -163,6 +164,7 @@ def load(found: Sequence[Source]) -> list[Feature]:
         _refuse(folder_faults(source))
     for source in found:
         load_model(source)
+        _refuse(model_faults(source))
     additions = [load_additions(source) for source in found]
     features = []
     for source, added in zip(found, additions, strict=True):
@@ -205,6 +207,25 @@ def load_model(source: Source) -> None:
         raise source.fault(problem, mend, file="model.py") from error
 
 
+def model_faults(source: Source) -> Iterator[FeatureError]:
+    """Iterate over the resources that lack what every resource has."""
+    for model in models_of(source.package):
+        mapper: Any = inspect(model)
+        path, name = Path(getfile(model)), model.__name__
+        line = getsourcelines(model)[1]
+        if mapper.inherits is not None or mapper.polymorphic_on is not None:
+            problem = f"{name} shares rows with another class, which are read by their table alone"
+            mend = "give each its own table and a foreign key, or share columns by a mixin"
+        elif mapper.version_id_col is None:
+            problem, mend = f"{name} has no version", "add **Resource.__mapper_args__ to its own"
+        elif not mapper.local_table.dialect_options["sqlite"]["autoincrement"]:
+            problem = f"{name} would use ids again on SQLite"
+            mend = "end its __table_args__ with Resource.__table_args__"
+        else:
+            continue
+        yield FeatureError(source.name, problem, mend, path=path, line=line)
+
+
 def load_router(source: Source) -> Router:
     """Load a feature's router."""
     router = getattr(source.load("router"), "router", None)
@@ -233,8 +254,11 @@ def load_resources(source: Source) -> dict[type[Resource], type[Output] | None]:
 
 
 def models_of(package: str) -> Iterator[type[Resource]]:
-    """Iterate over the resources of a feature's package that are loaded, but those of its tests."""
-    for mapper in Base.registry.mappers:
+    """Iterate over the resources of a feature's package that are loaded, but those of its tests.
+
+    In the order of their names, since SQLAlchemy has its mappers in a set.
+    """
+    for mapper in sorted(Base.registry.mappers, key=lambda mapper: mapper.class_.__name__):
         model, module = mapper.class_, mapper.class_.__module__
         is_own = module.startswith(f"{package}.") and not module.startswith(f"{package}.tests.")
         if is_own and issubclass(model, Resource):

@@ -1,13 +1,23 @@
 """The response of what a handler returns, with the header fields that follow from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from fastapi.encoders import jsonable_encoder
 from fastapi.routing import APIRoute
 from fastapi.utils import is_body_allowed_for_status_code
-from pydantic import BaseModel, PlainSerializer, TypeAdapter, WrapSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    WrapSerializer,
+    WrapValidator,
+)
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,7 +26,18 @@ from vibetracker.core.api.fields import Fields, pruned
 from vibetracker.core.api.includes import View
 from vibetracker.core.api.paging import Rows
 from vibetracker.core.api.preconditions import REVALIDATED
+from vibetracker.core.api.schema import Members, Output
 from vibetracker.core.db.model import Resource
+
+CHANGING = (
+    PlainSerializer,
+    WrapSerializer,
+    AfterValidator,
+    BeforeValidator,
+    PlainValidator,
+    WrapValidator,
+)
+"""What stands in ``Annotated`` and changes values."""
 
 
 class Answers:
@@ -30,7 +51,7 @@ class Answers:
         self._route = route
         model = route.response_model
         self._adapter = TypeAdapter(model) if route.response_field is not None else None
-        self.is_plain = model is not None and is_plain(model)
+        self.is_plain = model is not None and is_plain(model) and not has_options(route)
         """Whether values go out as they are."""
         own_class = route.response_class
         self._response_class = own_class if isinstance(own_class, type) else None
@@ -41,9 +62,8 @@ class Answers:
         """Make the response; ``injected`` has the header fields and the status that others set."""
         if isinstance(result, Response):
             return result
-        status = self._route.status_code or HTTPStatus.OK
-        if injected is not None and injected.status_code:
-            status = injected.status_code
+        chosen = (injected and injected.status_code) or self._route.status_code
+        status = chosen or HTTPStatus.OK
         fields: Fields | None = getattr(request.state, "fields", None)
         headers = {}
         if not is_dry_run and fields is None:
@@ -53,9 +73,13 @@ class Answers:
         if not is_body_allowed_for_status_code(status):
             response = Response(status_code=status, headers=headers)
         else:
-            status = HTTPStatus.OK if is_dry_run else status
-            response = self._with_body(result, status, headers, fields)
+            response = self._with_body(
+                result, HTTPStatus.OK if is_dry_run else chosen, headers, fields
+            )
         if injected is not None:
+            # What was set by hand stands in place of what follows from the answer.
+            for name in {name.lower() for name in headers} & {*injected.headers}:
+                del response.headers[name]
             response.headers.raw.extend(injected.headers.raw)
         return response
 
@@ -64,6 +88,8 @@ class Answers:
         version: object = None
         if isinstance(result, Resource):
             row_id, version = result.id, result.version
+        elif isinstance(result, Output):
+            row_id, version = getattr(result, "id", None), getattr(result, "version", None)
         elif isinstance(result, Mapping) and not isinstance(result, View):
             row_id, version = result.get("id"), result.get("version")
         if version is None:
@@ -74,27 +100,29 @@ class Answers:
         return headers
 
     def _with_body(
-        self, result: object, status: int, headers: dict[str, str], fields: Fields | None
+        self, result: object, status: int | None, headers: dict[str, str], fields: Fields | None
     ) -> Response:
-        if self._response_class is not None:
-            content = self._validated(result, as_json=False)
-            return self._response_class(content, status_code=status, headers=headers)
         if isinstance(result, Rows):
             result = result.members()
+        if self._response_class is not None:
+            content = self._validated(result, as_json=False)
+            # A class of responses has a status of its own.
+            own: dict[str, Any] = {} if status is None else {"status_code": status}
+            return self._response_class(content, headers=headers, **own)
         if fields is not None:
             result = self._pruned(result, fields)
             content = to_json(result)
-        elif self.is_plain and isinstance(result, dict):
+        elif self.is_plain and isinstance(result, Members):
             content = to_json(result)
         elif self._adapter is None:
             content = JSONResponse(jsonable_encoder(result)).body
         else:
             content = self._validated(result, as_json=True)
-        return Response(content, status, headers, "application/json")
+        return Response(content, status or HTTPStatus.OK, headers, "application/json")
 
     def _pruned(self, result: object, fields: Fields) -> object:
         """Return the answer without the members that are not asked for."""
-        if self._adapter is not None and not (self.is_plain and isinstance(result, dict)):
+        if self._adapter is not None and not (self.is_plain and isinstance(result, Members)):
             result = self._adapter.dump_python(
                 self._adapter.validate_python(result, from_attributes=True), mode="json"
             )
@@ -104,9 +132,11 @@ class Answers:
 
     def _validated(self, result: object, *, as_json: bool) -> Any:
         if self._adapter is None:
-            return result
+            return result if isinstance(result, str | bytes) else jsonable_encoder(result)
         route = self._route
-        dump = self._adapter.dump_json if as_json else self._adapter.dump_python
+        dump: Callable[..., Any] = self._adapter.dump_json
+        if not as_json:
+            dump = partial(self._adapter.dump_python, mode="json")
         return dump(
             self._adapter.validate_python(result, from_attributes=True),
             include=route.response_model_include,
@@ -118,8 +148,22 @@ class Answers:
         )
 
 
+def has_options(route: APIRoute) -> bool:
+    """Return whether a route leaves members of its answer out."""
+    return bool(
+        route.response_model_include
+        or route.response_model_exclude
+        or route.response_model_exclude_unset
+        or route.response_model_exclude_defaults
+        or route.response_model_exclude_none
+    )
+
+
 def is_plain(model: Any, seen: frozenset[object] = frozenset()) -> bool:
     """Return whether values go out as they are: nothing in a model changes or adds to them."""
+    if get_origin(model) is Annotated:
+        part, *marks = get_args(model)
+        return not any(isinstance(mark, CHANGING) for mark in marks) and is_plain(part, seen)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return all(is_plain(part, seen) for part in get_args(model))
     if model in seen:
@@ -133,9 +177,5 @@ def is_plain(model: Any, seen: frozenset[object] = frozenset()) -> bool:
         or decorators.model_validators
         or model.model_computed_fields
         or any(field.serialization_alias for field in fields)
-        or any(
-            isinstance(mark, PlainSerializer | WrapSerializer)
-            for field in fields
-            for mark in field.metadata
-        )
+        or any(isinstance(mark, CHANGING) for field in fields for mark in field.metadata)
     ) and all(is_plain(field.annotation, seen | {model}) for field in fields)

@@ -61,7 +61,7 @@ def validation_failed(errors: Iterable[Mapping[str, Any]], body: object) -> Vali
 
 def _framework_problem(error: HTTPException, scope: Scope) -> HTTPException:
     match error.status_code:
-        case HTTPStatus.METHOD_NOT_ALLOWED:
+        case HTTPStatus.METHOD_NOT_ALLOWED if error.detail == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
             allowed = _allowed_methods(scope)
             return MethodNotAllowed(
                 f"Use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)}

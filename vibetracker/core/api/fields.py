@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from fastapi import Request
+from fastapi.routing import APIRoute
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
 
@@ -32,6 +33,12 @@ def answer_in(model: Any) -> type[Output] | None:
         (model,) = get_args(members["items"].annotation)
     is_resource = isinstance(model, type) and issubclass(model, Output)
     return model if is_resource and {"id", "version"} <= model.model_fields.keys() else None
+
+
+def answer_of(route: APIRoute) -> type[Output] | None:
+    """Return the answer that ``fields`` narrows; none where the route leaves members out itself."""
+    chooses = route.response_model_include or route.response_model_exclude
+    return None if chooses else answer_in(route.response_model)
 
 
 def schema_of(answer: type[Output]) -> dict[str, Any]:

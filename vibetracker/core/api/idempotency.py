@@ -8,7 +8,7 @@ from hashlib import file_digest, sha256
 from sqlalchemy import Index, LargeBinary, String, Text, delete, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import Base
@@ -103,7 +103,7 @@ def store(session: Session, key: str, fingerprint: bytes, response: Response) ->
 
     Raises ``ValidationFailed`` for an answer that is streamed, and not there to be stored.
     """
-    if isinstance(response, StreamingResponse):
+    if not hasattr(response, "body"):
         raise invalid(
             "The answer of this operation is streamed, and cannot be repeated",
             code="idempotency_key",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlalchemy.orm import Session
 
-from vibetracker.core.api.schema import Output
+from vibetracker.core.api.schema import Members, Output
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Includes(BaseModel):
         return model
 
 
-class View(dict[str, Any]):
+class View(Members):
     """The members of an answer that is not the representation of a resource: it has no ``ETag``."""
 
 

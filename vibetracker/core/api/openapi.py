@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from vibetracker.core.api.fields import answer_in, schema_of
+from vibetracker.core.api.fields import answer_of, schema_of
 from vibetracker.core.http import problems
 from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, Problem
 
@@ -49,7 +49,7 @@ def document(
     success = route.status_code or 200
     below, reads, writes = "{" in route.path_format, verb == "GET", verb != "GET" and transaction
     reads_one = reads and transaction and route.path_format.endswith("}")
-    answer = answer_in(route.response_model) if reads else None
+    answer = answer_of(route) if reads else None
     own = {"fields": {"schema": schema_of(answer)}} if answer else {}
     kinds: set[type[Problem]] = {*raises, *ANYWHERE}
     applying: list[str] = []
@@ -71,12 +71,13 @@ def document(
     if reads_one:
         route.responses[304] = {"description": "Unchanged", "headers": _headers("ETag")}
     if success == 201:
-        schema = {"$ref": REF.format(model=route.response_model.__name__)}
-        route.responses[200] = {
-            "description": "What would have been created (dry run)",
-            "content": {"application/json": {"schema": schema}},
-        }
+        route.responses[200] = {"description": "What would have been created (dry run)"}
+        if members:
+            schema = {"$ref": REF.format(model=route.response_model.__name__)}
+            route.responses[200]["content"] = {"application/json": {"schema": schema}}
     said = _first_paragraph(route.response_model) if members else "Done."
+    if route.response_description != "Successful Response":
+        said = route.response_description
     fields = _headers(*(name for name in applying if name in HEADERS))
     _add(route, success, {"description": said, "headers": fields})
     by_status = sorted(kinds, key=lambda kind: (kind.status, kind.slug))

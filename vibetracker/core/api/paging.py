@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from vibetracker.core.api.cursors import Binding
 from vibetracker.core.api.fields import narrowed
 from vibetracker.core.api.parameters import FromQuery
-from vibetracker.core.api.schema import FROM_DIGITS, Output, UrlBool
+from vibetracker.core.api.schema import FROM_DIGITS, Members, Output, UrlBool
 from vibetracker.core.api.sorting import Sorting, Term
 
 MAX_LIMIT = 200
@@ -80,7 +80,7 @@ class Rows:
 
     def members(self) -> dict[str, Any]:
         """Return the members of the ``Page``."""
-        page: dict[str, Any] = {"items": self.items, "next_cursor": self.next_cursor}
+        page = Members(items=self.items, next_cursor=self.next_cursor)
         if self.total is not None:
             page["total"] = self.total
         return page

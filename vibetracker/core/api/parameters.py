@@ -1,18 +1,19 @@
 """Strict input: what an operation does not document is refused, and named."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from functools import cache
 from os import SEEK_END
-from typing import Annotated, Any, BinaryIO, get_origin
+from typing import Annotated, Any, BinaryIO, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Request, params
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.security import APIKeyQuery
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
-from starlette.datastructures import ImmutableMultiDict
+from starlette.datastructures import FormData, ImmutableMultiDict
 from starlette.exceptions import HTTPException
 
 from vibetracker.core.api.schema import boolean
@@ -61,10 +62,14 @@ class FromQuery[M: BaseModel]:
 @cache
 def _repeatable(model: type[BaseModel]) -> dict[str, bool]:
     """Return the names of a model's parameters, and whether each may be repeated."""
-    return {
-        field.alias or name: get_origin(field.annotation) is list
-        for name, field in model.model_fields.items()
-    }
+    repeatable = {}
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        kinds = {get_origin(it) or it for it in (annotation, *get_args(annotation))}
+        alias = field.validation_alias
+        sent = alias if isinstance(alias, str) else field.alias or name
+        repeatable[sent] = not kinds.isdisjoint({list, set, frozenset, tuple})
+    return repeatable
 
 
 def collected(request: Request) -> list[Any]:
@@ -93,6 +98,12 @@ def query_models(dependant: Dependant) -> list[type[BaseModel]]:
     return [call.model for call in calls if isinstance(call, FromQuery)]
 
 
+def query_keys(dependant: Dependant) -> list[str]:
+    """List the query parameters of security schemes, which are no parameters in the document."""
+    calls = (it.call for it in dependencies(dependant))
+    return [call.model.name for call in calls if isinstance(call, APIKeyQuery)]
+
+
 def flag(request: Request, name: str) -> bool:
     """Read a boolean of the query that every operation of a kind has; false when absent."""
     try:
@@ -117,14 +128,14 @@ def check_query(request: Request, documented: dict[str, bool]) -> None:
         )
 
 
-async def check_form(request: Request, model: Any) -> None:
-    """Refuse fields that the model of a form does not have, or that are repeated likewise."""
+async def check_form(received: Awaitable[FormData], model: Any) -> FormData:
+    """Return a form; refuse fields that its model does not have, or that are repeated likewise."""
     try:
-        form = await request.form()
+        form = await received
     except HTTPException as error:
         raise MalformedRequest(error.detail) from None
     if not hasattr(model, "model_fields") or model.model_config.get("extra") == "allow":
-        return
+        return form
     if faults := _refused(form, _repeatable(model)):
         await form.close()
         raise ValidationFailed(
@@ -133,6 +144,7 @@ async def check_form(request: Request, model: Any) -> None:
                 Fault(pointer=pointer_to(name), code=code, detail=why) for name, code, why in faults
             ],
         )
+    return form
 
 
 def _refused(

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from vibetracker.core.api.fields import Fields, narrowed
-from vibetracker.core.api.schema import Output
+from vibetracker.core.api.schema import Members, Output
 from vibetracker.core.db.model import Resource, has_trash, noun
 from vibetracker.core.http.boundary import SAFE_METHODS
 from vibetracker.core.http.problems import Gone, NotFound, PreconditionFailed, Problem
@@ -129,7 +129,7 @@ def read_any(
     row = session.connection().execute(statement, {"id": resource_id}).mappings().first()
     if row is None:
         raise _missing(session, model, resource_id)
-    return dict(row)
+    return Members(row)
 
 
 @cache

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from vibetracker.core.api import parameters, support
 from vibetracker.core.api.answers import Answers
 from vibetracker.core.api.errors import problem_of
-from vibetracker.core.api.fields import answer_in, fields_of
+from vibetracker.core.api.fields import answer_of, fields_of
 from vibetracker.core.api.openapi import document
 from vibetracker.core.api.session import Transaction, database_of, pause_before, without_background
 from vibetracker.core.http.bodies import StrictRequest
@@ -60,12 +60,12 @@ class Operation(APIRoute):
         """Whether the body is received into a file: it may be more than memory should hold."""
         self.media_types = parameters.media_types_of(self, self.verb)
         """The media types that a body can have."""
-        self._has_late_work = self.writes and any(
+        self._has_late_work = any(
             map(support.has_late_work, parameters.dependencies(self.dependant))
         )
         support.refuse_unsupported(self, endpoint, writes=self.writes)
         self._answers = Answers(self)
-        self._answer = None if self.writes else answer_in(self.response_model)
+        self._answer = None if self.writes else answer_of(self)
         field = None if self.body_field is None else self.body_field.field_info
         self._form = field if isinstance(field, params.Form) else None
         self._beginning = self.path_format.partition("{")[0]
@@ -94,7 +94,9 @@ class Operation(APIRoute):
         async def handler(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             if self._form is not None:
-                await parameters.check_form(strict, self._form.annotation)
+                form, model = strict.form, self._form.annotation
+                # FastAPI calls it with the limits of the route and of its router.
+                strict.form = lambda **limits: parameters.check_form(form(**limits), model)  # type: ignore[method-assign, assignment] # awaited alone
             response = await original(strict)
             if self.is_transaction and request.state.transaction.is_over:
                 request.state.release()
@@ -145,7 +147,7 @@ class Operation(APIRoute):
                 parameter["name"]: parameter["schema"].get("type") == "array"
                 for parameter in operation.get("parameters", ())
                 if parameter["in"] == "query"
-            }
+            } | dict.fromkeys(parameters.query_keys(self.dependant), False)
         return self._documented[app]
 
     def _in_transaction(self, endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -62,6 +62,13 @@ class Output(BaseModel):
         return select_attributes(model, cls.sources())
 
 
+class Members(dict[str, Any]):
+    """The members of an answer that were read for it: there is nothing to filter or to convert.
+
+    Any other dict is validated by the response model, as FastAPI does it.
+    """
+
+
 def select_attributes(
     model: type[DeclarativeBase], sources: Mapping[str, str]
 ) -> Select[*tuple[Any, ...]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import Session
 from starlette.background import BackgroundTasks
 from starlette.responses import Response
 
@@ -18,11 +18,13 @@ from vibetracker.core.api.fields import Fields
 from vibetracker.core.api.parameters import flag
 from vibetracker.core.api.preconditions import Preconditions, guard
 from vibetracker.core.db.changes import call_listeners
-from vibetracker.core.db.database import Database
+from vibetracker.core.db.database import ONLY_READS, Database, refuse_writes
 from vibetracker.core.db.failures import is_worth_another_try
 
 MAX_ATTEMPTS = 4
 """How often one request tries its transaction."""
+REFUSES_COMMIT = "vibetracker.refuses_commit"
+"""In a session's ``info``: whether the operation has not come to its commit."""
 BACKOFF = 0.02
 """Seconds of the longest pause before a transaction's second try; doubles with each further one."""
 
@@ -75,6 +77,7 @@ class Transaction:
         self.is_running = False
         """Whether a thread is at work on it."""
         self._is_committing = False
+        self.session.info[REFUSES_COMMIT] = True
 
     def answer(self, work: Callable[[], Any], answers: Answers) -> Response:
         """Do the work, and make its answer; with an ``Idempotency-Key``, once.
@@ -100,29 +103,29 @@ class Transaction:
             if not self.is_dry_run:
                 # Before the response is made, since it has the version that they leave behind.
                 call_listeners(self.session)
-        elif self.session.new or self.session.dirty or self.session.deleted:
-            raise TypeError("a GET only reads; give what changes rows another method")
+        else:
+            self._check_unwritten()
         response = answers.respond(result, self.request, self.injected, is_dry_run=self.is_dry_run)
         return without_background(response) if self.is_dry_run else response
 
     def commit(self) -> None:
         """End the transaction; a dry run keeps nothing."""
-        if self.writes and not self.is_dry_run:
+        if not self.writes:
+            self._check_unwritten()
+        elif not self.is_dry_run:
             call_listeners(self.session)
             self._is_committing = True
+            self.session.info[REFUSES_COMMIT] = False
             self.session.commit()
+
+    def _check_unwritten(self) -> None:
+        if self.session.new or self.session.dirty or self.session.deleted:
+            raise TypeError(ONLY_READS)
 
     def refuse_writes(self) -> None:
         """Let what is sent from now on read alone: after the commit nothing more is kept."""
-
-        @event.listens_for(self.session, "before_flush")
-        def refuse_flush(*_: object) -> None:
-            raise TypeError("what is written while the answer is sent would be lost")
-
-        @event.listens_for(self.session, "do_orm_execute")
-        def refuse_statement(state: ORMExecuteState) -> None:
-            if state.is_insert or state.is_update or state.is_delete:
-                refuse_flush()
+        if self.writes:
+            refuse_writes(self.session, "what is written while the answer is sent would be lost")
 
     def end(self) -> None:
         """Return the connection to the pool; what is not committed is rolled back."""
@@ -136,6 +139,13 @@ class Transaction:
         """
         may_try = attempt < MAX_ATTEMPTS and not self._is_committing
         return may_try and is_worth_another_try(error, attempt)
+
+
+@event.listens_for(Session, "before_commit")
+def _refuse_commit(session: Session) -> None:
+    """Refuse a commit by a handler: a dry run, a retry and a replay would find it done."""
+    if session.info.get(REFUSES_COMMIT) and not session.in_nested_transaction():
+        raise TypeError("the operation commits by itself; leave commit() and begin() out")
 
 
 def without_background(response: Response) -> Response:

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.includes import Include
-from vibetracker.core.api.parameters import dependencies, query_models
+from vibetracker.core.api.parameters import dependencies, query_models, takes_file
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import get_session
 
@@ -36,22 +36,30 @@ def called_by(dependency: Dependant) -> Callable[..., Any]:
 
 def has_late_work(dependency: Dependant) -> bool:
     """Return whether a dependency can write after its yield."""
-    return is_generator(called_by(dependency)) and takes_session(dependency)
+    ends_with_handler = dependency.scope == "function"
+    return is_generator(called_by(dependency)) and (ends_with_handler or takes_session(dependency))
 
 
 def is_generator(function: Callable[..., Any]) -> bool:
     """Return whether a function yields."""
+    function = inspect.unwrap(function)
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 def is_async(function: Callable[..., Any]) -> bool:
     """Return whether a function runs on the event loop."""
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    return any(
+        inspect.iscoroutinefunction(it) or inspect.isasyncgenfunction(it)
+        for it in (function, inspect.unwrap(function))
+    )
 
 
 def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> None:
     """Raise ``UnsupportedError`` for what would be silently wrong."""
     for reason in (
+        *_of_document(
+            route, takes_body=route.body_field is not None or takes_file(route.dependant)
+        ),
         *_of_handler(route, endpoint, writes=writes),
         *(reason for it in dependencies(route.dependant) for reason in _of_dependency(it)),
         *_of_body(route),
@@ -59,12 +67,27 @@ def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes:
         raise UnsupportedError(f"{endpoint.__name__}: {reason}")
 
 
-def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> Iterator[str]:
+def _of_document(route: APIRoute, *, takes_body: bool) -> Iterator[str]:
     if not route.include_in_schema:
         yield (
             "what is not documented is refused, so that nobody could send its parameters; leave "
             "include_in_schema out"
         )
+    for dependant in (route.dependant, *dependencies(route.dependant)):
+        for field in dependant.query_params:
+            if not getattr(field.field_info, "include_in_schema", True):
+                yield f"{field.alias!r} would be refused as unknown; leave include_in_schema out"
+    described = (route.openapi_extra or {}).get("requestBody", {}).get("content")
+    if described and not takes_body:
+        yield (
+            "a body that only openapi_extra describes is refused; take it as an Input, as a "
+            "Body(media_type=...) or as a BodyFile"
+        )
+
+
+def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> Iterator[str]:
+    if route.methods == {"HEAD"}:
+        yield "the GET of its path answers a HEAD; write @router.get"
     is_stream = is_generator(endpoint)
     models = query_models(route.dependant)
     if is_stream and models:

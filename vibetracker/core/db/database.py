@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from hashlib import blake2b
 
 from anyio import Semaphore
-from sqlalchemy import Connection, Table, inspect, text
+from sqlalchemy import Connection, Table, event, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
 from vibetracker.core.config import Settings, connection_url
@@ -28,6 +28,8 @@ PROBE_TIMEOUT = 0.8
 There may be two, of a connection that was lost and of its successor; monitors expect a verdict
 within two seconds.
 """
+
+ONLY_READS = "a GET only reads; give what changes rows another method"
 
 
 class OutdatedSchemaError(RuntimeError):
@@ -68,7 +70,9 @@ class Database:
         """Open a session; one that only reads runs each statement by itself, without BEGIN."""
         if write and self.listeners is not None:
             return self.listeners.session(self._writers)
-        return Session(self._writers if write else self.engine, expire_on_commit=False)
+        if write:
+            return Session(self._writers, expire_on_commit=False)
+        return _readers(bind=self.engine)
 
     async def reserve_connection(self) -> Callable[[], None]:
         """Reserve a connection of the pool, and return the function that releases it, once.
@@ -138,6 +142,23 @@ class Database:
         """Close every connection."""
         self.engine.dispose()
         self._probe.dispose()
+
+
+def refuse_writes(sessions: Session | sessionmaker[Session], reason: str) -> None:
+    """Let sessions raise ``TypeError`` for what the ORM would write from here on."""
+
+    @event.listens_for(sessions, "before_flush")
+    def refuse_flush(*_: object) -> None:
+        raise TypeError(reason)
+
+    @event.listens_for(sessions, "do_orm_execute")
+    def refuse_statement(state: ORMExecuteState) -> None:
+        if state.is_insert or state.is_update or state.is_delete:
+            refuse_flush()
+
+
+_readers = sessionmaker(expire_on_commit=False)
+refuse_writes(_readers, ONLY_READS)
 
 
 def read_snapshot(session: Session) -> None:

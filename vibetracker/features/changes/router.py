@@ -15,7 +15,7 @@ from vibetracker.core.api.fields import Fields
 from vibetracker.core.api.paging import DEFAULT_LIMIT, MAX_LIMIT
 from vibetracker.core.api.preconditions import check
 from vibetracker.core.api.routing import Router, raising
-from vibetracker.core.api.schema import FROM_DIGITS, UrlId
+from vibetracker.core.api.schema import FROM_DIGITS, Members, UrlId
 from vibetracker.core.api.session import DatabaseDep, SessionDep
 from vibetracker.core.db.changes import call_listeners
 from vibetracker.core.db.database import Database
@@ -153,7 +153,7 @@ async def list_changes(
     if found.has_more:
         response.headers["Link"] = Binding.of(request).link(cursor, "after")
     items = [change for _, change in found.items]
-    return {"items": items, "next_cursor": cursor, "has_more": found.has_more}
+    return Members(items=items, next_cursor=cursor, has_more=found.has_more)
 
 
 async def follow(

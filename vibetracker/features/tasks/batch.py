@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from vibetracker.core.api.errors import validation_failed
 from vibetracker.core.api.preconditions import Preconditions
-from vibetracker.core.api.schema import Id, Input, Output
+from vibetracker.core.api.schema import Id, Input, Members, Output
 from vibetracker.core.api.text import Line
 from vibetracker.core.http.faults import Fault
 from vibetracker.core.http.problems import NotFound, Problem, invalid
@@ -166,7 +166,7 @@ class TaskBatch:
         # A task is read into its result when a later operation may change it, or at the end.
         self._results: list[tuple[HTTPStatus, TaskRow | dict[str, Any] | int]] = []
 
-    def run(self, operations: Sequence[Operation]) -> dict[str, Any]:
+    def run(self, operations: Sequence[Operation]) -> Members:
         """Run the operations, and return the members of their ``BatchResult``.
 
         A problem of one says in ``pointer`` which, and nothing remains.
@@ -176,15 +176,14 @@ class TaskBatch:
             with _located(f"/operations/{index}", whole=True):
                 self._run(operation)
         self._settle()
-        return {
-            "results": [
-                {"status": status, "id": outcome}
-                if isinstance(outcome, int)
-                else {"status": status, "id": outcome["id"], "task": outcome}
-                for status, outcome in self._results
-                if not isinstance(outcome, TaskRow)
-            ]
-        }
+        results = [
+            {"status": status, "id": outcome}
+            if isinstance(outcome, int)
+            else {"status": status, "id": outcome["id"], "task": outcome}
+            for status, outcome in self._results
+            if not isinstance(outcome, TaskRow)
+        ]
+        return Members(results=results)
 
     def _prepare(self, operations: Sequence[Operation]) -> None:
         """Lock and read at once what the operations need one by one."""

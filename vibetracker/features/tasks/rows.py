@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.api.fields import narrowed
+from vibetracker.core.api.schema import Members
 from vibetracker.core.db.changes import announce
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import Gone, NotFound
@@ -74,9 +75,9 @@ class TaskRow:
         return self.values[name]
 
     @property
-    def answer(self) -> Values:
+    def answer(self) -> Members:
         """The members of its answer."""
-        return {name: self.values[name] for name in MEMBERS}
+        return Members((name, self.values[name]) for name in MEMBERS)
 
     def changes(self) -> Values:
         """Return the values of columns that differ from what is stored."""
@@ -90,7 +91,7 @@ def read_task(session: Session, task_id: int) -> Values:
     row = session.connection().execute(statement, {"id": task_id}).mappings().first()
     if row is None:
         raise _not_found(task_id)
-    answer = {name: row[name] for name in MEMBERS if name in row}
+    answer = Members((name, row[name]) for name in MEMBERS if name in row)
     if answer["deleted_at"] is not None:
         raise gone(task_id)
     return answer

@@ -1,0 +1,331 @@
+"""What FastAPI documents of responses, guards and forms holds beside the rules that core adds."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from fastapi import Depends, Form, HTTPException, Response, Security
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from fastapi.security import APIKeyQuery
+from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
+from sqlalchemy import func, literal, select, update
+from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
+
+from vibetracker.core.api.preconditions import find, read
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import Output, UrlId
+from vibetracker.core.api.session import SessionDep
+from vibetracker.core.db.database import Database
+
+from .practices import Album
+
+type Mount = Callable[[Router], TestClient]
+type AlbumId = Annotated[int, UrlId]
+
+
+class AlbumRead(Output):
+    """An album."""
+
+    id: int
+    title: str
+    version: int
+
+
+def shelf(**options: Any) -> Router:
+    """Return a router without any operation."""
+    return Router("/shelf", description="Tested.", **options)
+
+
+def titles(database: Database) -> list[str]:
+    """Return the titles that are stored."""
+    with database.session(write=False) as session:
+        return list(session.scalars(select(Album.title).order_by(Album.id)))
+
+
+@pytest.fixture
+def album(database: Database) -> int:
+    """Store an album, and return its id."""
+    with database.session(write=True) as session:
+        session.add(Album(title="Sea"))
+        session.commit()
+    return 1
+
+
+def test_the_response_model_filters_what_a_handler_returns(mount: Mount) -> None:
+    class Member(Output):
+        name: str
+        level: int = 5
+
+    router = shelf()
+
+    @router.get("/one", response_model=Member)
+    def get_member(session: SessionDep) -> dict[str, str]:
+        return {"name": session.scalar(select(literal("Ada"))) or "", "password": "hunter2"}
+
+    @router.get("/some", response_model=dict[str, Member])
+    def get_members(session: SessionDep) -> dict[str, dict[str, str]]:
+        return {"first": get_member(session)}
+
+    @router.get("/wrong", response_model=Member)
+    def get_wrong(session: SessionDep) -> dict[str, object]:
+        return {"nam": session.scalar(select(literal(1)))}
+
+    client = mount(router)
+    assert client.get("/shelf/one").json() == {"name": "Ada", "level": 5}
+    assert client.get("/shelf/some").json() == {"first": {"name": "Ada", "level": 5}}
+    assert client.get("/shelf/wrong").status_code == 500
+
+
+@pytest.mark.usefixtures("album")
+def test_what_a_route_excludes_is_not_to_be_had_by_fields(mount: Mount) -> None:
+    router = shelf()
+
+    @router.get("/{album_id}", response_model=AlbumRead, response_model_exclude={"title"})
+    def get_shelved(session: SessionDep, album_id: AlbumId) -> dict[str, Any]:
+        return read(session, AlbumRead, Album, album_id)
+
+    client = mount(router)
+    assert client.get("/shelf/1").json() == {"id": 1, "version": 1}
+    assert client.get("/shelf/1?fields=id,title").status_code == 422
+
+
+@pytest.mark.usefixtures("album")
+def test_serializers_and_validators_in_annotations_hold_for_columns_too(mount: Mount) -> None:
+    class Loud(Output):
+        id: int
+        title: Annotated[str, PlainSerializer(str.upper)] | None
+
+    class Checked(Output):
+        id: int
+        title: Annotated[str, AfterValidator(str.upper)]
+
+    router = shelf()
+
+    @router.get("/loud", response_model=Loud)
+    def get_loud(session: SessionDep) -> Album:
+        return find(session, Album, 1)
+
+    @router.get("/checked", response_model=Checked)
+    def get_checked(session: SessionDep) -> dict[str, Any]:
+        return {"id": 1, "title": session.scalar(select(Album.title))}
+
+    client = mount(router)
+    for path in ("loud", "checked"):
+        assert client.get(f"/shelf/{path}").json() == {"id": 1, "title": "SEA"}
+
+
+@pytest.mark.usefixtures("album")
+def test_what_is_set_by_hand_stands_in_place_of_what_follows_from_the_row(mount: Mount) -> None:
+    router = shelf()
+
+    @router.post("/copies", status_code=201)
+    def copy_album(session: SessionDep, response: Response) -> AlbumRead:
+        album = Album(title="Copy")
+        session.add(album)
+        session.flush()
+        response.headers["Location"] = f"/albums/{album.id}"
+        response.headers["Cache-Control"] = "private"
+        return AlbumRead.model_validate(album)
+
+    answer = mount(router).post("/shelf/copies")
+    assert answer.status_code == 201
+    assert answer.headers.get_list("Location") == ["/albums/2"]
+    assert answer.headers.get_list("Cache-Control") == ["private"]
+    # A model that is made by hand is that of a resource as much as its row is.
+    assert answer.headers["ETag"] == '"1"'
+
+
+@pytest.mark.usefixtures("album")
+def test_a_class_of_responses_has_its_own_status_and_gets_json(mount: Mount) -> None:
+    router = shelf()
+
+    @router.get("/away", response_class=RedirectResponse)
+    def go_away(session: SessionDep) -> str:
+        return f"/albums/{session.scalar(select(Album.id))}"
+
+    @router.get("/found", response_class=RedirectResponse, status_code=302)
+    def go_found(session: SessionDep) -> str:
+        return go_away(session)
+
+    @router.get("/rows", response_class=JSONResponse)
+    def list_rows(session: SessionDep) -> list[dict[str, Any]]:
+        row = session.scalars(select(Album)).one()
+        return [{"title": row.title, "created_at": row.created_at}]
+
+    client = mount(router)
+    for path, status in (("away", 307), ("found", 302)):
+        answer = client.get(f"/shelf/{path}", follow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (status, "/albums/1")
+    (row,) = client.get("/shelf/rows").json()
+    assert row["title"] == "Sea"
+
+
+def test_a_creation_need_not_have_a_model(mount: Mount) -> None:
+    router = shelf()
+
+    @router.post("/nothing", status_code=201, response_description="It is there.")
+    def create_nothing(session: SessionDep) -> None:
+        session.add(Album(title="Silent"))
+
+    @router.post("/list", status_code=201)
+    def create_list(session: SessionDep) -> list[int]:
+        session.add(Album(title="Listed"))
+        return [1]
+
+    client = mount(router)
+    assert client.post("/shelf/nothing").status_code == 201
+    assert client.post("/shelf/list").json() == [1]
+    app: Any = client.app
+    documented = app.openapi()["paths"]["/shelf/nothing"]["post"]["responses"]
+    assert documented["201"]["description"] == "It is there."
+
+
+def test_a_file_is_not_stored_for_a_key(mount: Mount, tmp_path: Path) -> None:
+    (tmp_path / "sea.txt").write_text("waves")
+    router = shelf()
+
+    @router.post("/file", response_class=FileResponse)
+    def make_file(session: SessionDep) -> FileResponse:
+        session.add(Album(title="Filed"))
+        return FileResponse(tmp_path / "sea.txt")
+
+    client = mount(router)
+    assert client.post("/shelf/file", headers={"Idempotency-Key": "k"}).status_code == 422
+    assert client.post("/shelf/file").text == "waves"
+
+
+def test_a_status_of_the_framework_may_be_a_handler_s_own(mount: Mount) -> None:
+    router = shelf()
+
+    @router.get("/locked")
+    def get_locked() -> None:
+        raise HTTPException(405, "It is locked", headers={"Allow": "POST"})
+
+    answer = mount(router).get("/shelf/locked")
+    assert (answer.status_code, answer.json()["detail"]) == (405, "It is locked")
+    assert answer.headers.get_list("Allow") == ["POST"]
+
+
+def test_a_guard_may_look_into_the_query(mount: Mount) -> None:
+    scheme = APIKeyQuery(name="api_key")
+    router = shelf()
+
+    @router.get("/guarded")
+    def get_guarded(key: Annotated[str, Security(scheme)]) -> str:
+        return key
+
+    client = mount(router)
+    assert client.get("/shelf/guarded?api_key=k-1").json() == "k-1"
+    assert client.get("/shelf/guarded").status_code == 401
+    assert client.get("/shelf/guarded?api_key=k-1&key=k-1").status_code == 422
+
+
+def test_the_limits_of_a_form_hold_and_its_lists_may_repeat(mount: Mount) -> None:
+    class Labels(BaseModel):
+        labels: list[str] | None = None
+        colour: str = Field("", validation_alias="color")
+
+    router = shelf()
+
+    @router.post("/labels", form_limits={"max_fields": 3})
+    def create_labels(data: Annotated[Labels, Form()]) -> list[str]:
+        return [*(data.labels or ()), data.colour]
+
+    client = mount(router)
+    assert client.post("/shelf/labels", data={"labels": ["a", "b"], "color": "c"}).json() == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert client.post("/shelf/labels", data={"labels": list("abcd")}).status_code == 400
+    assert client.post("/shelf/labels", data={"colour": "c"}).status_code == 422
+
+
+ENDINGS: dict[str, Callable[[Session], object]] = {
+    "autoflush": lambda session: session.scalar(select(func.count()).select_from(Album)),
+    "flush": Session.flush,
+    "statement": lambda session: session.execute(update(Album).values(title="ghost")),
+    "commit": Session.commit,
+    "nothing": lambda _: None,
+}
+
+
+@pytest.mark.usefixtures("album")
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
+def test_a_get_that_writes_fails_and_writes_nothing(
+    mount: Mount,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    end: Callable[[Session], object],
+) -> None:
+    router = shelf()
+
+    def write(session: Session) -> None:
+        session.add(Album(title="ghost"))
+        end(session)
+
+    @router.get("/ghost")
+    def get_ghost(session: SessionDep) -> None:
+        write(session)
+
+    def audit(session: SessionDep) -> Iterator[None]:
+        yield
+        write(session)
+
+    @router.get("/late", dependencies=[Depends(audit, scope="function")])
+    def get_late() -> None:
+        pass
+
+    client = mount(router)
+    for path in ("ghost", "late"):
+        assert client.get(f"/shelf/{path}").status_code == 500
+        assert "a GET only reads" in caplog.text or "commits by itself" in caplog.text
+        caplog.clear()
+    assert titles(database) == ["Sea"]
+
+
+@pytest.mark.parametrize("dry_run", ["false", "true"])
+def test_a_handler_that_commits_fails_and_keeps_nothing(
+    mount: Mount, database: Database, caplog: pytest.LogCaptureFixture, dry_run: str
+) -> None:
+    router = shelf()
+
+    @router.post("/commit")
+    def commit_early(session: SessionDep) -> None:
+        session.add(Album(title="early"))
+        session.commit()
+
+    @router.post("/begin")
+    def begin_early(session: SessionDep) -> None:
+        with session.begin():
+            session.add(Album(title="early"))
+
+    @router.post("/nested")
+    def begin_nested(session: SessionDep) -> None:
+        with session.begin_nested():
+            session.add(Album(title="nested"))
+
+    client = mount(router)
+    for path in ("commit", "begin"):
+        assert client.post(f"/shelf/{path}?dry_run={dry_run}").status_code == 500
+        assert "the operation commits by itself" in caplog.text
+        caplog.clear()
+    assert client.post(f"/shelf/nested?dry_run={dry_run}").status_code == 200
+    assert titles(database) == ([] if dry_run == "true" else ["nested"])
+
+
+def test_a_refusal_after_the_handler_keeps_nothing(mount: Mount, database: Database) -> None:
+    def refuse() -> Iterator[None]:
+        yield
+        raise HTTPException(409, "Too late")
+
+    router = shelf()
+
+    @router.post("/refused", dependencies=[Depends(refuse, scope="function")])
+    def create_refused(session: SessionDep) -> None:
+        session.add(Album(title="refused"))
+
+    assert mount(router).post("/shelf/refused").status_code == 409
+    assert titles(database) == []
