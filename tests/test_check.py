@@ -270,19 +270,14 @@ PLANTED: dict[str, dict[str, str | None]] = {
 
             from annotated_types import Ge
             from fastapi import Depends, Query
-            from pydantic import AfterValidator, BaseModel, BeforeValidator
+            from pydantic import AfterValidator, BeforeValidator
 
             from vibetracker.core.api.schema import Input, UrlInt
-
-
-            class Inner(BaseModel):
-                """What is inside."""
 
 
             class Data(Input):
                 """A body."""
 
-                inner: Inner
                 answers: list[bool]
                 others: dict[str, bool]
                 text: str
@@ -339,7 +334,7 @@ PLANTED: dict[str, dict[str, str | None]] = {
                 return Answer()
 
 
-            @router.post("")  #! answers 200 #! Inner in #! an object in #! a list #! a text #! 'ge'
+            @router.post("")  #! answers 200 #! an object in #! a list #! a text #! 'ge'
             def create_it(data: Data) -> Answer:
                 """Create it."""
                 return Answer()

@@ -406,6 +406,32 @@ OPERATIONS = {
         """,
         "notes: write one handler for each method",
     ),
+    "a member of a type that JSON does not have": (
+        """
+        from enum import StrEnum
+        from vibetracker.core.api.schema import Input
+        class Kind(StrEnum):
+            LOUD = "loud"
+        class NoteCreate(Input):
+            kind: Kind | None = None
+        @router.post("")
+        def create_note(data: NoteCreate) -> None: ...
+        """,
+        "create_note: NoteCreate.kind is of a type that JSON does not have",
+    ),
+    "members below that would be ignored": (
+        """
+        from pydantic import BaseModel
+        from vibetracker.core.api.schema import Input
+        class Line(BaseModel):
+            text: str
+        class NoteCreate(Input):
+            lines: list[Line]
+        @router.post("")
+        def create_note(data: NoteCreate) -> None: ...
+        """,
+        "create_note: Line would ignore members that it does not know; derive it from Input",
+    ),
     "a parameter that is not documented": (
         """
         from typing import Annotated

@@ -3,17 +3,30 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin
+from uuid import UUID
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.includes import Include
 from vibetracker.core.api.parameters import dependencies, query_models, takes_file
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import get_session
+
+FOREIGN_TO_JSON = (
+    *(Enum, UUID, Decimal, date, time, timedelta, bytes, PurePath),
+    *(set, frozenset, tuple),
+)
+"""Types of which strict validation takes instances alone, which no JSON is."""
 
 
 class UnsupportedError(TypeError):
@@ -125,5 +138,38 @@ def _of_body(route: APIRoute) -> Iterator[str]:
     field = None if route.body_field is None else route.body_field.field_info
     if isinstance(field, params.Body) and field.media_type == "application/json":
         model = field.annotation
-        if not (isinstance(model, type) and issubclass(model, Input)):
+        if isinstance(model, type) and issubclass(model, Input):
+            yield from _of_members(model, set())
+        else:
             yield f"the body must be one subclass of core.api.schema.Input, is {model!r}"
+
+
+def _of_members(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
+    """Iterate over what is wrong with the members of a body, at any depth."""
+    seen.add(model)
+    if model.model_config.get("extra") != "forbid":
+        yield f"{model.__name__} would ignore members that it does not know; derive it from Input"
+    has_validators = bool(model.__pydantic_decorators__.field_validators)
+    for name, field in model.model_fields.items():
+        is_marked = field.metadata or has_validators or not model.model_config.get("strict")
+        if not is_marked and _is_foreign_to_json(field.annotation):
+            yield (
+                f"{model.__name__}.{name} is of a type that JSON does not have, and takes nothing; "
+                "annotate it with Field(strict=False), or use Timestamp or CalendarDate"
+            )
+        for part in _parts(field.annotation):
+            if isinstance(part, type) and issubclass(part, BaseModel) and part not in seen:
+                yield from _of_members(part, seen)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
+def _is_foreign_to_json(annotation: Any) -> bool:
+    choices = [it for it in get_args(annotation) or (annotation,) if it is not NoneType]
+    is_union = get_origin(annotation) in {None, Union, UnionType}
+    types = choices if is_union else [get_origin(annotation)]
+    return all(isinstance(it, type) and issubclass(it, FOREIGN_TO_JSON) for it in types)
