@@ -20,13 +20,10 @@ EXPORTER = "opentelemetry"
 MEMBERS = ("method", "route", "status", "duration_ms", "trace_id", "span_id")
 
 
-class RequestIdFilter(logging.Filter):
-    """Adds the id of the request during which a line is written."""
-
-    @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = current_request_id.get()
-        return True
+def add_request_id(record: logging.LogRecord) -> bool:
+    """Add the id of the request during which a line is written; a filter of handlers."""
+    record.request_id = current_request_id.get()
+    return True
 
 
 class JSONFormatter(logging.Formatter):
@@ -55,7 +52,7 @@ def configure(settings: Settings) -> None:
     # What no line contains need not be computed for each (the logging HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
-    handler.addFilter(RequestIdFilter())
+    handler.addFilter(add_request_id)
     if settings.log_format == "json":
         handler.setFormatter(JSONFormatter())
     else:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, override
+from typing import Any
 
 from dotenv import dotenv_values
 from fastapi.telemetry import TelemetryConfig
@@ -17,7 +17,7 @@ from opentelemetry import trace
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
-from vibetracker.core.logging import LOGGERS, RequestIdFilter
+from vibetracker.core.logging import LOGGERS, add_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +75,11 @@ def exporting(engine: Engine) -> Iterator[None]:
 
     _trace_statements(engine)
     collector: logging.Handler = LoggingHandler()
-    trace_ids = _TraceFilter()
-    collector.addFilter(RequestIdFilter())
+    collector.addFilter(add_request_id)
     for name in LOGGERS:
         handlers = logging.getLogger(name).handlers
         for handler in handlers:
-            handler.addFilter(trace_ids)
+            handler.addFilter(_add_trace_ids)
         # First, since it knows the trace by itself and would take what is added for an attribute.
         handlers.insert(0, collector)
     try:
@@ -91,16 +90,13 @@ def exporting(engine: Engine) -> Iterator[None]:
             logging.getLogger(name).removeHandler(collector)
 
 
-class _TraceFilter(logging.Filter):
-    """Adds the ids of the trace and the span in which a line is written."""
-
-    @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        context = trace.get_current_span().get_span_context()
-        if context.is_valid:
-            record.trace_id = trace.format_trace_id(context.trace_id)
-            record.span_id = trace.format_span_id(context.span_id)
-        return True
+def _add_trace_ids(record: logging.LogRecord) -> bool:
+    """Add the ids of the trace and the span in which a line is written."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        record.trace_id = trace.format_trace_id(context.trace_id)
+        record.span_id = trace.format_span_id(context.span_id)
+    return True
 
 
 def _trace_statements(engine: Engine) -> None:
