@@ -27,7 +27,10 @@ ENTITY_TAGS = re.compile(rf"(?:[ \t,]*{ENTITY_TAG}[ \t]*(?:,|$))+[ \t,]*")
 
 @dataclass(slots=True)
 class Preconditions:
-    """What a request demands of the resource that its path names."""
+    """What a request demands of the resource that its path names.
+
+    Its session has them in ``info``, where ``find`` and ``read`` meet them.
+    """
 
     writes: bool
     tags: str | None
@@ -55,11 +58,6 @@ class Preconditions:
         if matches and not self.writes:
             headers = {"ETag": etag, "Cache-Control": REVALIDATED}
             raise HTTPException(HTTPStatus.NOT_MODIFIED, headers=headers)
-
-
-def guard(session: Session, preconditions: Preconditions) -> None:
-    """Attach the demands of a request to its session, where ``find`` and ``read`` meet them."""
-    session.info[Preconditions] = preconditions
 
 
 def check(session: Session, version: int | str) -> None:

@@ -16,7 +16,7 @@ from vibetracker.core.api import idempotency
 from vibetracker.core.api.answers import Answers
 from vibetracker.core.api.fields import Fields
 from vibetracker.core.api.parameters import flag
-from vibetracker.core.api.preconditions import Preconditions, guard
+from vibetracker.core.api.preconditions import Preconditions
 from vibetracker.core.db.changes import call_listeners
 from vibetracker.core.db.database import ONLY_READS, Database, refuse_writes
 from vibetracker.core.db.failures import is_worth_another_try
@@ -70,7 +70,7 @@ class Transaction:
         self.writes = writes
         self.session = database.session(write=writes)
         self.is_dry_run = writes and flag(request, "dry_run")
-        guard(self.session, Preconditions.of(request))
+        self.session.info[Preconditions] = Preconditions.of(request)
         self.session.info[Fields] = getattr(request.state, "fields", None)
         self.is_over = False
         """Whether the work is done, and the connection given back."""
