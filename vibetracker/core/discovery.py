@@ -285,11 +285,9 @@ def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
         for operation in feature.operations:
             name = operation.unique_id
             if owner := owners.get(name):
-                path, line = place_of(operation.endpoint)
                 problem = f"its operation {name!r} exists in {owner} already"
-                yield FeatureError(
-                    feature.name, problem, "rename the handler", path=path, line=line
-                )
+                place = place_of(operation.endpoint)
+                yield FeatureError(feature.name, problem, "rename the handler", *place)
             owners[name] = f"feature {feature.name!r}"
 
 
@@ -308,11 +306,10 @@ def addition_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
     routes = [operation for feature in features for operation in feature.operations]
     added = {feature.name: feature.additions for feature in features}
     for name, class_, problem, mend in faults(added, routes):
-        path, line = Path(getfile(class_)), getsourcelines(class_)[1]
-        yield FeatureError(name, problem, mend, path=path, line=line)
+        yield FeatureError(name, problem, mend, *place_of(class_))
 
 
-def place_of(handler: Callable[..., Any]) -> tuple[Path, int]:
-    """Return the file and the line where a handler is defined."""
-    code = unwrap(handler).__code__
-    return Path(code.co_filename), code.co_firstlineno
+def place_of(defined: Callable[..., Any]) -> tuple[Path, int]:
+    """Return the file and the line where a handler or a class is defined."""
+    defined = unwrap(defined)
+    return Path(getfile(defined)), getsourcelines(defined)[1]
