@@ -18,11 +18,9 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.orm import (
+    MANYTOMANY,
     DeclarativeBase,
     Mapped,
-    MapperProperty,
-    RelationshipDirection,
-    RelationshipProperty,
     Session,
     declared_attr,
     mapped_column,
@@ -142,17 +140,9 @@ def count_anew(session: Session) -> None:
 def _has_changed(row: Resource) -> bool:
     """Return whether a column or a many-to-many collection differs from what is stored."""
     state = inspect(row)
-    return any(
-        state.attrs[attribute.key].history.has_changes()
-        for attribute in state.mapper.attrs
-        if _is_own(attribute)
-    )
-
-
-def _is_own(attribute: MapperProperty[Any]) -> bool:
-    if isinstance(attribute, RelationshipProperty):
-        return attribute.direction is RelationshipDirection.MANYTOMANY
-    return True
+    collections = [it for it in state.mapper.relationships if it.direction is MANYTOMANY]
+    own = (*state.mapper.column_attrs, *collections)
+    return any(state.attrs[attribute.key].history.has_changes() for attribute in own)
 
 
 def noun(model: type[Resource]) -> str:
