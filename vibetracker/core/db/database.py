@@ -186,13 +186,10 @@ def lock(
     if dialect_of(connection) != "postgresql":
         return True
     function = f"pg_{'' if wait else 'try_'}advisory_xact_lock{'_shared' if shared else ''}"
-    held = connection.scalar(text(f"SELECT {function}(:key)"), {"key": lock_key(name)})
+    # PostgreSQL knows it by a number of 64 bits.
+    key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+    held = connection.scalar(text(f"SELECT {function}(:key)"), {"key": key})
     return wait or bool(held)
-
-
-def lock_key(name: str) -> int:
-    """Return the 64-bit number that PostgreSQL knows an advisory lock by."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
 def _missing_columns(connection: Connection) -> list[str]:
