@@ -53,24 +53,20 @@ def key_of(request: Request) -> str | None:
 
 def fingerprint_of(request: Request) -> bytes:
     """Digest what makes a request this request and no other."""
+    content = request.state.body
+    if file := getattr(request.state, "file", None):
+        file.seek(0)
+        content = file_digest(file, sha256).digest()
     digest = sha256()
     for part in (
         request.method.encode(),
         request.scope["path"].encode(errors="surrogateescape"),
         request.scope["query_string"],
-        request.state.body or _digest_of_file(request),
+        content,
     ):
         digest.update(len(part).to_bytes(8))
         digest.update(part)
     return digest.digest()
-
-
-def _digest_of_file(request: Request) -> bytes:
-    file = getattr(request.state, "file", None)
-    if file is None:
-        return b""
-    file.seek(0)
-    return file_digest(file, sha256).digest()
 
 
 def replay(session: Session, key: str, fingerprint: bytes) -> Response | None:
