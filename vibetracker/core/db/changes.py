@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import batched
 from typing import Any, cast
 
-from sqlalchemy import Column, Connection, Engine, Select, Table, event, inspect, select, update
+from sqlalchemy import Connection, Engine, Select, Table, event, inspect, select, update
 from sqlalchemy.orm import Mapper, Session, SessionTransaction, object_session, sessionmaker
 
 from vibetracker.core.db.model import Resource, count_anew
@@ -70,16 +70,6 @@ class Listeners:
             found |= {row_id: rows[row_id] for row_id in some if row_id in rows}
         return found
 
-    def referring(self, table: Table) -> Iterator[tuple[Column[Any], bool]]:
-        """Iterate over the columns that the database changes when a row of the table is deleted.
-
-        With each comes whether its row is deleted too, or the column is set to null.
-        """
-        for other in self.resources:
-            for key in other.foreign_keys:
-                if key.column.table is table and key.ondelete in {"CASCADE", "SET NULL"}:
-                    yield key.parent, key.ondelete == "CASCADE"
-
 
 class _Rows:
     """The representations of rows before they are written; None of those that are new."""
@@ -103,14 +93,16 @@ class _Rows:
         self._deleted |= {(table, row_id) for row_id in ids}
         # Locked, they get no further rows that refer to them.
         self.read(connection, table, ids, lock=True)
-        for column, is_deleted in self._listeners.referring(table):
+        for key in (key for other in self._listeners.resources for key in other.foreign_keys):
+            if key.column.table is not table or key.ondelete not in {"CASCADE", "SET NULL"}:
+                continue
             for some in batched(ids, AT_ONCE):
-                rows = select(column.table.c.id).where(among(column, some))
+                rows = select(key.parent.table.c.id).where(among(key.parent, some))
                 others = connection.scalars(rows).all()
-                if is_deleted:
-                    self.read_deleted(connection, column.table, others)
+                if key.ondelete == "CASCADE":
+                    self.read_deleted(connection, key.parent.table, others)
                 else:
-                    self.read(connection, column.table, others, lock=True)
+                    self.read(connection, key.parent.table, others, lock=True)
 
 
 class _Transaction:
