@@ -68,7 +68,6 @@ class Operation(APIRoute):
         self._answer = None if self.writes else answer_of(self)
         field = None if self.body_field is None else self.body_field.field_info
         self._form = field if isinstance(field, params.Form) else None
-        self._beginning = self.path_format.partition("{")[0]
         document(self, verb=self.verb, transaction=self.is_transaction, raises=raised)
 
     @override
@@ -78,8 +77,6 @@ class Operation(APIRoute):
         So ``GET /things/search`` is a wrong method where that path has a POST alone, and not a
         malformed id.
         """
-        if self._beginning not in scope["path"]:
-            return Match.NONE, {}
         match, child_scope = super().matches(scope)
         if match is not Match.NONE and "{" in self.path_format:
             path = scope["path"].removeprefix(scope.get("root_path", ""))
