@@ -95,12 +95,10 @@ def parse_timestamp(value: object) -> datetime:
     if not isinstance(value, str):
         raise PydanticCustomError("timestamp_type", "Expected a string with an RFC 3339 timestamp")
     if not TIMESTAMP.fullmatch(value):
-        error = "timestamp_format"
-        hint = ""
-        if TIMESTAMP.fullmatch(value.replace(" ", "+")):
-            hint = "; write the + of an offset as %2B in a query"
+        is_decoded = TIMESTAMP.fullmatch(value.replace(" ", "+"))
+        hint = "; write the + of an offset as %2B in a query" if is_decoded else ""
         raise PydanticCustomError(
-            error,
+            "timestamp_format",
             "Expected an RFC 3339 timestamp with an offset such as 2026-02-28T12:00:00Z, "
             "in the years 1900 to 9998{hint}",
             {"hint": hint},
