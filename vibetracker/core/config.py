@@ -1,11 +1,10 @@
 """Settings, read from the environment and from ``.env``."""
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -61,8 +60,14 @@ def _split(value: object) -> object:
 CommaList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
-def _each(check: Callable[[str], str]) -> Any:
-    return AfterValidator(lambda texts: [check(text) for text in texts])
+def _hosts(texts: list[str]) -> list[str]:
+    if not texts:
+        raise ValueError("names no host; * stands for all")
+    return [_host(text) for text in texts]
+
+
+def _origins(texts: list[str]) -> list[str]:
+    return [_origin(text) for text in texts]
 
 
 def connection_url(database_url: str) -> URL:
@@ -92,6 +97,19 @@ def connection_url(database_url: str) -> URL:
     return url
 
 
+def _supported(database_url: str) -> str:
+    connection_url(database_url)
+    return database_url
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError):
+        raise ValueError("is not an IANA time zone such as Europe/Berlin") from None
+    return name
+
+
 class Settings(BaseSettings):
     """Everything an operator can set; each has a default that works.
 
@@ -108,17 +126,17 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    database_url: str = Field(
+    database_url: Annotated[str, AfterValidator(_supported)] = Field(
         "postgresql://postgres:postgres@localhost:5432/vibetracker", repr=False
     )
     """Where the data lives: postgresql://, postgres:// or sqlite:///file.db."""
     debug: bool = False
     """Log every SQL statement (never its values) and at level DEBUG."""
-    time_zone: str = "UTC"
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     """IANA zone in which a due date ends, where a request names none."""
-    allowed_hosts: Annotated[CommaList, _each(_host)] = ["*"]
+    allowed_hosts: Annotated[CommaList, AfterValidator(_hosts)] = ["*"]
     """Host names the service answers to, comma-separated; `*.example.org` and `*` are patterns."""
-    cors_origins: Annotated[CommaList, _each(_origin)] = []
+    cors_origins: Annotated[CommaList, AfterValidator(_origins)] = []
     """Origins whose pages may call the API from a browser, comma-separated, or `*`."""
     log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = "text"
     """Log lines for people (`text`) or for machines (`json`)."""
@@ -142,25 +160,3 @@ class Settings(BaseSettings):
     """Bodies received at once by one worker; a further one ends the oldest."""
     drain_delay: float = Field(0, ge=0, le=600)
     """How long after SIGTERM requests are still taken, and readiness denied."""
-
-    @field_validator("database_url")
-    @classmethod
-    def _supported(cls, value: str) -> str:
-        connection_url(value)
-        return value
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, OSError, ValueError):
-            raise ValueError("is not an IANA time zone such as Europe/Berlin") from None
-        return value
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _some_host(cls, value: list[str]) -> list[str]:
-        if not value:
-            raise ValueError("names no host; * stands for all")
-        return value
