@@ -37,8 +37,6 @@ class Compression:
 def _asks_for_gzip(headers: Headers) -> bool:
     """Return whether gzip is welcome, and no less than no coding at all (RFC 9110 12.5.3)."""
     field = ",".join(headers.getlist("accept-encoding"))
-    if not field:
-        return False
     weights = {coding.lower(): float(weight or 1) for coding, weight in CODING.findall(field)}
     weight = weights.get("gzip", weights.get("*", 0))
     return weight > 0 and weight >= weights.get("identity", 0)
