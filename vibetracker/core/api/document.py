@@ -10,13 +10,11 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 
-from vibetracker.core.api.examples import Examples
+from vibetracker.core.api.examples import Examples, Schema
 from vibetracker.core.api.includes import Include, Includes
 from vibetracker.core.api.openapi import HEADERS, MEMBERS, REF, problems_of, unauthorized
 from vibetracker.core.api.parameters import query_models
 from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, ProblemRead
-
-type Schema = dict[str, Any]
 
 PAGE = re.compile(r'(?<=["/])Page[_\[](\w+?)(?:Read)?[_\]](?=")')
 """What is a ``TaskPage``: FastAPI's name ``Page_TaskRead_``, and Pydantic's ``Page[TaskRead]``."""
