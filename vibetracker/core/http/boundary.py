@@ -154,7 +154,8 @@ class _Exchange:
         hosts = self.headers.getlist("host")
         if len(hosts) == 1 and (host := HOST.fullmatch(hosts[0])):
             name = host[1].lower()
-            if any(_covers(allowed, name) for allowed in self.settings.allowed_hosts):
+            allowed = self.settings.allowed_hosts
+            if any(it == name or (it[0] == "*" and name.endswith(it[1:])) for it in allowed):
                 return
             path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
             if self.boundary.answers_any_host(path):
@@ -181,8 +182,3 @@ class _Exchange:
         if foreign and "*" not in self.settings.cors_origins:
             logger.warning("refused a write from an origin that CORS_ORIGINS lacks: %s", why)
             raise CrossOrigin("The page's origin is not one of those that may write here")
-
-
-def _covers(allowed: str, name: str) -> bool:
-    """Return whether an entry of ``allowed_hosts`` is meant for a host of this name."""
-    return allowed in {"*", name} or (allowed.startswith("*.") and name.endswith(allowed[1:]))
