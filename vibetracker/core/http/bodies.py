@@ -24,9 +24,7 @@ class Uploads:
     """The bodies that are arriving: each has ``BODY_TIMEOUT``, and there are ``MAX_UPLOADS``."""
 
     def __init__(self, settings: Settings) -> None:
-        self._timeout = settings.body_timeout
-        self._most = settings.max_uploads
-        self._size = settings.max_body_size
+        self._settings = settings
         self._arriving: dict[object, asyncio.Timeout] = {}
         """The oldest first."""
 
@@ -44,7 +42,7 @@ class Uploads:
             return 0
         size = 0
         # As many times longer as it may be larger.
-        async with self._within(self._timeout * max(1, max_size / self._size)):
+        async with self._within(max(1, max_size / self._settings.max_body_size)):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > max_size:
@@ -53,12 +51,12 @@ class Uploads:
         return size
 
     @asynccontextmanager
-    async def _within(self, seconds: float) -> AsyncIterator[None]:
+    async def _within(self, times: float) -> AsyncIterator[None]:
         this = object()
         try:
-            async with asyncio.timeout(seconds) as deadline:
+            async with asyncio.timeout(times * self._settings.body_timeout) as deadline:
                 self._arriving[this] = deadline
-                if len(self._arriving) > self._most:
+                if len(self._arriving) > self._settings.max_uploads:
                     oldest = self._arriving.pop(next(iter(self._arriving)))
                     if not oldest.expired():
                         oldest.reschedule(0)
