@@ -182,13 +182,10 @@ def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:
     """Return the media types that a body can have, which follow from what the handler declares."""
     if takes_file(route.dependant):
         return tuple((route.openapi_extra or {})["requestBody"]["content"])
-    if route.body_field is None:
-        declared = "application/json"
-    else:
-        info = route.body_field.field_info
-        if isinstance(info, params.Form) and not isinstance(info, params.File):
-            return ("application/x-www-form-urlencoded", "multipart/form-data")
-        declared = getattr(info, "media_type", "application/json")
+    info = None if route.body_field is None else route.body_field.field_info
+    if isinstance(info, params.Form) and not isinstance(info, params.File):
+        return ("application/x-www-form-urlencoded", "multipart/form-data")
+    declared = getattr(info, "media_type", "application/json")
     if verb == "PATCH" and declared == "application/json":
         return (declared, "application/merge-patch+json")
     return (declared,)
