@@ -409,15 +409,16 @@ OPERATIONS = {
     "a member of a type that JSON does not have": (
         """
         from enum import StrEnum
+        from pydantic import Field
         from vibetracker.core.api.schema import Input
         class Kind(StrEnum):
             LOUD = "loud"
         class NoteCreate(Input):
-            kind: Kind | None = None
+            kinds: list[Kind] | None = Field(None, max_length=3)
         @router.post("")
         def create_note(data: NoteCreate) -> None: ...
         """,
-        "create_note: NoteCreate.kind is of a type that JSON does not have",
+        "create_note: NoteCreate.kinds is of a type that JSON does not have",
     ),
     "members below that would be ignored": (
         """
@@ -489,6 +490,34 @@ def test_a_resource_may_have_arguments_of_its_own(folder: Path) -> None:
     write(folder, "alpha", model=model)
     (feature,) = discover()
     assert [resource.__name__ for resource in feature.resources] == ["Gadget"]
+
+
+def test_a_body_may_have_what_json_has_not_where_it_says_how(folder: Path) -> None:
+    source = dedent(ROUTER.format(name="alpha")) + dedent(
+        """
+        from decimal import Decimal
+        from enum import StrEnum
+        from typing import Annotated
+        from uuid import UUID
+        from pydantic import BeforeValidator, Field
+        from vibetracker.core.api.schema import CalendarDate, Input, Timestamp
+        class Kind(StrEnum):
+            LOUD = "loud"
+        class NoteCreate(Input):
+            kinds: list[Annotated[Kind, Field(strict=False)]] = []
+            weight: Annotated[Decimal, BeforeValidator(Decimal)] = Decimal(1)
+            until: CalendarDate | None = None
+            at: Timestamp | None = None
+            name: str | UUID = ""
+        @router.post("")
+        def create_note(data: NoteCreate) -> list[str]:
+            return [*data.kinds, str(data.weight), str(data.until)]
+        """
+    )
+    write(folder, "alpha", router=source)
+    app = create_app(Settings(database_url="sqlite://", _env_file=None))
+    sent = {"kinds": ["loud"], "weight": "2.5", "until": "2026-03-01"}
+    assert TestClient(app).post("/alpha", json=sent).json() == ["loud", "2.5", "2026-03-01"]
 
 
 def test_annotations_may_be_strings(folder: Path) -> None:

@@ -8,13 +8,14 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
 from types import NoneType, UnionType
-from typing import Any, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 from uuid import UUID
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, Strict
+from pydantic.fields import FieldInfo
 
 from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.includes import Include
@@ -27,6 +28,8 @@ FOREIGN_TO_JSON = (
     *(set, frozenset, tuple),
 )
 """Types of which strict validation takes instances alone, which no JSON is."""
+SCHEMA_HOOK = "__get_pydantic_core_schema__"
+"""What Pydantic asks a mark for that has a schema of its own, as validators have."""
 
 
 class UnsupportedError(TypeError):
@@ -149,10 +152,10 @@ def _of_members(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[
     seen.add(model)
     if model.model_config.get("extra") != "forbid":
         yield f"{model.__name__} would ignore members that it does not know; derive it from Input"
-    has_validators = bool(model.__pydantic_decorators__.field_validators)
+    has_validators = model.__pydantic_decorators__.field_validators
+    is_strict = model.model_config.get("strict") and not has_validators
     for name, field in model.model_fields.items():
-        is_marked = field.metadata or has_validators or not model.model_config.get("strict")
-        if not is_marked and _is_foreign_to_json(field.annotation):
+        if is_strict and not _loosens(field) and _is_foreign_to_json(field.annotation):
             yield (
                 f"{model.__name__}.{name} is of a type that JSON does not have, and takes nothing; "
                 "annotate it with Field(strict=False), or use Timestamp or CalendarDate"
@@ -168,8 +171,19 @@ def _parts(annotation: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
+def _loosens(mark: object) -> bool:
+    """Return whether what stands in ``Annotated`` has its own way to read a value."""
+    marks = mark.metadata if isinstance(mark, FieldInfo) else [mark]
+    return any(isinstance(it, Strict) or hasattr(it, SCHEMA_HOOK) for it in marks)
+
+
 def _is_foreign_to_json(annotation: Any) -> bool:
-    choices = [it for it in get_args(annotation) or (annotation,) if it is not NoneType]
-    is_union = get_origin(annotation) in {None, Union, UnionType}
-    types = choices if is_union else [get_origin(annotation)]
-    return all(isinstance(it, type) and issubclass(it, FOREIGN_TO_JSON) for it in types)
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return not any(map(_loosens, parts[1:])) and _is_foreign_to_json(parts[0])
+    if origin in {Union, UnionType}:
+        return all(_is_foreign_to_json(part) for part in parts if part is not NoneType)
+    if origin in {list, dict}:
+        return any(map(_is_foreign_to_json, parts))
+    type_ = origin or annotation
+    return isinstance(type_, type) and issubclass(type_, FOREIGN_TO_JSON)
