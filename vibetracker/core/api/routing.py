@@ -93,7 +93,7 @@ class Operation(APIRoute):
             if self._form is not None:
                 form, model = strict.form, self._form.annotation
                 # FastAPI calls it with the limits of the route and of its router.
-                strict.form = lambda **limits: parameters.check_form(form(**limits), model)  # type: ignore[method-assign, assignment] # awaited alone
+                strict.form = lambda **limits: parameters.check_form(form(**limits), model)  # type: ignore[method-assign, assignment] # FastAPI awaits it, and never enters it
             response = await original(strict)
             if self.is_transaction and request.state.transaction.is_over:
                 request.state.release()

@@ -76,7 +76,6 @@ class Transaction:
         """Whether the work is done, and the connection given back."""
         self.is_running = False
         """Whether a thread is at work on it."""
-        self._is_committing = False
         self.session.info[REFUSES_COMMIT] = True
 
     def answer(self, work: Callable[[], Any], answers: Answers) -> Response:
@@ -114,7 +113,6 @@ class Transaction:
             self._check_unwritten()
         elif not self.is_dry_run:
             call_listeners(self.session)
-            self._is_committing = True
             self.session.info[REFUSES_COMMIT] = False
             self.session.commit()
 
@@ -137,7 +135,7 @@ class Transaction:
 
         Not for an error of COMMIT, which leaves open whether there was one.
         """
-        may_try = attempt < MAX_ATTEMPTS and not self._is_committing
+        may_try = attempt < MAX_ATTEMPTS and self.session.info[REFUSES_COMMIT]
         return may_try and is_worth_another_try(error, attempt)
 
 
