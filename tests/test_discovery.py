@@ -282,6 +282,13 @@ def test_a_name_that_two_folders_add_stops_the_start(folder: Path) -> None:
         discover()
 
 
+def test_a_name_that_core_adds_to_a_list_stops_the_start(folder: Path) -> None:
+    write_open_list(folder)
+    write(folder, "beta", additions=ADDITIONS.replace("long:", "fields:"))
+    with pytest.raises(FeatureError, match=r"^feature 'beta': it adds 'fields', .*the list itself"):
+        discover()
+
+
 def test_an_operation_id_of_another_feature_is_reported_with_its_owner(folder: Path) -> None:
     write(folder, "alpha")
     write(folder, "beta", router=ROUTER.format(name="beta").replace("list_beta", "list_alpha"))
@@ -449,6 +456,33 @@ OPERATIONS = {
         async def create_note(request: Request) -> None: ...
         """,
         "create_note: a body that only openapi_extra describes is refused",
+    ),
+    "a parameter that every answer with a resource has": (
+        """
+        from typing import Annotated
+        from fastapi import Depends, Query
+        from vibetracker.core.api.schema import Output
+        class NoteRead(Output):
+            id: int
+            version: int
+        def chosen(wanted: Annotated[str, Query(alias="fields")] = "") -> str: ...
+        @router.get("/more", response_model=NoteRead, dependencies=[Depends(chosen)])
+        def get_note() -> None: ...
+        """,
+        "get_note: core adds a query parameter 'fields' to it; give its own another name",
+    ),
+    "a parameter that every write has": (
+        """
+        from typing import Annotated
+        from fastapi import Query
+        from pydantic import BaseModel
+        from vibetracker.core.api.session import SessionDep
+        class Options(BaseModel):
+            dry_run: bool = False
+        @router.post("")
+        def create_note(session: SessionDep, options: Annotated[Options, Query()]) -> None: ...
+        """,
+        "create_note: core adds a query parameter 'dry_run' to it; give its own another name",
     ),
     "an answer to HEAD alone": (
         """

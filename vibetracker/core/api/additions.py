@@ -16,7 +16,7 @@ from pydantic import BaseModel, create_model
 
 from vibetracker.core.api.filters import Filters
 from vibetracker.core.api.includes import Includes, Reads
-from vibetracker.core.api.parameters import dependencies, query_models
+from vibetracker.core.api.parameters import query_models, query_names
 
 type Addition = type[Filters | Includes]
 type Model = type[BaseModel]
@@ -59,7 +59,7 @@ def faults(
     open_lists: defaultdict[Model, set[str]] = defaultdict(set)
     for route in routes:
         for model in query_models(route.dependant):
-            open_lists[model] |= _parameters(route)
+            open_lists[model] |= {"fields", *query_names(route.dependant)}
     owners: dict[tuple[Any, str], str] = {}
     for feature, classes in additions.items():
         for class_ in classes:
@@ -99,13 +99,3 @@ def _unread(class_: Addition) -> list[str]:
         for name, field in fields
         if not any(isinstance(mark, Reads) for mark in field.metadata)
     ]
-
-
-def _parameters(route: APIRoute) -> set[str]:
-    """Return the names of all query parameters of a route."""
-    names = {name for model in query_models(route.dependant) for name in model.model_fields}
-    for dependant in (route.dependant, *dependencies(route.dependant)):
-        for parameter in dependant.query_params:
-            whole = {parameter.alias: parameter.field_info}
-            names |= getattr(parameter.field_info.annotation, "model_fields", whole).keys()
-    return names

@@ -98,6 +98,16 @@ def query_models(dependant: Dependant) -> list[type[BaseModel]]:
     return [call.model for call in calls if isinstance(call, FromQuery)]
 
 
+def query_names(dependant: Dependant) -> set[str]:
+    """Return the names of all query parameters of a route."""
+    names = {name for model in query_models(dependant) for name in _repeatable(model)}
+    for it in (dependant, *dependencies(dependant)):
+        for parameter in it.query_params:
+            model: Any = parameter.field_info.annotation
+            names |= {*_repeatable(model)} if hasattr(model, "model_fields") else {parameter.alias}
+    return names.union(query_keys(dependant))
+
+
 def query_keys(dependant: Dependant) -> list[str]:
     """List the query parameters of security schemes, which are no parameters in the document."""
     calls = (it.call for it in dependencies(dependant))

@@ -18,8 +18,14 @@ from pydantic import BaseModel, Strict
 from pydantic.fields import FieldInfo
 
 from vibetracker.core.api.answers import is_plain
+from vibetracker.core.api.fields import answer_of
 from vibetracker.core.api.includes import Include
-from vibetracker.core.api.parameters import dependencies, query_models, takes_file
+from vibetracker.core.api.parameters import (
+    dependencies,
+    query_models,
+    query_names,
+    takes_file,
+)
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import get_session
 
@@ -104,6 +110,11 @@ def _of_document(route: APIRoute, *, takes_body: bool) -> Iterator[str]:
 def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> Iterator[str]:
     if route.methods == {"HEAD"}:
         yield "the GET of its path answers a HEAD; write @router.get"
+    shared = "fields" if answer_of(route) else ""
+    if writes:
+        shared = "dry_run" if takes_session(route.dependant) else ""
+    if shared in query_names(route.dependant):
+        yield f"core adds a query parameter {shared!r} to it; give its own another name"
     is_stream = is_generator(endpoint)
     models = query_models(route.dependant)
     if is_stream and models:
