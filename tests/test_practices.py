@@ -651,14 +651,17 @@ def test_dependencies_are_overridden_in_tests(
     assert count(database, Album) == 0
 
 
-def test_the_session_is_overridden_in_tests(
-    albums: TestClient, practices_app: FastAPI, database: Database
+def test_another_session_than_the_one_that_is_committed_is_refused(
+    albums: TestClient,
+    practices_app: FastAPI,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    create(albums)
-    with database.session(write=False) as session:
+    with database.session(write=True) as session:
         practices_app.dependency_overrides[get_session] = lambda: session
-        assert albums.get("/albums/count").text == "1"
-        assert [album.title for album in session.scalars(select(Album))] == ["Sea"]
+        assert is_problem(albums.post("/albums", json={"title": "Sea"}), 500)
+        assert is_problem(albums.get("/albums/count"), 500)
+    assert "override get_database" in caplog.text
 
 
 def test_a_lost_race_is_tried_again_dependencies_and_all(

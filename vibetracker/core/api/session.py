@@ -40,6 +40,8 @@ DatabaseDep = Annotated[Database, Depends(get_database)]
 
 def database_of(request: Request) -> Database:
     """Return the application's database, or what overrides the dependency."""
+    if get_session in request.app.dependency_overrides:
+        raise TypeError("override get_database: core commits the sessions of its database alone")
     override = request.app.dependency_overrides.get(get_database)
     database: Database = override() if override else request.app.state.database
     return database
@@ -59,11 +61,8 @@ SessionDep = Annotated[Session, Depends(get_session)]
 class Transaction:
     """One try of a request's work on the database."""
 
-    injected: Response | None = None
-    """Has the status and the header fields that handlers and dependencies have set.
-
-    None where a test overrides ``get_session``.
-    """
+    injected: Response
+    """Has the status and the header fields that handlers and dependencies have set."""
 
     def __init__(self, database: Database, request: Request, *, writes: bool) -> None:
         self.request = request
