@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, Form, HTTPException, Response, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.security import APIKeyQuery
 from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
@@ -241,6 +242,36 @@ def test_the_limits_of_a_form_hold_and_its_lists_may_repeat(mount: Mount) -> Non
     ]
     assert client.post("/shelf/labels", data={"labels": list("abcd")}).status_code == 400
     assert client.post("/shelf/labels", data={"colour": "c"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("loc", "place"),
+    [
+        ((), {"pointer": ""}),
+        (("body",), {"pointer": ""}),
+        (("query",), {"pointer": ""}),
+        ((0, "title"), {"pointer": "/0/title"}),
+        (("title",), {"pointer": "/title"}),
+        (("body", "lines", 1), {"pointer": "/lines/1"}),
+        (("query", 7), {"parameter": "7"}),
+        (("cookie", "theme"), {"parameter": "theme"}),
+        (("header", "x-theme", 0), {"header": "x-theme"}),
+    ],
+)
+def test_what_a_handler_finds_wrong_is_located_wherever_it_begins(
+    mount: Mount, loc: tuple[int | str, ...], place: dict[str, str]
+) -> None:
+    router = shelf()
+
+    @router.get("/wrong")
+    def get_wrong() -> None:
+        raise RequestValidationError([{"type": "odd", "loc": loc, "msg": "Odd"}, {}])
+
+    answer = mount(router).get("/shelf/wrong")
+    assert answer.status_code == 422
+    found, bare = answer.json()["errors"]
+    assert found == {"code": "odd", "detail": "Odd", **place}
+    assert bare == {"code": "value_error", "detail": "Not valid", "pointer": ""}
 
 
 ENDINGS: dict[str, Callable[[Session], object]] = {

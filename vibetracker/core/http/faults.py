@@ -35,23 +35,27 @@ def faults(errors: Iterable[Mapping[str, Any]], body: object = None) -> list[Fau
     """Translate Pydantic's errors, leaving out the input that they carry.
 
     Pydantic's locations also name the members of unions; a pointer into the ``body`` does not.
+    Those that a handler has raised begin wherever it likes, and are taken for ones in the body.
     """
     result: list[Fault] = []
     for error in errors:
-        place, *steps = error["loc"]
-        code, detail = error["type"], str(error["msg"]).removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
+        place, *steps = error.get("loc") or ("body",)
+        if place not in {"body", "header", "path", "query", "cookie"}:
+            place, steps = "body", [place, *steps]
+        code = error.get("type", "value_error")
+        detail = str(error.get("msg", "Not valid")).removeprefix("Value error, ")
+        if code == "extra_forbidden":
             detail = "Unknown or read-only; nothing that is sent is ignored"
-        elif error["type"] == "union_tag_invalid":
+        elif code == "union_tag_invalid":
             # The only message of Pydantic's that quotes what was sent.
             detail = f"Expected one of {error['ctx']['expected_tags']}"
             steps.append(error["ctx"]["discriminator"].strip("'"))
-        elif error["type"] == "union_tag_not_found":
+        elif code == "union_tag_not_found":
             code, detail = "missing", "Field required"
             steps.append(error["ctx"]["discriminator"].strip("'"))
         fault = Fault(code=code, detail=detail)
-        if place == "body":
-            fault["pointer"] = pointer_to(*_path(steps, body))
+        if place == "body" or not steps:
+            fault["pointer"] = pointer_to(*(steps if body is None else _path(steps, body)))
         elif place == "header":
             fault["header"] = str(steps[0])
         else:
