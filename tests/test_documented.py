@@ -1,11 +1,12 @@
 """What FastAPI documents of responses, guards and forms holds beside the rules that core adds."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, Form, HTTPException, Response, Security
+from fastapi import Depends, Form, HTTPException, Query, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.security import APIKeyQuery
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.api.preconditions import find, read
 from vibetracker.core.api.routing import Router
-from vibetracker.core.api.schema import Output, UrlId
+from vibetracker.core.api.schema import Output, UrlId, UrlInt
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.db.database import Database
 
@@ -272,6 +273,65 @@ def test_what_a_handler_finds_wrong_is_located_wherever_it_begins(
     found, bare = answer.json()["errors"]
     assert found == {"code": "odd", "detail": "Odd", **place}
     assert bare == {"code": "value_error", "detail": "Not valid", "pointer": ""}
+
+
+class Counter:
+    """Counts the albums, for one caller."""
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+
+    def __call__(self, session: SessionDep, more: Annotated[int, Query()] = 0) -> str:
+        """Count them."""
+        count = session.scalar(select(func.count()).select_from(Album)) or 0
+        return f"{self.caller}: {count + more}"
+
+
+def add_album(session: SessionDep, title: str) -> None:
+    """Add an album."""
+    session.add(Album(title=title))
+
+
+async def wait(seconds: int, more: UrlInt) -> int:
+    """Wait."""
+    return seconds + more
+
+
+@pytest.mark.usefixtures("album")
+def test_a_handler_may_be_an_object_or_a_partial(mount: Mount, database: Database) -> None:
+    router = shelf()
+    router.add_api_route("/count", Counter("Ada"), name="count_albums")
+    router.add_api_route("/default", Counter("Bob"))
+    router.add_api_route("/lake", partial(add_album, title="Lake"), methods=["POST"], name="add")
+    router.add_api_route("/wait", partial(wait, 1), description="Wait.", name="wait")
+
+    client = mount(router)
+    assert client.get("/shelf/count?more=2").json() == "Ada: 3"
+    assert client.get("/shelf/default").json() == "Bob: 1"
+    assert client.post("/shelf/lake").status_code == 200
+    assert client.get("/shelf/wait?more=2").json() == 3
+    assert titles(database) == ["Sea", "Lake"]
+    paths = client.get("/openapi.json").json()["paths"]
+    ids = {path: one["operationId"] for path, methods in paths.items() for one in methods.values()}
+    assert ids.items() >= {"/shelf/count": "count_albums", "/shelf/default": "Counter"}.items()
+
+
+def test_a_router_may_say_what_operations_are_called(mount: Mount) -> None:
+    router = shelf(generate_unique_id_function=lambda route: f"shelf_{route.name}")
+
+    @router.get("/one")
+    def get_one() -> None: ...
+
+    @router.get("/two", operation_id="second")
+    def get_two() -> None: ...
+
+    @router.get("/three", generate_unique_id_function=lambda route: f"own_{route.name}")
+    def get_three() -> None: ...
+
+    client = mount(router)
+    paths = client.get("/openapi.json").json()["paths"]
+    found = [paths[f"/shelf/{path}"]["get"]["operationId"] for path in ("one", "two", "three")]
+    assert found == ["shelf_get_one", "second", "own_get_three"]
 
 
 ENDINGS: dict[str, Callable[[Session], object]] = {

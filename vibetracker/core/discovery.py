@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from inspect import getfile, getsourcelines, unwrap
+from inspect import getfile, getsourcelines
 from keyword import iskeyword
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from vibetracker.core.api import problem_types
 from vibetracker.core.api.additions import Addition, additions_in, faults
 from vibetracker.core.api.routing import Operation, Router
 from vibetracker.core.api.schema import Output
+from vibetracker.core.api.support import called_by
 from vibetracker.core.db.changes import Listener
 from vibetracker.core.db.model import Base, Resource
 
@@ -311,5 +312,5 @@ def addition_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
 
 def place_of(defined: Callable[..., Any]) -> tuple[Path, int]:
     """Return the file and the line where a handler or a class is defined."""
-    defined = unwrap(defined)
+    defined = called_by(defined)
     return Path(getfile(defined)), getsourcelines(defined)[1]

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
+from operator import attrgetter
 from tempfile import SpooledTemporaryFile
 from typing import Any, override
 from weakref import WeakKeyDictionary
@@ -15,7 +16,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, get_name
 from starlette.types import Message, Receive, Scope, Send
 
 from vibetracker.core.api import parameters, support
@@ -44,16 +45,14 @@ class Operation(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        methods = list(options.get("methods") or ["GET"])
-        if len(methods) != 1:
-            name = endpoint.__name__
-            raise support.UnsupportedError(f"{name}: write one handler for each method")
-        (self.verb,) = methods
         self._documented: WeakKeyDictionary[FastAPI, dict[str, bool]] = WeakKeyDictionary()
-        self.writes = self.verb not in SAFE_METHODS
         raised = (options.get("responses") or {}).pop("problems", ())
-        options["operation_id"] = options.get("operation_id") or endpoint.__name__
-        super().__init__(path, self._in_transaction(endpoint), **options)
+        name = options.pop("name", None) or get_name(endpoint)
+        super().__init__(path, self._in_transaction(endpoint), name=name, **options)
+        self.verb, *others = self.methods or ()
+        if others:
+            raise support.UnsupportedError(f"{name}: write one handler for each method")
+        self.writes = self.verb not in SAFE_METHODS
         self.is_transaction = support.takes_session(self.dependant)
         """Whether the handler or a dependency takes the session."""
         self.takes_file = parameters.takes_file(self.dependant)
@@ -286,7 +285,7 @@ class Router(APIRouter):
             prefix=prefix,
             tags=[prefix.removeprefix("/")],
             route_class=Operation,
-            **options,
+            **{"generate_unique_id_function": attrgetter("name"), **options},
         )
         self.description = description
         self.any_host = any_host

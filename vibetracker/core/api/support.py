@@ -47,9 +47,9 @@ def takes_session(dependant: Dependant) -> bool:
     return any(dependency.call is get_session for dependency in dependencies(dependant))
 
 
-def called_by(dependency: Dependant) -> Callable[..., Any]:
-    """Return the function that a dependency calls, also where it is an object or a partial."""
-    call: Any = inspect.unwrap(dependency.call)  # type: ignore[arg-type] # a dependency has one
+def called_by(call: Any) -> Callable[..., Any]:
+    """Return the function that is called, also by an object or a partial."""
+    call = inspect.unwrap(call)
     while isinstance(call, functools.partial):
         call = call.func
     called: Any = call if inspect.isroutine(call) or inspect.isclass(call) else call.__call__
@@ -59,20 +59,20 @@ def called_by(dependency: Dependant) -> Callable[..., Any]:
 def has_late_work(dependency: Dependant) -> bool:
     """Return whether a dependency can write after its yield."""
     ends_with_handler = dependency.scope == "function"
-    return is_generator(called_by(dependency)) and (ends_with_handler or takes_session(dependency))
+    return is_generator(dependency.call) and (ends_with_handler or takes_session(dependency))
 
 
-def is_generator(function: Callable[..., Any]) -> bool:
-    """Return whether a function yields."""
-    function = inspect.unwrap(function)
+def is_generator(call: Any) -> bool:
+    """Return whether a function, an object or a partial yields."""
+    function = called_by(call)
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def is_async(function: Callable[..., Any]) -> bool:
-    """Return whether a function runs on the event loop."""
+def is_async(call: Any) -> bool:
+    """Return whether a function, an object or a partial runs on the event loop."""
     return any(
         inspect.iscoroutinefunction(it) or inspect.isasyncgenfunction(it)
-        for it in (function, inspect.unwrap(function))
+        for it in (call, called_by(call))
     )
 
 
@@ -86,7 +86,7 @@ def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes:
         *(reason for it in dependencies(route.dependant) for reason in _of_dependency(it)),
         *_of_body(route),
     ):
-        raise UnsupportedError(f"{endpoint.__name__}: {reason}")
+        raise UnsupportedError(f"{route.name}: {reason}")
 
 
 def _of_document(route: APIRoute, *, takes_body: bool) -> Iterator[str]:
@@ -134,7 +134,7 @@ def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) 
 
 
 def _of_dependency(dependency: Dependant) -> Iterator[str]:
-    called = called_by(dependency)
+    called = called_by(dependency.call)
     is_direct = any(it.call is get_session for it in dependency.dependencies)
     if is_direct and is_async(called):
         yield (
