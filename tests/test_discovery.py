@@ -118,6 +118,17 @@ MALFORMED = {
         "'/x' is no Operation",
         "define it with the feature's router",
     ),
+    "a router inside of it": (
+        {
+            "router": ROUTER.format(name="alpha")
+            + "    from fastapi import APIRouter\n"
+            + "    inner = APIRouter(prefix='/inner')\n"
+            + "    inner.get('/x')(list_alpha)\n"
+            + "    router.include_router(inner)\n"
+        },
+        "feature 'alpha': '/alpha/inner/x' is no Operation",
+        "define it with the feature's router",
+    ),
     "an operation id twice": (
         {
             "router": ROUTER.format(name="alpha")

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from sqlalchemy import inspect
 from sqlalchemy.exc import InvalidRequestError
 
@@ -271,10 +271,10 @@ def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:
     if router.prefix != f"/{source.name}":
         problem = f"the prefix is {router.prefix!r} and not the feature's name"
         yield source.fault(problem, f"make it {f'/{source.name}'!r}")
-    for route in router.routes:
-        if not isinstance(route, Operation):
-            name = getattr(route, "path", route)
-            problem = f"{name!r} is no Operation, so the shared rules miss it"
+    for context in iter_route_contexts(router.routes):
+        route = context.original_route
+        if route not in operations(router):
+            problem = f"{context.path or route!r} is no Operation of it: shared rules miss it"
             line = place_of(route.endpoint)[1] if isinstance(route, APIRoute) else 1
             yield source.fault(problem, "define it with the feature's router", line=line)
 
