@@ -1,6 +1,7 @@
 """What FastAPI documents of responses, guards and forms holds beside the rules that core adds."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,15 +11,21 @@ from fastapi import Depends, Form, HTTPException, Query, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from fastapi.security import APIKeyQuery
-from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic.alias_generators import to_camel
+from pydantic_core import to_json
 from sqlalchemy import func, literal, select, update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from vibetracker.core.api.preconditions import find, read
+from vibetracker.core.api.answers import is_plain
+from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
+from vibetracker.core.api.preconditions import find, read, read_any
 from vibetracker.core.api.routing import Router
 from vibetracker.core.api.schema import Output, UrlId, UrlInt
 from vibetracker.core.api.session import SessionDep
+from vibetracker.core.api.sorting import Key, Sorting
+from vibetracker.core.api.text import Line
 from vibetracker.core.db.database import Database
 
 from .practices import Album
@@ -116,6 +123,126 @@ def test_serializers_and_validators_in_annotations_hold_for_columns_too(mount: M
     client = mount(router)
     for path in ("loud", "checked"):
         assert client.get(f"/shelf/{path}").json() == {"id": 1, "title": "SEA"}
+
+
+class Secret(Output):
+    """A secret."""
+
+    title: SecretStr
+
+
+class Excluded(Output):
+    """A field that is not written."""
+
+    id: int
+    title: str = Field(exclude=True)
+
+
+class Upper(Output):
+    """A setting that changes texts."""
+
+    model_config = ConfigDict(str_to_upper=True)
+    title: str
+
+
+class Trimmed(Output):
+    """A mark with a schema of its own."""
+
+    title: Annotated[str, Line(80)]
+
+
+type Loud = Annotated[str, AfterValidator(str.upper)]
+
+
+class Named(Output):
+    """A type that has a name."""
+
+    title: Loud | None
+
+
+class Float(Output):
+    """A number of another type than its column."""
+
+    prints: float
+
+
+class Inner(BaseModel):
+    """A secret, further in."""
+
+    title: SecretStr
+
+
+class Outer(Output):
+    """What has a secret further in."""
+
+    inner: list[Inner] | None = None
+    title: str
+
+
+@pytest.mark.parametrize(
+    ("model", "answer"),
+    [
+        (Secret, {"title": "**********"}),
+        (Excluded, {"id": 1}),
+        (Upper, {"title": "SEA "}),
+        (Trimmed, {"title": "Sea"}),
+        (Named, {"title": "SEA "}),
+        (Float, {"prints": 2.0}),
+    ],
+)
+def test_columns_go_out_as_the_response_model_has_them(
+    mount: Mount, database: Database, model: type[Output], answer: dict[str, object]
+) -> None:
+    with database.session(write=True) as session:
+        session.add(Album(title="Sea ", prints=2))
+        session.commit()
+    router = shelf()
+
+    @router.get("/{album_id}", response_model=model)
+    def get_shelved(session: SessionDep, album_id: AlbumId) -> dict[str, Any]:
+        return read_any(session, model, Album, album_id)
+
+    @router.get("", response_model=Page[model])  # type: ignore[valid-type] # it is one of several
+    def list_shelved(session: SessionDep, page: PageDep) -> Rows:
+        return paginate(session, model.select(Album), page, Sorting("id", id=Key(Album.id)), "id")
+
+    client = mount(router)
+    assert client.get("/shelf/1").text == to_json(answer).decode()
+    assert client.get("/shelf").json()["items"] == [answer]
+
+
+def test_what_lies_inside_of_a_model_is_looked_at() -> None:
+    assert is_plain(AlbumRead)
+    assert not is_plain(Outer)
+    assert not is_plain(dict[str, list[Inner]])
+
+
+@pytest.mark.usefixtures("album")
+def test_the_names_that_a_model_generates_are_those_of_its_answer(mount: Mount) -> None:
+    class Camel(Output):
+        model_config = ConfigDict(alias_generator=to_camel)
+        id: int
+        version: int
+        created_at: datetime
+        full_name: str = Field(validation_alias="title")
+
+    router = shelf()
+
+    @router.get("/read", response_model=Camel)
+    def get_shelved(session: SessionDep) -> dict[str, Any]:
+        return read(session, Camel, Album, 1)
+
+    @router.get("/found", response_model=Camel)
+    def get_found(session: SessionDep) -> Album:
+        return find(session, Album, 1)
+
+    client = mount(router)
+    whole = client.get("/shelf/read").json()
+    assert whole.keys() == {"id", "version", "createdAt", "fullName"}
+    assert client.get("/shelf/found").json() == whole
+    some = client.get("/shelf/read?fields=createdAt,fullName").json()
+    assert some == {"createdAt": whole["createdAt"], "fullName": "Sea"}
+    assert client.get("/shelf/read?fields=created_at").status_code == 422
 
 
 @pytest.mark.usefixtures("album")

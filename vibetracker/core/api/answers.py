@@ -3,21 +3,12 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 from fastapi.encoders import jsonable_encoder
 from fastapi.routing import APIRoute
 from fastapi.utils import is_body_allowed_for_status_code
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    PlainSerializer,
-    PlainValidator,
-    TypeAdapter,
-    WrapSerializer,
-    WrapValidator,
-)
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,22 +20,29 @@ from vibetracker.core.api.preconditions import REVALIDATED
 from vibetracker.core.api.schema import Members, Output
 from vibetracker.core.db.model import Resource
 
-CHANGING = (
-    PlainSerializer,
-    WrapSerializer,
-    AfterValidator,
-    BeforeValidator,
-    PlainValidator,
-    WrapValidator,
-)
-"""What stands in ``Annotated`` and changes values."""
+AS_READ = {
+    *("model", "model-fields", "model-field", "definitions", "definition-ref", "default"),
+    *("any", "none", "bool", "int", "str", "date", "datetime", "enum", "literal"),
+    *("nullable", "union", "list", "dict", "missing-sentinel"),
+}
+"""The types of Pydantic's core schemas whose values are written as they are read."""
+PARTS = {"schema", "items_schema", "keys_schema", "values_schema"}
+NEUTRAL = {
+    *("type", "ref", "schema_ref", "cls", "config", "metadata", "title", "model_name"),
+    *("generic_origin", "custom_init", "root_model", "fields", "computed_fields", "definitions"),
+    *("from_attributes", "validate_by_name", "validation_alias", "extra_fields_behavior"),
+    *("default", "default_factory", "default_factory_takes_data", "frozen", "strict"),
+    *("choices", "expected", "members", "sub_type", "microseconds_precision", *PARTS),
+    *("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern"),
+}
+"""What such a schema may say without a change to the values."""
 
 
 class Answers:
     """Makes the responses of one route as FastAPI would, and in the thread of the handler.
 
-    What ``read`` and ``paginate`` have read as columns is written as it is, unless the response
-    model has serializers, validators or computed fields.
+    What ``read`` and ``paginate`` have read as columns is written as it is, where that is what the
+    response model would make of it.
     """
 
     def __init__(self, route: APIRoute) -> None:
@@ -124,7 +122,9 @@ class Answers:
         """Return the answer without the members that are not asked for."""
         if self._adapter is not None and not (self.is_plain and isinstance(result, Members)):
             result = self._adapter.dump_python(
-                self._adapter.validate_python(result, from_attributes=True), mode="json"
+                self._adapter.validate_python(result, from_attributes=True),
+                mode="json",
+                by_alias=True,
             )
         if isinstance(result, dict) and "next_cursor" in result:
             return {**result, "items": pruned(fields, result["items"])}
@@ -159,23 +159,18 @@ def has_options(route: APIRoute) -> bool:
     )
 
 
-def is_plain(model: Any, seen: frozenset[object] = frozenset()) -> bool:
-    """Return whether values go out as they are: nothing in a model changes or adds to them."""
-    if get_origin(model) is Annotated:
-        part, *marks = get_args(model)
-        return not any(isinstance(mark, CHANGING) for mark in marks) and is_plain(part, seen)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return all(is_plain(part, seen) for part in get_args(model))
-    if model in seen:
-        return True
-    decorators = model.__pydantic_decorators__
-    fields = model.model_fields.values()
-    return not (
-        decorators.field_serializers
-        or decorators.model_serializers
-        or decorators.field_validators
-        or decorators.model_validators
-        or model.model_computed_fields
-        or any(field.serialization_alias for field in fields)
-        or any(isinstance(mark, CHANGING) for field in fields for mark in field.metadata)
-    ) and all(is_plain(field.annotation, seen | {model}) for field in fields)
+def is_plain(model: Any) -> bool:
+    """Return whether values go out as they are: nothing converts them, changes or adds to them."""
+    return _is_plain(TypeAdapter(model).core_schema)
+
+
+def _is_plain(schema: Any) -> bool:
+    # What is not known may hide a value, as a SecretStr does.
+    if not isinstance(schema, dict) or schema["type"] not in AS_READ:
+        return False
+    extra = {*schema, *schema.get("config", ())} - NEUTRAL
+    if extra or schema.get("computed_fields") or schema.get("custom_init"):
+        return False
+    parts = [schema[key] for key in schema.keys() & PARTS]
+    parts += [*schema.get("fields", {}).values(), *schema.get("choices", ())]
+    return all(map(_is_plain, (*parts, *schema.get("definitions", ()))))

@@ -38,12 +38,17 @@ def answer_in(model: Any) -> type[Output] | None:
 def answer_of(route: APIRoute) -> type[Output] | None:
     """Return the answer that ``fields`` narrows; none where the route leaves members out itself."""
     chooses = route.response_model_include or route.response_model_exclude
-    return None if chooses else answer_in(route.response_model)
+    return None if chooses or not route.response_model_by_alias else answer_in(route.response_model)
+
+
+def _names(answer: type[Output]) -> list[str]:
+    """Return the names of the members that an answer always has."""
+    return [answer.model_fields[name].serialization_alias or name for name in answer.sources()]
 
 
 def schema_of(answer: type[Output]) -> dict[str, Any]:
     """Return the schema of the parameter."""
-    names = list(answer.sources())
+    names = _names(answer)
     name = f"({'|'.join(names)})"
     return {"type": "string", "pattern": f"^{name}(,{name})*$", "examples": [",".join(names[:2])]}
 
@@ -53,14 +58,14 @@ def fields_of(request: Request, answer: type[Output], *, is_plain: bool) -> Fiel
     text = request.query_params.get("fields")
     if text is None:
         return None
-    names, known = set(text.split(",")), answer.sources().keys()
-    if not names <= known:
+    names, known = set(text.split(",")), _names(answer)
+    if not names.issubset(known):
         raise invalid(
             f"Expected a comma-separated list of {', '.join(known)}",
             code="fields",
             parameter="fields",
         )
-    return Fields(frozenset(known - names), is_plain)
+    return Fields(frozenset(known) - names, is_plain)
 
 
 def narrowed(

@@ -49,7 +49,7 @@ class Operation(APIRoute):
         raised = (options.get("responses") or {}).pop("problems", ())
         name = options.pop("name", None) or get_name(endpoint)
         super().__init__(path, self._in_transaction(endpoint), name=name, **options)
-        self.verb, *others = self.methods or ()
+        self.verb, *others = self.methods or {"GET"}
         if others:
             raise support.UnsupportedError(f"{name}: write one handler for each method")
         self.writes = self.verb not in SAFE_METHODS

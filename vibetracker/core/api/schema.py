@@ -39,9 +39,11 @@ class Output(BaseModel):
     def sources(cls) -> dict[str, str]:
         """Return for each field of an answer the attribute of a row that it is read from."""
         return {
-            name: str(field.validation_alias or name)
+            # An alias is the name that clients see.
+            name: name if source in (None, field.alias) else str(source)
             for name, field in cls.model_fields.items()
             if field.default is not MISSING
+            for source in [field.validation_alias]
         }
 
     @classmethod

@@ -121,8 +121,8 @@ def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) 
         yield "FromQuery cannot refuse before what it yields; use Annotated[..., Query()]"
     if any(issubclass(it, Include) for it in models) and not is_plain(route.response_model):
         yield (
-            "include adds to what is written as it is read; take the serializers, validators and "
-            "computed fields out of the response model"
+            "include adds to what is written as it is read; take out of the response model what "
+            "converts or changes values, or adds to them: float, SecretStr, validators, aliases..."
         )
     if is_stream and writes and takes_session(route.dependant):
         yield (
