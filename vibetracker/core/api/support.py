@@ -20,12 +20,7 @@ from pydantic.fields import FieldInfo
 from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.fields import answer_of
 from vibetracker.core.api.includes import Include
-from vibetracker.core.api.parameters import (
-    dependencies,
-    query_models,
-    query_names,
-    takes_file,
-)
+from vibetracker.core.api.parameters import dependencies, query_models, query_names, takes_file
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import get_session
 
