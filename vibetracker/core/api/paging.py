@@ -102,7 +102,6 @@ def paginate(
     """
     query, binding = page.query, page.binding
     statement = narrowed(session, statement)
-    names = [column.name for column in statement.selected_columns]
     terms = sorting.terms(sort, context)
     canonical = ",".join(term.spelled for term in terms)
     total = None
@@ -119,9 +118,11 @@ def paginate(
     connection = session.connection()
     rows: list[Sequence[Any]] = []
     for part in parts:
-        rows += connection.execute(part, {"at_most": query.limit + 1 - len(rows)}).all()
+        result = connection.execute(part, {"at_most": query.limit + 1 - len(rows)})
+        rows += result.all()
         if len(rows) > query.limit:
             break
+    names = list(result.keys())[: -len(terms)]
     cursor = None
     if len(rows) > query.limit:
         rows = rows[: query.limit]
