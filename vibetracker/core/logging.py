@@ -49,8 +49,6 @@ def configure(settings: Settings) -> None:
 
     The server's own access log is silenced: ours has the same line with the request id.
     """
-    # What no line contains need not be computed for each (the logging HOWTO, "Optimization").
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.addFilter(add_request_id)
     if settings.log_format == "json":

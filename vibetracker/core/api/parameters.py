@@ -1,6 +1,6 @@
 """Strict input: what an operation does not document is refused, and named."""
 
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from functools import cache
 from os import SEEK_END
 from typing import Annotated, Any, BinaryIO, get_args, get_origin
@@ -17,7 +17,6 @@ from starlette.datastructures import FormData, ImmutableMultiDict
 from starlette.exceptions import HTTPException
 
 from vibetracker.core.api.schema import boolean
-from vibetracker.core.http.bodies import parse_json
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import (
     MalformedRequest,
@@ -90,6 +89,11 @@ def dependencies(dependant: Dependant) -> Iterator[Dependant]:
     for dependency in dependant.dependencies:
         yield dependency
         yield from dependencies(dependency)
+
+
+def depends_on(dependant: Dependant, function: object) -> bool:
+    """Return whether a dependant depends on a function, at any depth."""
+    return any(dependency.call is function for dependency in dependencies(dependant))
 
 
 def query_models(dependant: Dependant) -> list[type[BaseModel]]:
@@ -183,14 +187,9 @@ BodyFile = Annotated[BinaryIO, Depends(get_body_file)]
 """The body as a file, of a media type that the route's ``openapi_extra`` has for it."""
 
 
-def takes_file(dependant: Dependant) -> bool:
-    """Return whether something takes the body as a file."""
-    return any(it.call is get_body_file for it in dependencies(dependant))
-
-
 def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:
     """Return the media types that a body can have, which follow from what the handler declares."""
-    if takes_file(route.dependant):
+    if depends_on(route.dependant, get_body_file):
         return tuple((route.openapi_extra or {})["requestBody"]["content"])
     info = None if route.body_field is None else route.body_field.field_info
     if isinstance(info, params.Form) and not isinstance(info, params.File):
@@ -201,30 +200,21 @@ def media_types_of(route: APIRoute, verb: str) -> tuple[str, ...]:
     return (declared,)
 
 
-def check_encoding(request: Request) -> None:
-    """Refuse a body that is encoded."""
+def check_kind(request: Request, verb: str, accepted: Sequence[str], *, is_required: bool) -> None:
+    """Refuse a body that is encoded, of another media type, or of none where one ``is_required``.
+
+    Where no type is ``accepted``, any is.
+    """
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType(
             "Send the body as it is, without Content-Encoding",
             headers={"Accept-Encoding": "identity"},
         )
-
-
-def check_media_type(
-    request: Request, verb: str, accepted: Iterable[str], *, is_required: bool
-) -> None:
-    """Refuse a body of another media type, or of none where one ``is_required`` to read it."""
     media_type = request.headers.get("content-type")
-    if media_type is None and not is_required:
+    if not accepted or (media_type is None and not is_required):
         return
     if media_type is None or media_type.partition(";")[0].strip().lower() not in accepted:
         raise UnsupportedMediaType(
             f"Name the Content-Type of the body: {' or '.join(accepted)}",
             headers={"Accept-Patch" if verb == "PATCH" else "Accept": ", ".join(accepted)},
         )
-
-
-def check_unread(body: bytes) -> None:
-    """Refuse the body of an operation that takes none; an empty object counts as none."""
-    if parse_json(body) != {}:
-        raise invalid("This operation takes no body", code="extra_forbidden", pointer="")

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import itertools
+import random
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
@@ -24,13 +25,22 @@ from vibetracker.core.api.answers import Answers
 from vibetracker.core.api.errors import problem_of
 from vibetracker.core.api.fields import answer_of, fields_of
 from vibetracker.core.api.openapi import document
-from vibetracker.core.api.session import Transaction, database_of, pause_before, without_background
-from vibetracker.core.http.bodies import StrictRequest
+from vibetracker.core.api.session import (
+    REFUSES_COMMIT,
+    Transaction,
+    database_of,
+    get_session,
+    without_background,
+)
+from vibetracker.core.db.failures import is_worth_another_try
+from vibetracker.core.http.bodies import StrictRequest, parse_json
 from vibetracker.core.http.boundary import SAFE_METHODS
-from vibetracker.core.http.problems import Problem
+from vibetracker.core.http.problems import Problem, invalid
 
 IN_MEMORY = 1024 * 1024
 """Bytes of a file beyond which it is on disk."""
+BACKOFF = 0.02
+"""Seconds, doubled with each try of a transaction: the longest pause before another one."""
 _current: ContextVar[Request] = ContextVar("_current")
 """The request that is answered, in its task and in its threads."""
 
@@ -53,12 +63,12 @@ class Operation(APIRoute):
         if others:
             raise support.UnsupportedError(f"{name}: write one handler for each method")
         self.writes = self.verb not in SAFE_METHODS
-        self.is_transaction = support.takes_session(self.dependant)
+        self.is_transaction = parameters.depends_on(self.dependant, get_session)
         """Whether the handler or a dependency takes the session."""
-        self.takes_file = parameters.takes_file(self.dependant)
+        self.takes_file = parameters.depends_on(self.dependant, parameters.get_body_file)
         """Whether the body is received into a file: it may be more than memory should hold."""
-        self.media_types = parameters.media_types_of(self, self.verb)
-        """The media types that a body can have."""
+        self._media_types = parameters.media_types_of(self, self.verb) if self.writes else ()
+        """Those that a body can have; where the operation only reads, any."""
         self._has_late_work = any(
             map(support.has_late_work, parameters.dependencies(self.dependant))
         )
@@ -108,8 +118,9 @@ class Operation(APIRoute):
                 request.state.fields = fields_of(
                     request, self._answer, is_plain=self._answers.is_plain
                 )
+        check_kind = functools.partial(parameters.check_kind, request, self.verb, self._media_types)
         if request.headers.get("content-length", "0") != "0":
-            self._check_kind(request, is_required=False)
+            check_kind(is_required=False)
         state = request.app.state
         max_size = self.max_body_size or state.settings.max_body_size
         body = bytearray()
@@ -119,16 +130,11 @@ class Operation(APIRoute):
             write = request.state.file.write
         if await state.uploads.receive(request, max_size, write):
             is_read = self.takes_file or self.body_field is not None
-            self._check_kind(request, is_required=is_read)
-            if not is_read:
-                parameters.check_unread(bytes(body))
+            check_kind(is_required=is_read)
+            # An empty object counts as none.
+            if not is_read and parse_json(bytes(body)) != {}:
+                raise invalid("This operation takes no body", code="extra_forbidden", pointer="")
         return bytes(body)
-
-    def _check_kind(self, request: Request, *, is_required: bool) -> None:
-        parameters.check_encoding(request)
-        if self.writes:
-            accepted = self.media_types
-            parameters.check_media_type(request, self.verb, accepted, is_required=is_required)
 
     def _documented_parameters(self, request: Request) -> dict[str, bool]:
         """Read from the OpenAPI document what is accepted, and whether it may be repeated.
@@ -230,7 +236,9 @@ class Operation(APIRoute):
                     committing = self._committing(transaction, send)
                     await super().handle(request.scope, request.receive, committing)
                 except SQLAlchemyError as error:
-                    if not transaction.may_succeed_again(error, attempt):
+                    # An error of COMMIT leaves open whether there was one.
+                    has_tried_to = not transaction.session.info[REFUSES_COMMIT]
+                    if has_tried_to or not is_worth_another_try(error, attempt):
                         raise
                 else:
                     return
@@ -238,7 +246,8 @@ class Operation(APIRoute):
                     # A thread that goes on after its request was cancelled ends it by itself.
                     if transaction.session.in_transaction() and not transaction.is_running:
                         await run_in_threadpool(transaction.end)
-                await asyncio.sleep(pause_before(attempt))
+                # At random, which spreads the load of rivals.
+                await asyncio.sleep(random.uniform(0, BACKOFF * 2**attempt))  # noqa: S311 - no secret
         finally:
             release()
 

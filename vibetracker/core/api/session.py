@@ -1,13 +1,11 @@
 """The session of a request: one transaction, which is committed before the answer is sent."""
 
-import random
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.background import BackgroundTasks
 from starlette.responses import Response
@@ -19,14 +17,9 @@ from vibetracker.core.api.parameters import flag
 from vibetracker.core.api.preconditions import Preconditions
 from vibetracker.core.db.changes import call_listeners
 from vibetracker.core.db.database import ONLY_READS, Database, refuse_writes
-from vibetracker.core.db.failures import is_worth_another_try
 
-MAX_ATTEMPTS = 4
-"""How often one request tries its transaction."""
 REFUSES_COMMIT = "vibetracker.refuses_commit"
 """In a session's ``info``: whether the operation has not come to its commit."""
-BACKOFF = 0.02
-"""Seconds of the longest pause before a transaction's second try; doubles with each further one."""
 
 
 async def get_database(request: Request) -> Database:
@@ -129,14 +122,6 @@ class Transaction:
         self.is_over = True
         self.session.close()
 
-    def may_succeed_again(self, error: SQLAlchemyError, attempt: int) -> bool:
-        """Return whether to try once more after this error.
-
-        Not for an error of COMMIT, which leaves open whether there was one.
-        """
-        may_try = attempt < MAX_ATTEMPTS and self.session.info[REFUSES_COMMIT]
-        return may_try and is_worth_another_try(error, attempt)
-
 
 @event.listens_for(Session, "before_commit")
 def _refuse_commit(session: Session) -> None:
@@ -149,8 +134,3 @@ def without_background(response: Response) -> Response:
     """Keep FastAPI from adding background tasks to an answer whose effect is not, or not again."""
     response.background = BackgroundTasks()
     return response
-
-
-def pause_before(attempt: int) -> float:
-    """Return the seconds to wait before a further attempt, which spreads the load of rivals."""
-    return random.uniform(0, BACKOFF * 2**attempt)  # noqa: S311 - no secret

@@ -20,7 +20,13 @@ from pydantic.fields import FieldInfo
 from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.fields import answer_of
 from vibetracker.core.api.includes import Include
-from vibetracker.core.api.parameters import dependencies, query_models, query_names, takes_file
+from vibetracker.core.api.parameters import (
+    dependencies,
+    depends_on,
+    get_body_file,
+    query_models,
+    query_names,
+)
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import get_session
 
@@ -37,11 +43,6 @@ class UnsupportedError(TypeError):
     """A route is declared in a way that the shared rules cannot hold for; the text says how to."""
 
 
-def takes_session(dependant: Dependant) -> bool:
-    """Return whether something takes the session of the request."""
-    return any(dependency.call is get_session for dependency in dependencies(dependant))
-
-
 def called_by(call: Any) -> Callable[..., Any]:
     """Return the function that is called, also by an object or a partial."""
     call = inspect.unwrap(call)
@@ -54,7 +55,9 @@ def called_by(call: Any) -> Callable[..., Any]:
 def has_late_work(dependency: Dependant) -> bool:
     """Return whether a dependency can write after its yield."""
     ends_with_handler = dependency.scope == "function"
-    return is_generator(dependency.call) and (ends_with_handler or takes_session(dependency))
+    return is_generator(dependency.call) and (
+        ends_with_handler or depends_on(dependency, get_session)
+    )
 
 
 def is_generator(call: Any) -> bool:
@@ -74,9 +77,7 @@ def is_async(call: Any) -> bool:
 def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> None:
     """Raise ``UnsupportedError`` for what would be silently wrong."""
     for reason in (
-        *_of_document(
-            route, takes_body=route.body_field is not None or takes_file(route.dependant)
-        ),
+        *_of_document(route),
         *_of_handler(route, endpoint, writes=writes),
         *(reason for it in dependencies(route.dependant) for reason in _of_dependency(it)),
         *_of_body(route),
@@ -84,7 +85,7 @@ def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes:
         raise UnsupportedError(f"{route.name}: {reason}")
 
 
-def _of_document(route: APIRoute, *, takes_body: bool) -> Iterator[str]:
+def _of_document(route: APIRoute) -> Iterator[str]:
     if not route.include_in_schema:
         yield (
             "what is not documented is refused, so that nobody could send its parameters; leave "
@@ -95,6 +96,7 @@ def _of_document(route: APIRoute, *, takes_body: bool) -> Iterator[str]:
             if not getattr(field.field_info, "include_in_schema", True):
                 yield f"{field.alias!r} would be refused as unknown; leave include_in_schema out"
     described = (route.openapi_extra or {}).get("requestBody", {}).get("content")
+    takes_body = route.body_field is not None or depends_on(route.dependant, get_body_file)
     if described and not takes_body:
         yield (
             "a body that only openapi_extra describes is refused; take it as an Input, as a "
@@ -107,7 +109,7 @@ def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) 
         yield "the GET of its path answers a HEAD; write @router.get"
     shared = "fields" if answer_of(route) else ""
     if writes:
-        shared = "dry_run" if takes_session(route.dependant) else ""
+        shared = "dry_run" if depends_on(route.dependant, get_session) else ""
     if shared in query_names(route.dependant):
         yield f"core adds a query parameter {shared!r} to it; give its own another name"
     is_stream = is_generator(endpoint)
@@ -119,7 +121,7 @@ def _of_handler(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) 
             "include adds to what is written as it is read; take out of the response model what "
             "converts or changes values, or adds to them: float, SecretStr, validators, aliases..."
         )
-    if is_stream and writes and takes_session(route.dependant):
+    if is_stream and writes and depends_on(route.dependant, get_session):
         yield (
             "what it yields is made after the commit; return a StreamingResponse whose content "
             "only reads"

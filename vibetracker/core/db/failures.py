@@ -15,13 +15,13 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm.exc import StaleDataError
 
+MAX_ATTEMPTS = 4
+"""How often one request tries its transaction."""
 LOST_RACES = {"40001", "40P01"}
 """SQLSTATEs of a serialization failure and of a deadlock."""
 OUTAGES = ("08", "25006", "3D000", "53", "55", "57", "58")
 """Beginnings of SQLSTATEs: connection, read-only, no such database (yet), resources, object in
 use, operator intervention, system error."""
-
-
 LOGIN_REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|not permitted to log in"
     r"|permission denied for database|FATAL: +(role|database) \".*\" does not exist"
@@ -77,9 +77,10 @@ def is_worth_another_try(error: SQLAlchemyError, attempt: int) -> bool:
     """Return whether running the same transaction again can end differently.
 
     Once for a constraint: whoever won the race has committed, so that the next try sees its rows
-    and answers with a problem that says what is in the way. Not for an error of COMMIT itself,
-    which leaves open whether there was one.
+    and answers with a problem that says what is in the way.
     """
+    if attempt == MAX_ATTEMPTS:
+        return False
     if isinstance(error, StaleDataError):
         return True
     if not isinstance(error, DBAPIError):
