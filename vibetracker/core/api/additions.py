@@ -17,6 +17,7 @@ from pydantic import BaseModel, create_model
 from vibetracker.core.api.filters import Filters
 from vibetracker.core.api.includes import Includes, Reads
 from vibetracker.core.api.parameters import query_models, query_names
+from vibetracker.core.api.schema import marked
 
 type Addition = type[Filters | Includes]
 type Model = type[BaseModel]
@@ -93,9 +94,5 @@ def _names(class_: Addition) -> set[str]:
 
 def _unread(class_: Addition) -> list[str]:
     """Return the members that ``include`` could never add."""
-    fields = class_.model_fields.items() if issubclass(class_, Includes) else ()
-    return [
-        name
-        for name, field in fields
-        if not any(isinstance(mark, Reads) for mark in field.metadata)
-    ]
+    members = class_.model_fields if issubclass(class_, Includes) else ()
+    return [name for name in members if name not in dict(marked(class_, Reads))]

@@ -63,9 +63,7 @@ class Answers:
         chosen = (injected and injected.status_code) or self._route.status_code
         status = chosen or HTTPStatus.OK
         fields: Fields | None = getattr(request.state, "fields", None)
-        headers = {}
-        if not is_dry_run and fields is None:
-            headers = self._headers(result, request, status)
+        headers = {} if is_dry_run or fields else self._headers(result, request, status)
         if isinstance(result, Rows) and result.link is not None:
             headers["Link"] = result.link
         if not is_body_allowed_for_status_code(status):
@@ -81,20 +79,15 @@ class Answers:
             response.headers.raw.extend(injected.headers.raw)
         return response
 
-    def _headers(self, result: object, request: Request, status: int) -> dict[str, str]:
-        row_id: object = None
-        version: object = None
-        if isinstance(result, Resource):
-            row_id, version = result.id, result.version
-        elif isinstance(result, Output):
-            row_id, version = getattr(result, "id", None), getattr(result, "version", None)
-        elif isinstance(result, Mapping) and not isinstance(result, View):
-            row_id, version = result.get("id"), result.get("version")
-        if version is None:
+    def _headers(self, result: Any, request: Request, status: int) -> dict[str, str]:
+        if isinstance(result, Resource | Output):
+            result = {name: getattr(result, name, None) for name in ("id", "version")}
+        version = result.get("version") if isinstance(result, Mapping) else None
+        if version is None or isinstance(result, View):
             return {}
         headers = {"ETag": f'"{version}"', "Cache-Control": REVALIDATED}
         if status == HTTPStatus.CREATED:
-            headers["Location"] = f"{request.scope['path']}/{row_id}"
+            headers["Location"] = f"{request.scope['path']}/{result.get('id')}"
         return headers
 
     def _with_body(
@@ -108,8 +101,9 @@ class Answers:
             own: dict[str, Any] = {} if status is None else {"status_code": status}
             return self._response_class(content, headers=headers, **own)
         if fields is not None:
-            result = self._pruned(result, fields)
-            content = to_json(result)
+            is_written_as_it_is = self.is_plain and isinstance(result, Members)
+            answer = result if is_written_as_it_is else self._validated(result, as_json=False)
+            content = to_json(pruned(fields, answer))
         elif self.is_plain and isinstance(result, Members):
             content = to_json(result)
         elif self._adapter is None:
@@ -117,18 +111,6 @@ class Answers:
         else:
             content = self._validated(result, as_json=True)
         return Response(content, status or HTTPStatus.OK, headers, "application/json")
-
-    def _pruned(self, result: object, fields: Fields) -> object:
-        """Return the answer without the members that are not asked for."""
-        if self._adapter is not None and not (self.is_plain and isinstance(result, Members)):
-            result = self._adapter.dump_python(
-                self._adapter.validate_python(result, from_attributes=True),
-                mode="json",
-                by_alias=True,
-            )
-        if isinstance(result, dict) and "next_cursor" in result:
-            return {**result, "items": pruned(fields, result["items"])}
-        return pruned(fields, [result])[0] if isinstance(result, dict) else result
 
     def _validated(self, result: object, *, as_json: bool) -> Any:
         if self._adapter is None:

@@ -3,7 +3,6 @@
 Every operation has it that answers a GET with a resource, or with a page of them.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -85,8 +84,8 @@ def narrowed(
     )
 
 
-def pruned(fields: Fields, rows: Iterable[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    """Return rows without the members that are not asked for."""
-    return [
-        {name: value for name, value in row.items() if name not in fields.others} for row in rows
-    ]
+def pruned(fields: Fields, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer, or a page of them, without the members that are not asked for."""
+    if "next_cursor" in answer:
+        return {**answer, "items": [pruned(fields, item) for item in answer["items"]]}
+    return {name: value for name, value in answer.items() if name not in fields.others}

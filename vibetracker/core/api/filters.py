@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Exists, and_, false, true
 
+from vibetracker.core.api.schema import marked
 from vibetracker.core.api.text import searchable
 
 
@@ -55,16 +55,6 @@ class Filters(BaseModel):
         values = vars(self)
         return [
             mark.condition(value, context)
-            for name, mark in self._marks()
+            for name, mark in marked(type(self), Where)
             if (value := values[name]) not in (None, [])
-        ]
-
-    @classmethod
-    @cache
-    def _marks(cls) -> list[tuple[str, Where]]:
-        return [
-            (name, mark)
-            for name, field in cls.model_fields.items()
-            for mark in field.metadata
-            if isinstance(mark, Where)
         ]

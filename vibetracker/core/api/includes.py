@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sqlalchemy.orm import Session
 
-from vibetracker.core.api.schema import Members, Output
+from vibetracker.core.api.schema import Members, Output, marked
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,7 @@ class Includes(BaseModel):
     @cache
     def members(cls) -> dict[str, tuple[str, Reads]]:
         """Return by the names that ``include`` has for them the members, and how to read each."""
-        return {
-            mark.name or member: (member, mark)
-            for member, field in cls.model_fields.items()
-            for mark in field.metadata
-            if isinstance(mark, Reads)
-        }
+        return {mark.name or member: (member, mark) for member, mark in marked(cls, Reads)}
 
     @classmethod
     @cache

@@ -71,6 +71,15 @@ class Members(dict[str, Any]):
     """
 
 
+@cache
+def marked[K](model: type[BaseModel], kind: type[K]) -> list[tuple[str, K]]:
+    """List the fields that are annotated with something of a kind, each with that."""
+    fields = model.model_fields.items()
+    return [
+        (name, mark) for name, field in fields for mark in field.metadata if isinstance(mark, kind)
+    ]
+
+
 def select_attributes(
     model: type[DeclarativeBase], sources: Mapping[str, str]
 ) -> Select[*tuple[Any, ...]]:
