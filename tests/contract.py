@@ -25,7 +25,7 @@ from .operations import Schema
 type Contract = dict[str, dict[str, Schema]]
 
 FILE = "contract.json"
-ANNOTATIONS = {"title", "description", "discriminator", "example", "examples", "x-extensible-enum"}
+ANNOTATIONS = {"title", "description", "discriminator", "example", "examples"}
 LEVELS = 3
 
 

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from vibetracker.core.api.examples import Examples, Schema
 from vibetracker.core.api.includes import Include, Includes
-from vibetracker.core.api.openapi import HEADERS, MEMBERS, REF, problems_of, unauthorized
+from vibetracker.core.api.openapi import HEADERS, MEMBERS, REF, unauthorized
 from vibetracker.core.api.parameters import query_models
-from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, ProblemRead
+from vibetracker.core.http.problems import MEDIA_TYPE, ProblemRead
 
 PAGE = re.compile(r'(?<=["/])Page[_\[](\w+?)(?:Read)?[_\]](?=")')
 """What is a ``TaskPage``: FastAPI's name ``Page_TaskRead_``, and Pydantic's ``Page[TaskRead]``."""
@@ -45,10 +45,6 @@ def build(app: FastAPI) -> Schema:
             operations.append(operation)
             _tidy_operation(operation, verb, schemas)
     _give_examples(operations, schemas)
-    slugs = {slug for operation in operations for slug in problems_of(operation)}
-    # No enum: a client has to live with the problem that a later feature brings.
-    kinds = [f"{PROBLEMS_PATH}/{slug}" for slug in sorted(slugs)]
-    schemas["Problem"]["properties"]["type"]["x-extensible-enum"] = kinds
     used = {
         name
         for operation in operations
@@ -57,7 +53,6 @@ def build(app: FastAPI) -> Schema:
     }
     shown = {name: field for name, field in HEADERS.items() if name in used}
     document["components"]["headers"] = shown
-    _link(document["paths"])
     return document
 
 
@@ -165,22 +160,3 @@ def _give_examples(operations: list[Schema], schemas: Schema) -> None:
             for media_type, content in body.get("content", {}).items():
                 if media_type != MEDIA_TYPE and "schema" in content and "examples" not in content:
                     content.setdefault("example", examples.of(content["schema"]))
-
-
-def _link(paths: Schema) -> None:
-    """Link each answer to a creation with the operations on what it has created."""
-    for path, operations in paths.items():
-        created = operations.get("post", {}).get("responses", {}).get("201")
-        if created is None:
-            continue
-        below = re.compile(rf"{re.escape(path)}/{{(\w+)}}(/\w+)?")
-        created["links"] = {
-            follower["operationId"]: {
-                "operationId": follower["operationId"],
-                "parameters": {found[1]: "$response.body#/id"},
-                "description": follower["summary"],
-            }
-            for other, followers in paths.items()
-            if (found := below.fullmatch(other))
-            for follower in followers.values()
-        }

@@ -157,12 +157,3 @@ def unauthorized() -> dict[str, Any]:
         "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}},
         "headers": _headers("WWW-Authenticate"),
     }
-
-
-def problems_of(operation: dict[str, Any]) -> set[str]:
-    """Return the slugs of the problems that an operation of the document can answer."""
-    return {
-        slug
-        for response in operation["responses"].values()
-        for slug in response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", ())
-    }
