@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.model import Base
-from vibetracker.core.discovery import Feature, FeatureError, sources
+from vibetracker.core.discovery import Feature, FeatureError, module_of, sources
 
 from .needs import in_order, owners_of_tables
 
@@ -57,7 +57,7 @@ def demos(features: Sequence[Feature]) -> list[Demo]:
     owners = owners_of_tables(map(by_name.__getitem__, order))
     demos = []
     for name in order:
-        module = found[name].load("demo")
+        module = module_of(found[name].package, "demo")
         if module is None:
             continue
         fill = getattr(module, "fill", None)

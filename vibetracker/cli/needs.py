@@ -30,10 +30,16 @@ class Import:
         return any(f"{target}.".startswith(f"{package}.") for target in targets)
 
 
+def modules_of(source: Source) -> list[Path]:
+    """List the files of a feature's code, without those of its tests."""
+    files = source.folder.rglob("*.py")
+    return sorted(file for file in files if "tests" not in file.relative_to(source.folder).parts)
+
+
 @cache
 def imports_of(source: Source) -> list[Import]:
     """List what the code of a feature imports, for type checking and in functions too."""
-    return [found for path in source.modules for found in _imports(path, source.package)]
+    return [found for path in modules_of(source) for found in _imports(path, source.package)]
 
 
 def _imports(path: Path, package: str) -> Iterator[Import]:

@@ -177,11 +177,11 @@ def _at_work(
 
 
 def _files(features: "Sequence[Feature]") -> Files:
-    from vibetracker.core.discovery import sources
+    from vibetracker.core.discovery import module_of, sources
 
     names = {feature.name for feature in features}
     for name, source in sources().items():
-        if name in names and (module := source.load("files")) is not None:
+        if name in names and (module := module_of(source.package, "files")) is not None:
             files: Any = module
             return files  # type: ignore[no-any-return] # a module that has what ``Files`` says
     raise UnusableError("there is no feature that exports and imports files")

@@ -62,16 +62,6 @@ class Source:
     folder: Path
     origin: str
 
-    @property
-    def modules(self) -> list[Path]:
-        """List the files of its code, without those of its tests."""
-        files = self.folder.rglob("*.py")
-        return sorted(file for file in files if "tests" not in file.relative_to(self.folder).parts)
-
-    def load(self, module: str) -> ModuleType | None:
-        """Import one of its modules; None where it has none of this name."""
-        return module_of(self.package, module)
-
     def fault(
         self, problem: str, mend: str, *, file: str = "router.py", line: int = 1
     ) -> FeatureError:
@@ -94,33 +84,22 @@ class Feature:
     @property
     def operations(self) -> list[Operation]:
         """The feature's operations in the order of their definition."""
-        return operations(self.router)
+        return [route for route in self.router.routes if isinstance(route, Operation)]
 
 
-def operations(router: Router) -> list[Operation]:
-    """List the operations of a router in the order of their definition."""
-    return [route for route in router.routes if isinstance(route, Operation)]
-
-
-def folders(root: Path) -> list[Path]:
-    """List the feature folders, leaving out what is empty but for Python's caches."""
-    return sorted(
-        folder
-        for folder in root.iterdir()
-        if folder.is_dir()
-        and not folder.name.startswith((".", "_"))
-        and any(path.is_file() and "__pycache__" not in path.parts for path in folder.rglob("*"))
-    )
+def _is_feature(folder: Path) -> bool:
+    """Return whether a folder has more than what Python caches."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return folder.name[0] not in "._" and any("__pycache__" not in it.parts for it in files)
 
 
 def sources() -> dict[str, Source]:
     """Find every feature: the folders, and what installed distributions declare."""
     (root,) = map(Path, vibetracker.features.__path__)
     found = {
-        folder.name: Source(
-            folder.name, f"{vibetracker.features.__name__}.{folder.name}", folder, "folder"
-        )
-        for folder in folders(root)
+        folder.name: Source(folder.name, f"{ENTRY_POINTS}.{folder.name}", folder, "folder")
+        for folder in root.iterdir()
+        if _is_feature(folder)
     }
     for point in entry_points(group=ENTRY_POINTS):
         origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
@@ -201,7 +180,7 @@ def folder_faults(source: Source) -> Iterator[FeatureError]:
 def load_model(source: Source) -> None:
     """Load a feature's model, if it has one."""
     try:
-        source.load("model")
+        module_of(source.package, "model")
     except InvalidRequestError as error:
         problem = f"its model cannot be mapped ({error})"
         mend = "give its tables names that no other feature has"
@@ -229,7 +208,7 @@ def model_faults(source: Source) -> Iterator[FeatureError]:
 
 def load_router(source: Source) -> Router:
     """Load a feature's router."""
-    router = getattr(source.load("router"), "router", None)
+    router = getattr(module_of(source.package, "router"), "router", None)
     if not isinstance(router, Router):
         problem = "router.py has no `router` made by core.api.routing.Router"
         raise source.fault(problem, f'write `router = Router("/{source.name}", description="...")`')
@@ -238,7 +217,7 @@ def load_router(source: Source) -> Router:
 
 def load_listener(source: Source) -> Listener | None:
     """Load a feature's listener, if it has one."""
-    module = source.load("listener")
+    module = module_of(source.package, "listener")
     listener: Listener | None = getattr(module, "on_changes", None)
     if module is not None and not callable(listener):
         problem = "listener.py has no function `on_changes`"
@@ -249,7 +228,7 @@ def load_listener(source: Source) -> Listener | None:
 
 def load_resources(source: Source) -> dict[type[Resource], type[Output] | None]:
     """Find a feature's resources; a ``Thing`` is represented by ``ThingRead``, if there is one."""
-    schema = source.load("schema")
+    schema = module_of(source.package, "schema")
     models = models_of(source.package)
     return {model: getattr(schema, f"{model.__name__}Read", None) for model in models}
 
@@ -281,7 +260,8 @@ def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:
 
 def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
     """Iterate over the operation ids that are taken already."""
-    owners = {it.unique_id: "the application" for it in operations(problem_types.router)}
+    application = Feature("the application", "", problem_types.router)
+    owners = {operation.unique_id: application.name for operation in application.operations}
     for feature in features:
         for operation in feature.operations:
             name = operation.unique_id
@@ -294,7 +274,7 @@ def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
 
 def load_additions(source: Source) -> tuple[Addition, ...]:
     """Load what a feature adds to the lists of others, if it does."""
-    module = source.load("additions")
+    module = module_of(source.package, "additions")
     added = additions_in(module) if module else ()
     if module and not added:
         mend = "derive a class from the Filters or the Includes of a list that is open"

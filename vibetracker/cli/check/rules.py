@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from vibetracker.cli.needs import Import, imports_of, missing
+from vibetracker.cli.needs import Import, imports_of, missing, modules_of
 from vibetracker.core import discovery
 from vibetracker.core.api.routing import Operation
 from vibetracker.core.db.model import Base
@@ -41,7 +41,7 @@ def breaches_of_code(source: Source, found: Mapping[str, Source]) -> Faults:
     for it in imports_of(source):
         for problem, mend in _import(source, found, it):
             yield FeatureError(source.name, problem, mend, path=it.path, line=it.line)
-    for path in source.modules:
+    for path in modules_of(source):
         for node in ast.walk(ast.parse(path.read_bytes(), path)):
             if isinstance(node, ast.Call):
                 for problem, mend in _call(node, path):

@@ -102,7 +102,7 @@ class Answers:
             return self._response_class(content, headers=headers, **own)
         if fields is not None:
             is_written_as_it_is = self.is_plain and isinstance(result, Members)
-            answer = result if is_written_as_it_is else self._validated(result, as_json=False)
+            answer: Any = result if is_written_as_it_is else self._validated(result, as_json=False)
             content = to_json(pruned(fields, answer))
         elif self.is_plain and isinstance(result, Members):
             content = to_json(result)
