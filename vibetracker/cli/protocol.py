@@ -4,6 +4,7 @@ import asyncio
 import logging
 import resource
 from collections import deque
+from http import HTTPStatus
 from typing import cast, override
 from uuid import uuid4
 
@@ -15,7 +16,6 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from vibetracker.core.http.boundary import DRAINING, HEADERS
 from vibetracker.core.http.problems import (
-    HeadTooLarge,
     MalformedRequest,
     Problem,
     RequestTimeout,
@@ -43,6 +43,13 @@ LINGER = 2
 """Seconds for which a refused client may go on sending; closed at once, it misses its response."""
 DROPPED = cast("list[tuple[bytes, bytes]]", deque(maxlen=0))
 """Replaces the list of header fields: what is appended to it is dropped."""
+
+
+class HeadTooLarge(Problem):
+    """The first line and the header fields of the request are larger than the service accepts."""
+
+    title = "The head of the request is too large"
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
 class BoundedProtocol(HttpToolsProtocol):

@@ -169,13 +169,6 @@ class ContentTooLarge(Problem):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
-class HeadTooLarge(Problem):
-    """The first line and the header fields of the request are larger than the service accepts."""
-
-    title = "The head of the request is too large"
-    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-
-
 class UnsupportedMediaType(Problem):
     """The body is not `application/json` (a PATCH may say `application/merge-patch+json`).
 
