@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, Select, Table, event, inspect, select, update
 from sqlalchemy.orm import Mapper, Session, SessionTransaction, object_session, sessionmaker
@@ -112,7 +113,9 @@ class _Transaction:
         self.listeners = listeners
         self.flushed = _Rows(listeners)
         """What the flush that is going on writes."""
-        self.savepoints: dict[SessionTransaction, dict[Key, Change]] = {}
+        self.savepoints: WeakKeyDictionary[SessionTransaction, dict[Key, Change]]
+        self.savepoints = WeakKeyDictionary()
+        """What had been changed when each began."""
         self.changes: dict[Key, Change] = {}
         """In the order in which each was complete."""
         self.is_calling = False
@@ -296,13 +299,6 @@ def _begin_savepoint(session: Session, begun: SessionTransaction) -> None:
     if begun.nested:
         transaction: _Transaction = session.info[_Transaction]
         transaction.savepoints[begun] = transaction.changes.copy()
-
-
-@event.listens_for(_sessions, "after_commit")
-def _release_savepoint(session: Session) -> None:
-    if released := session.get_nested_transaction():
-        transaction: _Transaction = session.info[_Transaction]
-        transaction.savepoints.pop(released, None)
 
 
 @event.listens_for(_sessions, "after_soft_rollback")
