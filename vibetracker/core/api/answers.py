@@ -1,7 +1,6 @@
 """The response of what a handler returns, with the header fields that follow from it."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -49,7 +48,15 @@ class Answers:
         self._route = route
         model = route.response_model
         self._adapter = TypeAdapter(model) if route.response_field is not None else None
-        self.is_plain = model is not None and is_plain(model) and not has_options(route)
+        omitting = {
+            "include": route.response_model_include,
+            "exclude": route.response_model_exclude,
+            "exclude_unset": route.response_model_exclude_unset,
+            "exclude_defaults": route.response_model_exclude_defaults,
+            "exclude_none": route.response_model_exclude_none,
+        }
+        self._options: dict[str, Any] = {"by_alias": route.response_model_by_alias, **omitting}
+        self.is_plain = model is not None and is_plain(model) and not any(omitting.values())
         """Whether values go out as they are."""
         own_class = route.response_class
         self._response_class = own_class if isinstance(own_class, type) else None
@@ -115,30 +122,10 @@ class Answers:
     def _validated(self, result: object, *, as_json: bool) -> Any:
         if self._adapter is None:
             return result if isinstance(result, str | bytes) else jsonable_encoder(result)
-        route = self._route
-        dump: Callable[..., Any] = self._adapter.dump_json
-        if not as_json:
-            dump = partial(self._adapter.dump_python, mode="json")
-        return dump(
-            self._adapter.validate_python(result, from_attributes=True),
-            include=route.response_model_include,
-            exclude=route.response_model_exclude,
-            by_alias=route.response_model_by_alias,
-            exclude_unset=route.response_model_exclude_unset,
-            exclude_defaults=route.response_model_exclude_defaults,
-            exclude_none=route.response_model_exclude_none,
-        )
-
-
-def has_options(route: APIRoute) -> bool:
-    """Return whether a route leaves members of its answer out."""
-    return bool(
-        route.response_model_include
-        or route.response_model_exclude
-        or route.response_model_exclude_unset
-        or route.response_model_exclude_defaults
-        or route.response_model_exclude_none
-    )
+        valid = self._adapter.validate_python(result, from_attributes=True)
+        if as_json:
+            return self._adapter.dump_json(valid, **self._options)
+        return self._adapter.dump_python(valid, mode="json", **self._options)
 
 
 def is_plain(model: Any) -> bool:

@@ -25,19 +25,20 @@ class Fields:
     """Whether members are written as they are read, so that the others need not be."""
 
 
-def answer_in(model: Any) -> type[Output] | None:
-    """Return the answer for one resource that a response model is, or has a page of."""
+def answer_of(route: APIRoute) -> type[Output] | None:
+    """Return the answer for one resource that a route has, or has a page of.
+
+    None where the route itself leaves members out, or writes their names as they are in Python.
+    """
+    chooses = route.response_model_include or route.response_model_exclude
+    if chooses or not route.response_model_by_alias:
+        return None
+    model = route.response_model
     members = getattr(model, "model_fields", {})
     if "next_cursor" in members:
         (model,) = get_args(members["items"].annotation)
     is_resource = isinstance(model, type) and issubclass(model, Output)
     return model if is_resource and {"id", "version"} <= model.model_fields.keys() else None
-
-
-def answer_of(route: APIRoute) -> type[Output] | None:
-    """Return the answer that ``fields`` narrows; none where the route leaves members out itself."""
-    chooses = route.response_model_include or route.response_model_exclude
-    return None if chooses or not route.response_model_by_alias else answer_in(route.response_model)
 
 
 def _names(answer: type[Output]) -> list[str]:
