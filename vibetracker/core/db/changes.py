@@ -172,8 +172,7 @@ def announcing(
     """Announce what statements inside make of the rows with these ids.
 
     With ``deletes`` also what the database itself makes of other resources by ``ON DELETE CASCADE``
-    and ``SET NULL``. If somebody listens, the rows are read before and after, and locked. What else
-    changes inside is their cause, and comes behind them, so that it is the first to be undone.
+    and ``SET NULL``. If somebody listens, the rows are read before and after, and locked.
     """
     transaction = _of(session, table)
     if transaction is None:
@@ -187,34 +186,9 @@ def announcing(
         rows.read_deleted(connection, table, found)
     else:
         rows.read(connection, table, found, lock=True)
-    known = changed_so_far(session)
     yield
-    with caused_by_others_than(session, known):
-        transaction.settle(connection, rows)
-
-
-def changed_so_far(session: Session) -> Collection[Key]:
-    """Return what has been changed, and no listener has got yet."""
-    transaction: _Transaction | None = session.info.get(_Transaction)
-    return {*transaction.changes} if transaction else ()
-
-
-@contextmanager
-def caused_by_others_than(session: Session, known: Collection[Key]) -> Iterator[None]:
-    """Announce what is announced inside before what has been changed since ``known``.
-
-    That is its cause, which is the first to be undone.
-    """
     session.flush()
-    transaction: _Transaction | None = session.info.get(_Transaction)
-    if transaction is None:
-        yield
-        return
-    causes = {key: it for key, it in transaction.changes.items() if key not in known}
-    for key in causes:
-        del transaction.changes[key]
-    yield
-    transaction.changes |= causes
+    transaction.settle(connection, rows)
 
 
 def write_versions(
@@ -223,16 +197,14 @@ def write_versions(
     ids: Iterable[int],
     values: Values,
     *,
-    before: Callable[[Values], Values] = dict,
     after: Callable[[Values], Values] = dict,
     along: Callable[[Sequence[int]], object] | None = None,
 ) -> None:
     """Write values of columns into the rows with these ids, as a new version, and announce it.
 
     Their representations are read before. ``along`` writes what else becomes of rows, by their ids,
-    ``after`` makes the members of that, and ``before`` those from before the rest of the
-    transaction. All of it a portion at a time; where there are many the listeners get each by
-    itself, so that no more than a portion is in memory.
+    and ``after`` makes the members of that. All of it a portion at a time; where there are many the
+    listeners get each by itself, so that no more than a portion is in memory.
     """
     transaction = _of(session, table)
     values = {"updated_at": utcnow(), **values}
@@ -248,7 +220,7 @@ def write_versions(
         for row_id, was in found.items():
             new = {name: values[name] for name in values if name in was}
             now = {**was, **new, "version": was["version"] + 1}
-            announce(session, table, row_id, before(was), after(now))
+            announce(session, table, row_id, was, after(now))
         if transaction and len(transaction.changes) >= AT_ONCE:
             call_listeners(session)
 

@@ -4,8 +4,7 @@ A feature whose rows have tags makes its association table here. Whoever changes
 every tagged row through the tables alone, without knowing any of those features.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, override
 
@@ -35,12 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.names import key_of
-from vibetracker.core.db.changes import (
-    Values,
-    caused_by_others_than,
-    changed_so_far,
-    write_versions,
-)
+from vibetracker.core.db.changes import Values, write_versions
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.portions import among, is_found
 from vibetracker.core.db.types import BigInt
@@ -184,15 +178,14 @@ def _associations() -> list[tuple[Table, Table]]:
     return [(table, tables[table.info[OWNER]]) for table in tables.values() if OWNER in table.info]
 
 
-@contextmanager
-def renaming(session: Session, tag_id: int, old_name: str, new_name: str) -> Iterator[None]:
-    """Write a new version of every row that has the tag, which is renamed inside."""
-    known = changed_so_far(session)
-    yield
-    with caused_by_others_than(session, known):
-        for association, owner in _associations():
-            ids = _owners(session, association, [tag_id])
-            write_versions(session, owner, ids, {}, before=_renamed({new_name: old_name}))
+def rename(session: Session, tag_id: int, old_name: str, new_name: str) -> None:
+    """Write a new version of every row that has the tag, which is about to be renamed.
+
+    That is their cause, and comes behind them, so that it is the first to be undone.
+    """
+    for association, owner in _associations():
+        ids = _owners(session, association, [tag_id])
+        write_versions(session, owner, ids, {}, after=_renamed({old_name: new_name}))
 
 
 def take_off(session: Session, tag: Tag) -> None:

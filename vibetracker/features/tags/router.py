@@ -18,7 +18,7 @@ from vibetracker.core.api.text import Terms
 from vibetracker.core.http.faults import Fault, pointer_to
 from vibetracker.core.http.problems import ValidationFailed
 
-from .association import renaming, replace, take_off
+from .association import rename, replace, take_off
 from .model import Tag
 from .problems import TagNameTaken
 from .schema import TagCreate, TagMerge, TagRead, TagUpdate
@@ -79,11 +79,10 @@ def update_tag(session: SessionDep, tag_id: TagId, data: TagUpdate) -> Tag:
     """Change a tag; what is absent stays. A new name gives everything that has it a new version."""
     tag = find(session, Tag, tag_id)
     new_name = data.changes().get("name", tag.name)
-    if new_name == tag.name:
-        return data.apply_to(tag)
-    _refuse_taken_name(session, new_name, renamed=tag)
-    with renaming(session, tag_id, tag.name, new_name):
-        return data.apply_to(tag)
+    if new_name != tag.name:
+        _refuse_taken_name(session, new_name, renamed=tag)
+        rename(session, tag_id, tag.name, new_name)
+    return data.apply_to(tag)
 
 
 @router.delete("/{tag_id}", status_code=204)
