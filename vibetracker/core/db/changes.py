@@ -13,7 +13,7 @@ from itertools import batched
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Select, Table, event, inspect, select, update
+from sqlalchemy import Connection, Engine, Table, event, inspect, select, update
 from sqlalchemy.orm import Mapper, Session, SessionTransaction, object_session, sessionmaker
 
 from vibetracker.core.db.model import Resource, count_anew
@@ -167,7 +167,7 @@ def announce_new(session: Session, table: Table, ids: Collection[int]) -> None:
 
 @contextmanager
 def announcing(
-    session: Session, table: Table, ids: Iterable[int] | Select[int], *, deletes: bool = False
+    session: Session, table: Table, ids: Collection[int], *, deletes: bool = False
 ) -> Iterator[None]:
     """Announce what statements inside make of the rows with these ids.
 
@@ -181,11 +181,10 @@ def announcing(
     session.flush()
     connection = session.connection()
     rows = _Rows(transaction.listeners)
-    found = connection.scalars(ids).all() if isinstance(ids, Select) else [*ids]
     if deletes:
-        rows.read_deleted(connection, table, found)
+        rows.read_deleted(connection, table, ids)
     else:
-        rows.read(connection, table, found, lock=True)
+        rows.read(connection, table, ids, lock=True)
     yield
     session.flush()
     transaction.settle(connection, rows)
