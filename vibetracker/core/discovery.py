@@ -84,7 +84,12 @@ class Feature:
     @property
     def operations(self) -> list[Operation]:
         """The feature's operations in the order of their definition."""
-        return [route for route in self.router.routes if isinstance(route, Operation)]
+        return operations(self.router)
+
+
+def operations(router: Router) -> list[Operation]:
+    """List the operations of a router in the order of their definition."""
+    return [route for route in router.routes if isinstance(route, Operation)]
 
 
 def _is_feature(folder: Path) -> bool:
@@ -260,8 +265,7 @@ def router_faults(source: Source, router: Router) -> Iterator[FeatureError]:
 
 def operation_id_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
     """Iterate over the operation ids that are taken already."""
-    application = Feature("the application", "", problem_types.router)
-    owners = {operation.unique_id: application.name for operation in application.operations}
+    owners = {it.unique_id: "the application" for it in operations(problem_types.router)}
     for feature in features:
         for operation in feature.operations:
             name = operation.unique_id

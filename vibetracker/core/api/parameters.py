@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from functools import cache
 from os import SEEK_END
-from typing import Annotated, Any, BinaryIO, get_args, get_origin
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Request, params
@@ -61,14 +61,11 @@ class FromQuery[M: BaseModel]:
 @cache
 def _repeatable(model: type[BaseModel]) -> dict[str, bool]:
     """Return the names of a model's parameters, and whether each may be repeated."""
-    repeatable = {}
-    for name, field in model.model_fields.items():
-        annotation = field.annotation
-        kinds = {get_origin(it) or it for it in (annotation, *get_args(annotation))}
-        alias = field.validation_alias
-        sent = alias if isinstance(alias, str) else field.alias or name
-        repeatable[sent] = not kinds.isdisjoint({list, set, frozenset, tuple})
-    return repeatable
+    members = model.model_json_schema().get("properties", {})
+    return {
+        name: any(it.get("type") == "array" for it in (member, *member.get("anyOf", ())))
+        for name, member in members.items()
+    }
 
 
 def collected(request: Request) -> list[Any]:
