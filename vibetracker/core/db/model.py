@@ -24,7 +24,6 @@ from sqlalchemy.orm import (
     Session,
     declared_attr,
     mapped_column,
-    object_session,
 )
 
 from vibetracker.core.db.portions import is_found
@@ -102,7 +101,7 @@ def has_trash(model: Any) -> bool:
 
 
 @event.listens_for(Resource, "before_insert", propagate=True)
-def _begin_versions(_: Any, __: Connection, row: Resource) -> None:
+def _begin_versions(_: Any, connection: Connection, row: Resource) -> None:
     # One instant for both, and what the row says at its first flush is its first version.
     if row.created_at is None:
         row.created_at = utcnow()
@@ -110,24 +109,17 @@ def _begin_versions(_: Any, __: Connection, row: Resource) -> None:
         row.updated_at = row.created_at
     if row.version is None:
         row.version = 1
-    _count(row)
+    vars(row)[COUNTED] = (connection.get_transaction(), row.version)
 
 
 @event.listens_for(Resource, "before_update", propagate=True)
-def _count_version(_: Any, __: Connection, row: Resource) -> None:
-    session = object_session(row)
-    if session is None or not _has_changed(row):
+def _count_version(_: Any, connection: Connection, row: Resource) -> None:
+    transaction = connection.get_transaction()
+    if not _has_changed(row) or vars(row).get(COUNTED) == (transaction, row.version):
         return
-    if vars(row).get(COUNTED) != (session.get_transaction(), row.version):
-        row.version += 1
-        if not inspect(row).attrs.updated_at.history.has_changes():
-            row.updated_at = utcnow()
-        _count(row)
-
-
-def _count(row: Resource) -> None:
-    session = object_session(row)
-    transaction = None if session is None else session.get_transaction()
+    row.version += 1
+    if not inspect(row).attrs.updated_at.history.has_changes():
+        row.updated_at = utcnow()
     vars(row)[COUNTED] = (transaction, row.version)
 
 
