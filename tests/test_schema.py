@@ -19,13 +19,17 @@ from vibetracker.core.api.schema import (
     UrlId,
     UrlInt,
 )
-from vibetracker.core.api.text import WHITE_SPACE, Line, Prose, searchable
+from vibetracker.core.api.text import Line, Prose, searchable
 
 LINE: TypeAdapter[str] = TypeAdapter(Annotated[str, Line(5)])
 PROSE: TypeAdapter[str] = TypeAdapter(Annotated[str, Prose(5)])
 TIMESTAMP: TypeAdapter[datetime] = TypeAdapter(Timestamp)
 DATE: TypeAdapter[date] = TypeAdapter(CalendarDate)
 
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+"""The characters with the Unicode property White_Space."""
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 LAYOUT = ["\t", "\n", "\r"]
 SEPARATORS = ["\u2028", "\u2029"]

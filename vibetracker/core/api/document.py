@@ -64,7 +64,6 @@ def _schema_of(model: type[BaseModel], schemas: Schema, mode: Any) -> Schema:
 
 
 def _parameters(model: type[BaseModel], schemas: Schema) -> Iterator[Schema]:
-    """Iterate over the fields of a model as query parameters."""
     schema = _schema_of(model, schemas, "validation")
     for name, field in schema["properties"].items():
         required = name in schema.get("required", ())

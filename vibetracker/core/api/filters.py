@@ -24,8 +24,7 @@ def holds(condition: ColumnElement[bool] | Callable[[Any], ColumnElement[bool]])
     def where(wanted: bool, context: object) -> ColumnElement[bool]:  # noqa: FBT001 - a parameter's value
         whether = condition(context) if callable(condition) else condition
         if isinstance(whether, Exists):
-            # Looked up for each row. As a join it would read all rows of one table for each of the
-            # other where PostgreSQL takes them for empty.
+            # Looked up for each row, as by ``is_found``.
             whether = whether.is_(true())
         return whether if wanted else whether.is_not(true())
 

@@ -68,7 +68,6 @@ class Include(BaseModel):
     include: list[str] = []
 
     def __bool__(self) -> bool:
-        """Return whether a member is asked for."""
         return bool(self.include)
 
     def add_to(self, session: Session, rows: Sequence[dict[str, Any]]) -> None:

@@ -111,7 +111,6 @@ def _first_paragraph(documented: type) -> str:
 
 
 def _response(route: APIRoute, verb: str, kinds: list[type[Problem]]) -> dict[str, Any]:
-    """Return what is documented of the problems of one status."""
     content = {
         "schema": {"$ref": REF.format(model="Problem")},
         "examples": {kind.slug: _example(route, kind) for kind in kinds},

@@ -3,18 +3,15 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from string import whitespace
 from typing import Any, override
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
-WHITE_SPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-"""The characters with the Unicode property White_Space."""
 _SPACE = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""The characters with the Unicode property White_Space."""
 _INVISIBLE = (
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
@@ -27,7 +24,7 @@ Patterns go without those beyond U+FFFF, for which a range in ECMA-262 needs a f
 _BLANK_START = re.compile(f"^[{_SPACE}{_ALL_INVISIBLE}]+")
 _SELECTORS = re.compile("[\u180b-\u180f\ufe00-\ufe0f\U000e0020-\U000e007f\U000e0100-\U000e01ef]*")
 """Which form the character before them has: they end emoji and names."""
-_GAPS = re.compile(f"[{WHITE_SPACE}]+")
+_GAPS = re.compile(f"[{_SPACE}]+")
 LONGEST = 2600
 """Bytes of a text to sort by; a row of an index in PostgreSQL has 2704 at most."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -183,7 +180,7 @@ class Terms(Line):
 def trimmed(value: str) -> str:
     """Return a text without white space and what is invisible at both ends."""
     if value.isascii():
-        return value.strip(WHITE_SPACE)
+        return value.strip(whitespace)
     value = _BLANK_START.sub("", value)
     end = len(_BLANK_START.sub("", value[::-1]))
     selectors = _SELECTORS.match(value, end)

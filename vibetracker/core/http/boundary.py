@@ -71,8 +71,6 @@ class Boundary:
 
 
 class _Exchange:
-    """One request and its response."""
-
     def __init__(self, boundary: Boundary, scope: Scope, receive: Receive, send: Send) -> None:
         self.boundary = boundary
         self.settings = boundary.settings
