@@ -196,8 +196,7 @@ def model_faults(source: Source) -> Iterator[FeatureError]:
     """Iterate over the resources that lack what every resource has."""
     for model in models_of(source.package):
         mapper: Any = inspect(model)
-        path, name = Path(getfile(model)), model.__name__
-        line = getsourcelines(model)[1]
+        name = model.__name__
         if mapper.inherits is not None or mapper.polymorphic_on is not None:
             problem = f"{name} shares rows with another class, which are read by their table alone"
             mend = "give each its own table and a foreign key, or share columns by a mixin"
@@ -208,7 +207,7 @@ def model_faults(source: Source) -> Iterator[FeatureError]:
             mend = "end its __table_args__ with Resource.__table_args__"
         else:
             continue
-        yield FeatureError(source.name, problem, mend, path=path, line=line)
+        yield FeatureError(source.name, problem, mend, *place_of(model))
 
 
 def load_router(source: Source) -> Router:

@@ -1,13 +1,12 @@
 """What clients see of rows, read outside of an operation."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Select, bindparam, inspect, select
+from sqlalchemy import Connection, bindparam, inspect, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.answers import is_plain
-from vibetracker.core.api.schema import Output
+from vibetracker.core.api.schema import Output, select_attributes
 from vibetracker.core.db.changes import Reader, Values, table_of
 from vibetracker.core.db.model import Resource
 
@@ -17,12 +16,10 @@ def reader(resource: type[Resource], output: type[Output] | None) -> Reader:
 
     Without an ``output`` they are all columns.
     """
-    columns = inspect(resource).column_attrs
-    if output is None:
-        every = (attribute.columns[0].label(attribute.key) for attribute in columns)
-        return _reader_of_columns(resource, select(*every))
-    if is_plain(output) and all(source in columns for source in output.sources().values()):
-        return _reader_of_columns(resource, output.select(resource))
+    columns = inspect(resource).column_attrs.keys()
+    sources = dict(zip(columns, columns, strict=True)) if output is None else output.sources()
+    if output is None or (is_plain(output) and {*sources.values()} <= {*columns}):
+        return _reader_of_columns(resource, sources)
 
     def read(connection: Connection, ids: Sequence[int]) -> dict[int, Values]:
         # In a session of its own, which sees what is stored, and not what others hold in memory.
@@ -33,13 +30,13 @@ def reader(resource: type[Resource], output: type[Output] | None) -> Reader:
     return read
 
 
-def _reader_of_columns(resource: type[Resource], statement: Select[*tuple[Any, ...]]) -> Reader:
-    names = [column.name for column in statement.selected_columns]
+def _reader_of_columns(resource: type[Resource], sources: Mapping[str, str]) -> Reader:
     key = table_of(resource).c.id
-    some = statement.add_columns(key).where(key.in_(bindparam("ids", expanding=True)))
+    chosen = key.in_(bindparam("ids", expanding=True))
+    some = select_attributes(resource, sources).add_columns(key).where(chosen)
 
     def read(connection: Connection, ids: Sequence[int]) -> dict[int, Values]:
         rows = connection.execute(some, {"ids": ids})
-        return {row[-1]: dict(zip(names, row, strict=False)) for row in rows}
+        return {row[-1]: dict(zip(sources, row, strict=False)) for row in rows}
 
     return read
