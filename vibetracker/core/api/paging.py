@@ -117,12 +117,13 @@ def paginate(
     session.flush()
     connection = session.connection()
     rows: list[Sequence[Any]] = []
+    names: list[str] = []
     for part in parts:
         result = connection.execute(part, {"at_most": query.limit + 1 - len(rows)})
+        names = list(result.keys())[: -len(terms)]
         rows += result.all()
         if len(rows) > query.limit:
             break
-    names = list(result.keys())[: -len(terms)]
     cursor = None
     if len(rows) > query.limit:
         rows = rows[: query.limit]
