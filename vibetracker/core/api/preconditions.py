@@ -35,16 +35,24 @@ class Preconditions:
     writes: bool
     tags: str | None
     """``If-Match`` of a request that writes, ``If-None-Match`` of one that reads."""
+    are_checked: bool = False
 
     @classmethod
     def of(cls, request: Request) -> "Preconditions":
         """Read the header field; several lines of one field are one list (RFC 9110 5.3)."""
         writes = request.method not in SAFE_METHODS
         lines = request.headers.getlist("if-match" if writes else "if-none-match")
-        return cls(writes, ",".join(lines) if lines else None)
+        applies = lines and (request.path_params or not writes)
+        return cls(writes, ",".join(lines) if applies else None)
+
+    def refuse_unchecked(self) -> None:
+        """Raise ``TypeError`` where the version that a request demands was compared with none."""
+        if self.tags is not None and not self.are_checked:
+            raise TypeError("find the row that the path names by find(), or check() its version")
 
     def check(self, version: int | str) -> None:
         """Raise ``PreconditionFailed``, or the 304 of RFC 9110, when the version demands it."""
+        self.are_checked = True
         if self.tags is None:
             return
         etag = f'"{version}"'

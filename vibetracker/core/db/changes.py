@@ -249,7 +249,7 @@ def call_listeners(session: Session) -> None:
     raise RuntimeError("listeners answer each other's changes without an end")
 
 
-_sessions = sessionmaker(expire_on_commit=False)
+_sessions = sessionmaker(expire_on_commit=False, close_resets_only=False)
 
 
 @event.listens_for(_sessions, "before_commit")

@@ -77,10 +77,11 @@ class Database:
         """Those that get what the sessions change."""
 
     def session(self, *, write: bool) -> Session:
-        """Open a session; one that only reads runs each statement by itself, without BEGIN."""
+        """Open a session for one use; one that only reads runs each statement by itself."""
         if write and self.listeners is not None:
             return self.listeners.session(self._writers)
-        return Session(self._writers if write else self._readers, expire_on_commit=False)
+        engine = self._writers if write else self._readers
+        return Session(engine, expire_on_commit=False, close_resets_only=False)
 
     async def reserve_connection(self) -> Callable[[], None]:
         """Reserve a connection of the pool, and return the function that releases it, once.
