@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, Form, HTTPException, Query, Response, Security
+from fastapi import (
+    BackgroundTasks,
+    Depends,
+    Form,
+    Header,
+    HTTPException,
+    Query,
+    Response,
+    Security,
+)
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
-from fastapi.security import APIKeyQuery
+from fastapi.security import APIKeyHeader, APIKeyQuery, HTTPBearer
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
 from pydantic.alias_generators import to_camel
 from pydantic_core import to_json
-from sqlalchemy import func, literal, select, text, update
+from sqlalchemy import event, func, literal, select, text, update
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
@@ -557,3 +566,133 @@ def test_a_refusal_after_the_handler_keeps_nothing(mount: Mount, database: Datab
 
     assert mount(router).post("/shelf/refused").status_code == 409
     assert titles(database) == []
+
+
+def keyed(client: TestClient, path: str, **headers: str) -> Any:
+    """Send a POST with the same key as every other one, and return its response."""
+    return client.post(path, headers={"Idempotency-Key": "k", **headers})
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_replay_keeps_nothing_and_does_not_call_the_handler(
+    mount: Mount, database: Database, *, is_async: bool
+) -> None:
+    router = shelf()
+    called = []
+
+    def album(session: SessionDep) -> Iterator[Album]:
+        new = Album(title="Sea")
+        session.add(new)
+        yield new
+        session.add(Album(title="Late"))
+
+    def create(album: Annotated[Album, Depends(album, scope="function")]) -> Album:
+        called.append(album.title)
+        return album
+
+    async def create_async(
+        album: Annotated[Album, Depends(album, scope="function")],
+    ) -> Album:
+        return create(album)
+
+    router.post("", status_code=201, response_model=AlbumRead)(create_async if is_async else create)
+    client = mount(router)
+    first, again = (keyed(client, "/shelf") for _ in range(2))
+    assert (first.status_code, first.json()) == (again.status_code, again.json())
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (called, titles(database)) == (["Sea"], ["Sea", "Late"])
+
+
+class Tenant(BaseModel):
+    """A model of header fields."""
+
+    x_tenant: str = ""
+
+
+def test_an_answer_is_not_replayed_to_another_user(mount: Mount) -> None:
+    router = shelf()
+
+    @router.post("/sealed", dependencies=[Security(HTTPBearer())])
+    def seal(session: SessionDep) -> int:
+        return session.scalar(select(literal(1))) or 0
+
+    @router.post("/keyed", dependencies=[Security(APIKeyHeader(name="X-Key"))])
+    def lock(session: SessionDep, tenant: Annotated[Tenant, Header()]) -> str:
+        return tenant.x_tenant + str(session.scalar(select(literal(1))))
+
+    client = mount(router)
+    ada, bob = {"Authorization": "Bearer ada"}, {"Authorization": "Bearer bob"}
+    statuses = [keyed(client, "/shelf/sealed", **user).status_code for user in (ada, ada, bob)]
+    assert statuses == [200, 200, 422]
+    database_key = {"Idempotency-Key": "l", "X-Key": "a", "X-Tenant": "b"}
+    changes: list[dict[str, str]] = [{}, {"X-Request-ID": "1"}, {"X-Key": "c"}, {"X-Tenant": "d"}]
+    answers = [client.post("/shelf/keyed", headers=database_key | change) for change in changes]
+    assert [answer.status_code for answer in answers] == [200, 200, 422, 422]
+
+
+def test_a_key_for_what_is_not_stored_is_refused(mount: Mount) -> None:
+    router = shelf()
+
+    @router.post("")
+    def ring() -> str:
+        return "rung"
+
+    client = mount(router)
+    assert client.post("/shelf").json() == "rung"
+    assert keyed(client, "/shelf").json()["errors"][0]["header"] == "Idempotency-Key"
+
+
+@pytest.mark.usefixtures("album")
+def test_an_if_match_that_is_compared_with_no_version_fails_and_changes_nothing(
+    mount: Mount, database: Database
+) -> None:
+    router = shelf()
+
+    @router.patch("/{album_id}", response_model=AlbumRead)
+    def rename(session: SessionDep, album_id: AlbumId) -> Album:
+        album = session.get_one(Album, album_id)
+        album.title = "Mountains"
+        return album
+
+    client = mount(router)
+    assert client.patch("/shelf/1", headers={"If-Match": '"7"'}).status_code == 500
+    assert titles(database) == ["Sea"]
+    assert client.patch("/shelf/1").status_code == 200
+
+
+def test_a_session_that_was_closed_fails_and_loses_nothing_in_silence(
+    mount: Mount, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = shelf()
+
+    @router.post("/inside")
+    def create_inside(session: SessionDep) -> None:
+        with session:
+            session.add(Album(title="Sea"))
+
+    @router.post("/afterwards")
+    def create_afterwards(session: SessionDep, tasks: BackgroundTasks) -> None:
+        session.add(Album(title="Mountains"))
+        tasks.add_task(session.add, Album(title="Wood"))
+
+    client = mount(router)
+    for path, status in (("inside", 500), ("afterwards", 200)):
+        caplog.clear()
+        assert client.post(f"/shelf/{path}").status_code == status
+        assert "Session has been permanently closed" in caplog.text
+    assert titles(database) == ["Mountains"]
+
+
+def test_a_failed_request_rolls_back_as_its_listeners_hear(mount: Mount) -> None:
+    router = shelf()
+    heard: list[Session] = []
+
+    @router.post("")
+    def fail(session: SessionDep) -> None:
+        event.listen(session, "after_rollback", heard.append)
+        session.add(Album(title="Sea"))
+        session.flush()
+        raise HTTPException(418)
+
+    assert mount(router).post("/shelf").status_code == 418
+    assert len(heard) == 1

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vibetracker.core.api.parameters import header_names
 from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.types import UTCDateTime, utcnow
-from vibetracker.core.http.problems import InFlight, KeyReused, invalid
+from vibetracker.core.http.problems import InFlight, KeyReused, ValidationFailed, invalid
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
@@ -37,6 +38,15 @@ class StoredResponse(Base):
     __table_args__ = (Index(None, "created_at"),)
 
 
+def not_stored() -> ValidationFailed:
+    """Return the problem of a key for an answer that is streamed, or of no transaction."""
+    return invalid(
+        "The answer of this operation is not stored, and cannot be repeated",
+        code="idempotency_key",
+        header=HEADER,
+    )
+
+
 def key_of(request: Request) -> str | None:
     """Read the key of a request; a malformed one is a broken rule."""
     keys = request.headers.getlist(HEADER)
@@ -58,11 +68,15 @@ def fingerprint_of(request: Request) -> bytes:
         file.seek(0)
         content = file_digest(file, sha256).digest()
     digest = sha256()
+    sent = request.headers.getlist
+    # Also whose it is, where features have users.
+    fields = {name: sent(name) for name in sorted(header_names(request.scope["route"].dependant))}
     for part in (
         request.method.encode(),
         request.scope["path"].encode(errors="surrogateescape"),
         request.scope["query_string"],
         content,
+        json.dumps(fields).encode(),
     ):
         digest.update(len(part).to_bytes(8))
         digest.update(part)
@@ -100,11 +114,7 @@ def store(session: Session, key: str, fingerprint: bytes, response: Response) ->
     Raises ``ValidationFailed`` for an answer that is streamed, and not there to be stored.
     """
     if not hasattr(response, "body"):
-        raise invalid(
-            "The answer of this operation is streamed, and cannot be repeated",
-            code="idempotency_key",
-            header=HEADER,
-        )
+        raise not_stored()
     session.add(
         StoredResponse(
             key=key,

@@ -10,7 +10,7 @@ from fastapi import Depends, Request, params
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyQuery
+from fastapi.security import APIKeyHeader, APIKeyQuery
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import FormData, ImmutableMultiDict
@@ -113,6 +113,19 @@ def query_keys(dependant: Dependant) -> list[str]:
     """List the query parameters of security schemes, which are no parameters in the document."""
     calls = (it.call for it in dependencies(dependant))
     return [call.model.name for call in calls if isinstance(call, APIKeyQuery)]
+
+
+def header_names(dependant: Dependant) -> set[str]:
+    """Return the names of the header fields that an operation may depend on."""
+    names = {"authorization", "cookie"}
+    for it in (dependant, *dependencies(dependant)):
+        if isinstance(it.call, APIKeyHeader):
+            names.add(it.call.model.name)
+        for parameter in it.header_params:
+            model: Any = parameter.field_info.annotation
+            fields = getattr(model, "model_fields", [parameter.alias])
+            names |= {name.replace("_", "-") for name in fields}
+    return names
 
 
 def flag(request: Request, name: str) -> bool:

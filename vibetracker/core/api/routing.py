@@ -12,6 +12,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any, override
 from weakref import WeakKeyDictionary
 
+from anyio import from_thread
 from fastapi import APIRouter, FastAPI, Request, params
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Match, get_name
 from starlette.types import Message, Receive, Scope, Send
 
-from vibetracker.core.api import parameters, support
+from vibetracker.core.api import idempotency, parameters, support
 from vibetracker.core.api.answers import Answers
 from vibetracker.core.api.errors import problem_of
 from vibetracker.core.api.fields import answer_of, fields_of
@@ -169,10 +170,10 @@ class Operation(APIRoute):
         @functools.wraps(endpoint)
         async def run_async(**arguments: Any) -> Any:
             parameters.refuse_collected(_current.get())
-            result = await endpoint(**arguments)
             if not self.is_transaction:
-                return self._narrowed(result, arguments)
-            return await run_in_threadpool(self._run, lambda: result)
+                return self._narrowed(await endpoint(**arguments), arguments)
+            work = functools.partial(endpoint, **arguments)
+            return await run_in_threadpool(self._run, lambda: from_thread.run(work))
 
         return run_async if support.is_async(endpoint) else run
 
@@ -218,6 +219,8 @@ class Operation(APIRoute):
             if self.is_transaction:
                 await self._handle_transaction(request, send)
             else:
+                if self.verb == "POST" and idempotency.key_of(request):
+                    raise idempotency.not_stored()
                 await super().handle(scope, receive, send)
         except SQLAlchemyError as error:
             raise problem_of(error) from error

@@ -62,6 +62,8 @@ class Transaction:
         self.writes = writes
         self.session = database.session(write=writes)
         self.is_dry_run = writes and flag(request, "dry_run")
+        self.keeps = writes and not self.is_dry_run
+        """Whether what is written is committed: not by a dry run, and not by a replay."""
         self.session.info[Preconditions] = Preconditions.of(request)
         self.session.info[Fields] = getattr(request.state, "fields", None)
         self.is_over = False
@@ -79,11 +81,14 @@ class Transaction:
         if key is None:
             return self._work(work, answers)
         fingerprint = idempotency.fingerprint_of(self.request)
-        stored = idempotency.replay(self.session, key, fingerprint)
+        # What dependencies have added is there already if this is a replay, which keeps none of it.
+        with self.session.no_autoflush:
+            stored = idempotency.replay(self.session, key, fingerprint)
         if stored is not None:
+            self.keeps = False
             return without_background(stored)
         response = self._work(work, answers)
-        if response.status_code < HTTPStatus.BAD_REQUEST and not self.is_dry_run:
+        if response.status_code < HTTPStatus.BAD_REQUEST and self.keeps:
             idempotency.store(self.session, key, fingerprint, response)
         return response
 
@@ -91,7 +96,8 @@ class Transaction:
         result = work()
         if self.writes:
             self.session.flush()
-            if not self.is_dry_run:
+            self.session.info[Preconditions].refuse_unchecked()
+            if self.keeps:
                 # Before the response is made, since it has the version that they leave behind.
                 call_listeners(self.session)
         else:
@@ -100,10 +106,10 @@ class Transaction:
         return without_background(response) if self.is_dry_run else response
 
     def commit(self) -> None:
-        """End the transaction; a dry run keeps nothing."""
+        """Commit what the transaction keeps."""
         if not self.writes:
             self._check_unwritten()
-        elif not self.is_dry_run:
+        elif self.keeps:
             call_listeners(self.session)
             self.session.info[REFUSES_COMMIT] = False
             self.session.commit()
@@ -120,6 +126,9 @@ class Transaction:
     def end(self) -> None:
         """Return the connection to the pool; what is not committed is rolled back."""
         self.is_over = True
+        if self.writes and self.session.in_transaction():
+            # Closing alone would not call those that listen for a rollback.
+            self.session.rollback()
         self.session.close()
 
 
