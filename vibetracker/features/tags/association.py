@@ -100,10 +100,12 @@ def has_tag(
     association: FromClause, owner_id: Any, tag_ids: Iterable[int] | None = None
 ) -> ColumnElement[bool]:
     """Return the condition that the row with this id has a tag: one of these, or any."""
-    tags = select(association.c.tag_id).where(association.c.owner_id == owner_id)
-    if tag_ids is not None:
-        tags = tags.where(association.c.tag_id.in_(list(tag_ids)))
-    return is_found(tags)
+    is_owner = association.c.owner_id == owner_id
+    if tag_ids is None:
+        return is_found(select(association.c.tag_id).where(is_owner))
+    # For an EXISTS, PostgreSQL would read all rows that have the tags, however few are listed.
+    tagged = select(true()).where(is_owner, association.c.tag_id.in_(list(tag_ids))).limit(1)
+    return tagged.scalar_subquery().is_(true())
 
 
 def has_any_tag(

@@ -201,6 +201,21 @@ def test_a_rare_tag_is_found_by_the_tasks_that_have_it(
             check(database, statements, most=10)
 
 
+def test_of_a_frequent_tag_no_more_is_read_than_is_listed(
+    client: TestClient, database: Database, statements: list[Statement], subtests: pytest.Subtests
+) -> None:
+    with database.engine.begin() as connection:
+        half = "SELECT id, 150 FROM tasks WHERE id % 2 = 0"
+        half = f"INSERT INTO task_tags {half} ON CONFLICT DO NOTHING"
+        connection.execute(text(half))
+        connection.execute(text("ANALYZE"))
+    for query in ("tag=tag+149", "tag_any=tag+149&tag_any=tag+7", "tag_none=tag+149"):
+        with subtests.test(query):
+            statements.clear()
+            assert len(client.get(f"/tasks?limit=5&{query}").json()["items"]) == 5
+            check(database, statements[1:], most=100, table="task_tags")
+
+
 def test_a_request_for_one_task_reads_its_neighbours_at_most(
     client: TestClient, database: Database, statements: list[Statement], subtests: pytest.Subtests
 ) -> None:
