@@ -35,7 +35,7 @@ from vibetracker.core.api.text import Line
 from vibetracker.core.db.changes import Change, announcing, table_of
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.model import Base, Resource
-from vibetracker.core.db.types import BigInt
+from vibetracker.core.db.types import BigInt, utcnow
 from vibetracker.core.discovery import Feature
 from vibetracker.core.http.problems import Conflict
 
@@ -350,6 +350,7 @@ def replace_album(album: AlbumDep, data: AlbumCreate) -> Album:
     """Replace an album and its photos."""
     album.title = data.title
     album.photos = [Photo(caption=photo.caption) for photo in data.photos]
+    album.updated_at = utcnow()
     return album
 
 

@@ -58,6 +58,7 @@ class Answers:
         self._options: dict[str, Any] = {"by_alias": route.response_model_by_alias, **omitting}
         self.is_plain = model is not None and is_plain(model) and not any(omitting.values())
         """Whether values go out as they are."""
+        self.has_etag = not nests(model)
         own_class = route.response_class
         self._response_class = own_class if isinstance(own_class, type) else None
 
@@ -90,7 +91,7 @@ class Answers:
         if isinstance(result, Resource | Output):
             result = {name: getattr(result, name, None) for name in ("id", "version")}
         version = result.get("version") if isinstance(result, Mapping) else None
-        if version is None or isinstance(result, View):
+        if version is None or isinstance(result, View) or not self.has_etag:
             return {}
         headers = {"ETag": f'"{version}"', "Cache-Control": REVALIDATED}
         if status == HTTPStatus.CREATED:
@@ -126,6 +127,12 @@ class Answers:
         if as_json:
             return self._adapter.dump_json(valid, **self._options)
         return self._adapter.dump_python(valid, mode="json", **self._options)
+
+
+def nests(model: Any) -> bool:
+    """Return whether an answer has other models in it: a version does not count their changes."""
+    schema = model.model_json_schema(mode="serialization") if hasattr(model, "model_fields") else {}
+    return any("properties" in part for part in schema.get("$defs", {}).values())
 
 
 def is_plain(model: Any) -> bool:

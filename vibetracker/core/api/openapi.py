@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
+from vibetracker.core.api.answers import nests
 from vibetracker.core.api.fields import answer_of, schema_of
 from vibetracker.core.http import problems
 from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, Problem
@@ -48,7 +49,8 @@ def document(
     members: dict[str, object] = getattr(route.response_model, "model_fields", {})
     success = route.status_code or 200
     below, reads, writes = "{" in route.path_format, verb == "GET", verb != "GET" and transaction
-    reads_one = reads and transaction and route.path_format.endswith("}")
+    has_etag = not nests(route.response_model)
+    reads_one = reads and transaction and route.path_format.endswith("}") and has_etag
     answer = answer_of(route) if reads else None
     own = {"fields": {"schema": schema_of(answer)}} if answer else {}
     kinds: set[type[Problem]] = {*raises, *ANYWHERE}
@@ -60,7 +62,7 @@ def document(
         (not reads, [], [problems.CrossOrigin]),
         (writes, ["dry_run"], [problems.Conflict]),
         (writes and below, ["If-Match"], [problems.PreconditionFailed]),
-        (writes and "version" in members, ["ETag"], []),
+        (writes and "version" in members and has_etag, ["ETag"], []),
         (writes and verb == "POST", POST, [problems.InFlight, problems.KeyReused]),
         (success == 201, ["Location"], []),
         ("next_cursor" in members, ["Link"], []),

@@ -191,7 +191,7 @@ class Operation(APIRoute):
         transaction.is_running = True
         is_over = True
         try:
-            response = transaction.answer(work, self._answers)
+            response = transaction.answer(work)
             if response.status_code >= HTTPStatus.BAD_REQUEST:
                 without_background(response)
             elif not self._has_late_work:
@@ -233,7 +233,7 @@ class Operation(APIRoute):
         request.state.release = release = await database.reserve_connection()
         try:
             for attempt in itertools.count(1):
-                transaction = Transaction(database, request, writes=self.writes)
+                transaction = Transaction(database, request, self._answers, writes=self.writes)
                 request.state.transaction = transaction
                 try:
                     committing = self._committing(transaction, send)

@@ -57,14 +57,17 @@ class Transaction:
     injected: Response
     """Has the status and the header fields that handlers and dependencies have set."""
 
-    def __init__(self, database: Database, request: Request, *, writes: bool) -> None:
+    def __init__(
+        self, database: Database, request: Request, answers: Answers, *, writes: bool
+    ) -> None:
         self.request = request
+        self.answers = answers
         self.writes = writes
         self.session = database.session(write=writes)
         self.is_dry_run = writes and flag(request, "dry_run")
         self.keeps = writes and not self.is_dry_run
         """Whether what is written is committed: not by a dry run, and not by a replay."""
-        self.session.info[Preconditions] = Preconditions.of(request)
+        self.session.info[Preconditions] = Preconditions.of(request, has_etag=answers.has_etag)
         self.session.info[Fields] = getattr(request.state, "fields", None)
         self.is_over = False
         """Whether the work is done, and the connection given back."""
@@ -72,14 +75,14 @@ class Transaction:
         """Whether a thread is at work on it."""
         self.session.info[REFUSES_COMMIT] = True
 
-    def answer(self, work: Callable[[], Any], answers: Answers) -> Response:
+    def answer(self, work: Callable[[], Any]) -> Response:
         """Do the work, and make its answer; with an ``Idempotency-Key``, once.
 
         A dry run leaves its key free, but may not have that of another request.
         """
         key = idempotency.key_of(self.request) if self.request.method == "POST" else None
         if key is None:
-            return self._work(work, answers)
+            return self._work(work)
         fingerprint = idempotency.fingerprint_of(self.request)
         # What dependencies have added is there already if this is a replay, which keeps none of it.
         with self.session.no_autoflush:
@@ -87,12 +90,12 @@ class Transaction:
         if stored is not None:
             self.keeps = False
             return without_background(stored)
-        response = self._work(work, answers)
+        response = self._work(work)
         if response.status_code < HTTPStatus.BAD_REQUEST and self.keeps:
             idempotency.store(self.session, key, fingerprint, response)
         return response
 
-    def _work(self, work: Callable[[], Any], answers: Answers) -> Response:
+    def _work(self, work: Callable[[], Any]) -> Response:
         result = work()
         if self.writes:
             self.session.flush()
@@ -102,7 +105,9 @@ class Transaction:
                 call_listeners(self.session)
         else:
             self._check_unwritten()
-        response = answers.respond(result, self.request, self.injected, is_dry_run=self.is_dry_run)
+        response = self.answers.respond(
+            result, self.request, self.injected, is_dry_run=self.is_dry_run
+        )
         return without_background(response) if self.is_dry_run else response
 
     def commit(self) -> None:
