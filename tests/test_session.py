@@ -1,9 +1,10 @@
 """The session of a request: SQLAlchemy's own, and the versions of the rows that it writes."""
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy import null as sql_null
 from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
+from sqlalchemy.orm import aliased
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.api.preconditions import lock_rows
@@ -58,6 +59,38 @@ def test_one_transaction_changes_a_version_once_and_only_for_a_change(database: 
     with database.session(write=False) as session:
         row = session.execute(select(Specimen.note, Specimen.weight, Specimen.version)).one()
         assert tuple(row) == ("newer", 7, 3)
+
+
+def test_an_update_statement_counts_versions_where_it_does_not_set_them(database: Database) -> None:
+    specimens = [SpecimenFactory.create(label=label) for label in "abc"]
+    rows = select(Specimen.version, Specimen.updated_at).order_by(Specimen.id)
+    begun = utcnow()
+    with database.session(write=True) as session:
+        other = aliased(Specimen)
+        found = session.get_one(Specimen, 1)
+        session.execute(update(Specimen).where(Specimen.label < "c").values(note="by statement"))
+        assert (found.note, found.version) == ("by statement", 2)
+        session.execute(update(other).where(other.label == "b").values(weight=1))
+        session.execute(
+            update(Specimen)
+            .where(Specimen.label == "b")
+            .values(version=Specimen.version + 5, updated_at=specimens[1].updated_at)
+        )
+        session.commit()
+        found.note = "by the object"
+        session.commit()
+        versions, instants = zip(*session.execute(rows), strict=True)
+    assert versions == (3, 8, 1)
+    assert [instant > begun for instant in instants] == [True, False, False]
+
+
+def test_an_update_that_cannot_count_versions_is_refused(database: Database) -> None:
+    changed = update(Specimen).values(note="changed").returning(Specimen)
+    with database.session(write=True) as session:
+        with pytest.raises(TypeError, match=r"counts no versions; execute update"):
+            session.execute(update(Specimen), [{"id": 1, "note": "changed"}])
+        with pytest.raises(TypeError, match=r"counts no versions; execute update"):
+            session.scalars(select(Specimen).from_statement(changed))
 
 
 def test_what_a_savepoint_rolls_back_has_no_version(database: Database) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     MetaData,
     Table,
+    Update,
     and_,
     event,
     inspect,
@@ -21,6 +22,7 @@ from sqlalchemy.orm import (
     MANYTOMANY,
     DeclarativeBase,
     Mapped,
+    ORMExecuteState,
     Session,
     declared_attr,
     mapped_column,
@@ -121,6 +123,24 @@ def _count_version(_: Any, connection: Connection, row: Resource) -> None:
     if not inspect(row).attrs.updated_at.history.has_changes():
         row.updated_at = utcnow()
     vars(row)[COUNTED] = (transaction, row.version)
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _count_versions(state: ORMExecuteState) -> None:
+    """Let an ORM-enabled UPDATE count versions, where it does not set them itself."""
+    mapper = state.bind_mapper
+    if not state.is_update or mapper is None or not issubclass(mapper.class_, Resource):
+        return
+    statement = state.statement
+    if isinstance(state.parameters, list) or not isinstance(statement, Update):
+        raise TypeError(
+            "this UPDATE counts no versions; execute update(...).where(...).values(...)"
+        )
+    model = statement.entity_description["entity"]
+    counted = {"version": model.version + 1, "updated_at": utcnow()}
+    given = str(statement)
+    missing = {name: counted[name] for name in counted if not re.search(rf"\b{name}=", given)}
+    state.statement = statement.values(missing)
 
 
 def count_anew(session: Session) -> None:
