@@ -167,7 +167,7 @@ def test_what_changes_nothing_is_no_change(albums: TestClient, heard: list[Chang
     albums.post("/albums", json={"title": "Sea"}, headers=key)
     heard.clear()
     album = albums.get("/albums/1").json()
-    assert albums.put("/albums/1", json={"title": "Sea"}).json() == album
+    assert albums.post("/albums/1/rename/Sea").json() == album
     assert albums.put("/albums/1", json={"title": "Lake"}, params={"dry_run": True}).is_success
     assert albums.post("/albums", json={"title": "Sea"}, headers=key).status_code == 201
     assert albums.post("/albums", json={"title": "Sea"}).status_code == 409
@@ -223,9 +223,8 @@ def test_what_it_writes_is_part_of_the_transaction_and_a_change_itself(
             if change.resource is Specimen and change.before is None:
                 session.get_one(Specimen, change.id).note = "seen"
 
-    created = listened(cover).post("/albums", json={"title": "Sea"})
-    album = created.json()
-    assert (album["title"], album["version"], created.headers["ETag"]) == ("Sea!", 2, '"2"')
+    album = listened(cover).post("/albums", json={"title": "Sea"}).json()
+    assert (album["title"], album["version"]) == ("Sea!", 2)
     seen = members(heard[:4], "title", "note", "version")
     assert [it for it in seen if it[0] is Album] == [
         (Album, 1, None, ("Sea", None, 1)),
