@@ -133,6 +133,14 @@ def test_other_types_are_not_coerced_to_text(adapter: TypeAdapter[str], value: o
     assert refuses(adapter, value)
 
 
+@pytest.mark.parametrize("mark", [Line(5), Prose(5)])
+def test_a_text_that_may_be_something_else_is_checked_where_it_is_one(mark: Prose) -> None:
+    adapter: TypeAdapter[str | int | None] = TypeAdapter(Annotated[str | int | None, mark])
+    assert adapter.validate_python(None) is None
+    assert adapter.validate_python(123456) == 123456
+    assert refuses(adapter, "123456")
+
+
 @pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.text(max_size=8))

@@ -84,7 +84,11 @@ class Prose:
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        checked = core_schema.no_info_after_validator_function(self._clean, handler(source))
+        checked = core_schema.no_info_after_validator_function(
+            # A union has other choices, as null.
+            lambda value: self._clean(value) if isinstance(value, str) else value,
+            handler(source),
+        )
         return core_schema.no_info_before_validator_function(self._trimmed, checked)
 
     def __get_pydantic_json_schema__(
