@@ -495,6 +495,43 @@ OPERATIONS = {
         """,
         "create_note: core adds a query parameter 'dry_run' to it; give its own another name",
     ),
+    "a form that takes no number": (
+        """
+        from typing import Annotated
+        from fastapi import Form
+        from vibetracker.core.api.schema import Input
+        class NoteForm(Input):
+            count: int
+        @router.post("")
+        def create_note(data: Annotated[NoteForm, Form()]) -> None: ...
+        """,
+        "create_note: NoteForm is an Input, which takes no number and no boolean from a text",
+    ),
+    "a query that takes no number": (
+        """
+        from fastapi import Depends
+        from vibetracker.core.api.parameters import FromQuery
+        from vibetracker.core.api.schema import Input
+        class NoteQuery(Input):
+            count: int
+        @router.get("/more", dependencies=[Depends(FromQuery(NoteQuery))])
+        def list_more() -> None: ...
+        """,
+        "list_more: NoteQuery is an Input, which takes no number and no boolean from a text",
+    ),
+    "a query that refuses the parameters of core": (
+        """
+        from typing import Annotated
+        from fastapi import Depends, Query
+        from pydantic import BaseModel
+        class NoteQuery(BaseModel, extra="forbid"):
+            count: int
+        def chosen(query: Annotated[NoteQuery, Query()]) -> int: ...
+        @router.get("/more", dependencies=[Depends(chosen)])
+        def list_more() -> None: ...
+        """,
+        'list_more: NoteQuery with extra="forbid" would refuse the parameters of other models',
+    ),
     "an answer to HEAD alone": (
         """
         @router.head("/more")

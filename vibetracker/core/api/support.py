@@ -21,6 +21,7 @@ from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.fields import answer_of
 from vibetracker.core.api.includes import Include
 from vibetracker.core.api.parameters import (
+    FromQuery,
     dependencies,
     depends_on,
     get_body_file,
@@ -80,6 +81,8 @@ def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes:
         *_of_document(route),
         *_of_handler(route, endpoint, writes=writes),
         *(reason for it in dependencies(route.dependant) for reason in _of_dependency(it)),
+        *(reason for it in dependencies(route.dependant) for reason in _of_models(it)),
+        *_of_models(route.dependant),
         *_of_body(route),
     ):
         raise UnsupportedError(f"{route.name}: {reason}")
@@ -143,6 +146,27 @@ def _of_dependency(dependency: Dependant) -> Iterator[str]:
             f"what the dependency {called.__qualname__} does after its yield comes after the "
             'commit; declare it with Depends(..., scope="function")'
         )
+
+
+def _of_models(dependant: Dependant) -> Iterator[str]:
+    """Iterate over what is wrong with the models of a query, a form, header fields or cookies."""
+    others = (*dependant.header_params, *dependant.cookie_params, *dependant.body_params)
+    infos = [it.field_info for it in others]
+    queries = [it.field_info.annotation for it in dependant.query_params]
+    called = [dependant.call.model] if isinstance(dependant.call, FromQuery) else []
+    texts = [it.annotation for it in infos if isinstance(it, params.Param | params.Form)]
+    for model in (*queries, *called, *texts):
+        if isinstance(model, type) and issubclass(model, Input):
+            yield (
+                f"{model.__name__} is an Input, which takes no number and no boolean from a text; "
+                "derive it from pydantic.BaseModel"
+            )
+    for model in queries:
+        if getattr(model, "model_config", {}).get("extra") == "forbid":
+            yield (
+                f'{model.__name__} with extra="forbid" would refuse the parameters of other '
+                "models and of core; leave it out: what is unknown is refused anyway"
+            )
 
 
 def _of_body(route: APIRoute) -> Iterator[str]:
