@@ -155,7 +155,8 @@ def _of_models(dependant: Dependant) -> Iterator[str]:
     queries = [it.field_info.annotation for it in dependant.query_params]
     called = [dependant.call.model] if isinstance(dependant.call, FromQuery) else []
     texts = [it.annotation for it in infos if isinstance(it, params.Param | params.Form)]
-    for model in (*queries, *called, *texts):
+    models: list[Any] = [*queries, *called, *texts]
+    for model in models:
         if isinstance(model, type) and issubclass(model, Input):
             yield (
                 f"{model.__name__} is an Input, which takes no number and no boolean from a text; "
