@@ -470,6 +470,43 @@ def test_a_router_may_say_what_operations_are_called(mount: Mount) -> None:
     assert found == ["shelf_get_one", "second", "own_get_three"]
 
 
+@pytest.mark.parametrize(
+    ("path", "sqlite", "postgresql"),
+    [
+        (f"/shelf/{2**63}", 422, 404),
+        (f"/shelf/{-(2**70)}", 422, 404),
+        ("/shelf/-1?title=%00", 404, 422),
+        ("/shelf/-1?title=%C3%A9", 404, 404),
+    ],
+)
+def test_a_value_that_a_driver_cannot_send_is_refused(
+    mount: Mount, database: Database, path: str, sqlite: int, postgresql: int
+) -> None:
+    router = shelf()
+
+    @router.get("/{number}")
+    def get_shelved(session: SessionDep, number: int, title: str = "") -> str:
+        found = session.scalar(
+            select(Album.title).where(Album.prints == number, Album.title == title)
+        )
+        if found is None:
+            raise HTTPException(404)
+        return found
+
+    @router.post("/{number}")
+    def create_shelved(session: SessionDep, number: int, title: str = "") -> None:
+        session.add(Album(title=title, prints=number))
+
+    client = mount(router)
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    answer = client.get(path)
+    assert answer.status_code == (sqlite if is_sqlite else postgresql)
+    if answer.status_code == 422:
+        assert answer.json()["detail"] == "A value is outside of what the database can store"
+    assert client.post(f"/shelf/{2**63}").status_code == 422
+    assert titles(database) == []
+
+
 ENDINGS: dict[str, Callable[[Session], object]] = {
     "autoflush": lambda session: session.scalar(select(func.count()).select_from(Album)),
     "flush": Session.flush,

@@ -9,8 +9,8 @@ from hashlib import blake2b
 from typing import Any
 
 from anyio import Semaphore
-from sqlalchemy import Connection, Table, event, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, ExceptionContext, Table, event, inspect, text
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import ORMExecuteState, Session
 from starlette.concurrency import run_in_threadpool
@@ -67,6 +67,7 @@ class Database:
         self._readers = self.engine.execution_options(**{READS: True})
         for name in ("do_execute", "do_execute_no_params", "do_executemany"):
             event.listen(self.engine, name, _refuse_write)
+        event.listen(self.engine, "handle_error", _explain_value)
         # That of asyncio would be bound to the event loop in which it was first waited for.
         self._connections = Semaphore(self.size, fast_acquire=True)
         self._patience = settings.pool_timeout
@@ -157,6 +158,15 @@ def _refuse_write(_: object, statement: str, *rest: Any) -> None:
     # postgresql_readonly would find functions that write as well, for 75 us more of each request.
     if READS in rest[-1].execution_options and WRITING.match(statement):
         raise TypeError(ONLY_READS)
+
+
+def _explain_value(context: ExceptionContext) -> DataError | None:
+    """Return the error for a value that a driver itself cannot send, as too large a number."""
+    error = context.original_exception
+    is_sending = context.statement is not None and context.execution_context is not None
+    if is_sending and isinstance(error, OverflowError | ValueError):
+        return DataError(context.statement, None, error)
+    return None
 
 
 def refuse_writes(session: Session, reason: str) -> None:
