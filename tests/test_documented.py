@@ -519,10 +519,11 @@ ENDINGS: dict[str, Callable[[Session], object]] = {
         text("WITH ghosts AS (SELECT 1)\n delete FROM albums WHERE id IN (SELECT * FROM ghosts)")
     ),
     "driver": lambda session: session.connection().exec_driver_sql("DELETE FROM albums"),
+    "savepoint": lambda session: session.begin_nested().session.scalar(select(literal(1))),
     "commit": Session.commit,
     "nothing": lambda _: None,
 }
-PAST_THE_ORM = [ENDINGS[name] for name in ("text", "many", "cte", "driver")]
+PAST_THE_ORM = [ENDINGS[name] for name in ("text", "many", "cte", "driver", "savepoint")]
 
 
 @pytest.mark.usefixtures("album")

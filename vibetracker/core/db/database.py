@@ -68,6 +68,7 @@ class Database:
         for name in ("do_execute", "do_execute_no_params", "do_executemany"):
             event.listen(self.engine, name, _refuse_write)
         event.listen(self.engine, "handle_error", _explain_value)
+        event.listen(self._readers, "savepoint", _refuse_savepoint)
         # That of asyncio would be bound to the event loop in which it was first waited for.
         self._connections = Semaphore(self.size, fast_acquire=True)
         self._patience = settings.pool_timeout
@@ -158,6 +159,11 @@ def _refuse_write(_: object, statement: str, *rest: Any) -> None:
     # postgresql_readonly would find functions that write as well, for 75 us more of each request.
     if READS in rest[-1].execution_options and WRITING.match(statement):
         raise TypeError(ONLY_READS)
+
+
+def _refuse_savepoint(*_: object) -> None:
+    # In autocommit PostgreSQL has none, and SQLite would begin a transaction.
+    raise TypeError("a GET only reads; leave begin_nested() out, or give it another method")
 
 
 def _explain_value(context: ExceptionContext) -> DataError | None:
