@@ -152,11 +152,10 @@ def _of_models(dependant: Dependant) -> Iterator[str]:
     """Iterate over what is wrong with the models of a query, a form, header fields or cookies."""
     others = (*dependant.header_params, *dependant.cookie_params, *dependant.body_params)
     infos = [it.field_info for it in others]
-    queries = [it.field_info.annotation for it in dependant.query_params]
+    queries: list[Any] = [it.field_info.annotation for it in dependant.query_params]
     called = [dependant.call.model] if isinstance(dependant.call, FromQuery) else []
     texts = [it.annotation for it in infos if isinstance(it, params.Param | params.Form)]
-    models: list[Any] = [*queries, *called, *texts]
-    for model in models:
+    for model in (*queries, *called, *texts):
         if isinstance(model, type) and issubclass(model, Input):
             yield (
                 f"{model.__name__} is an Input, which takes no number and no boolean from a text; "
