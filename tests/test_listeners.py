@@ -16,7 +16,7 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.changes import Change, announce_new, table_of
 from vibetracker.core.db.database import Database
-from vibetracker.core.db.model import Resource
+from vibetracker.core.db.model import Resource, WritingSession
 from vibetracker.core.db.types import BigInt, utcnow
 from vibetracker.core.discovery import Feature, FeatureError, discover
 from vibetracker.core.http.problems import Conflict
@@ -328,7 +328,7 @@ def test_an_application_without_listeners_records_nothing(database: Database) ->
     assert app.state.database.listeners is None
     database.listeners = None
     with database.session(write=True) as session:
-        assert type(session) is Session
+        assert type(session) is WritingSession
         assert session.info == {}
 
 

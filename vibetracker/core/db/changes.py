@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, Table, event, inspect, select, update
 from sqlalchemy.orm import Mapper, Session, SessionTransaction, object_session, sessionmaker
 
-from vibetracker.core.db.model import Resource, count_anew
+from vibetracker.core.db.model import Resource, WritingSession, count_anew
 from vibetracker.core.db.portions import AT_ONCE, among, lock_some
 from vibetracker.core.db.types import utcnow
 
@@ -249,7 +249,7 @@ def call_listeners(session: Session) -> None:
     raise RuntimeError("listeners answer each other's changes without an end")
 
 
-_sessions = sessionmaker(expire_on_commit=False, close_resets_only=False)
+_sessions = sessionmaker(class_=WritingSession, expire_on_commit=False, close_resets_only=False)
 
 
 @event.listens_for(_sessions, "before_commit")

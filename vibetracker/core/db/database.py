@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from vibetracker.core.config import Settings, connection_url
 from vibetracker.core.db.changes import Listeners
 from vibetracker.core.db.failures import is_outage, is_refused, log_outage, reason
-from vibetracker.core.db.model import Base
+from vibetracker.core.db.model import Base, WritingSession
 from vibetracker.core.db.postgresql import postgresql_engine
 from vibetracker.core.db.sqlite import READS, sqlite_engine
 
@@ -82,8 +82,8 @@ class Database:
         """Open a session for one use; one that only reads runs each statement by itself."""
         if write and self.listeners is not None:
             return self.listeners.session(self._writers)
-        engine = self._writers if write else self._readers
-        return Session(engine, expire_on_commit=False, close_resets_only=False)
+        kind, engine = (WritingSession, self._writers) if write else (Session, self._readers)
+        return kind(engine, expire_on_commit=False, close_resets_only=False)
 
     async def reserve_connection(self) -> Callable[[], None]:
         """Reserve a connection of the pool, and return the function that releases it, once.

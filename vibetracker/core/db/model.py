@@ -125,7 +125,11 @@ def _count_version(_: Any, connection: Connection, row: Resource) -> None:
     vars(row)[COUNTED] = (transaction, row.version)
 
 
-@event.listens_for(Session, "do_orm_execute")
+class WritingSession(Session):
+    """A session whose statements count versions; to look at each would delay those that read."""
+
+
+@event.listens_for(WritingSession, "do_orm_execute")
 def _count_versions(state: ORMExecuteState) -> None:
     """Let an ORM-enabled UPDATE count versions, where it does not set them itself."""
     mapper = state.bind_mapper
