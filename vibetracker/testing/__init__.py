@@ -61,18 +61,19 @@ class Factory[R: Base](FactoryBase[R]):
 
 def empty(database: Database) -> None:
     """Delete all rows, and restart the ids at 1."""
-    names = [table.name for table in database.tables]
+    quote = database.engine.dialect.identifier_preparer.quote
+    names = {table.name: quote(table.name) for table in database.tables}
     # Most are empty already, and to find that out takes one statement.
     filled = " UNION ALL ".join(
-        f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})"  # noqa: S608 - our own names
-        for name in names
+        f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {quoted})"  # noqa: S608 - our own names
+        for name, quoted in names.items()
     )
     with database.engine.begin() as connection:
         found = {*connection.exec_driver_sql(filled).scalars()} if names else ()
         for table in reversed(database.tables):
             if table.name in found:
                 connection.execute(delete(table))
-        numbered = [table.name for table in database.tables if "id" in table.columns]
+        numbered = [names[table.name] for table in database.tables if "id" in table.columns]
         if connection.dialect.name == "postgresql":
             sequences = (f"pg_get_serial_sequence('{name}', 'id')" for name in numbered)
             anew = ", ".join(f"setval({sequence}, 1, false)" for sequence in sequences)
