@@ -36,18 +36,34 @@ class Documented:
             if parameter["in"] == place
         }
 
+    @property
+    def media_types(self) -> Schema:
+        """Return what the body can be, by media type; empty for an operation without one."""
+        content: Schema = self.spec.get("requestBody", {}).get("content", {})
+        return content
+
     @cached_property
     def body(self) -> Schema | None:
-        """Return the schema of the body; None for an operation without one."""
-        content = self.spec.get("requestBody", {}).get("content", {})
-        if not content or self.takes_file:
+        """Return the schema of the body; None for an operation without one, or with no JSON."""
+        if "application/json" not in self.media_types or self.takes_file:
             return None
-        return self.resolve(content["application/json"]["schema"])
+        return self.resolve(self.media_types["application/json"]["schema"])
 
     @property
     def takes_file(self) -> bool:
         """Return whether the body is a file."""
-        return "application/octet-stream" in self.spec.get("requestBody", {}).get("content", {})
+        return "application/octet-stream" in self.media_types
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether neither credentials nor parameters are required, but those of the path."""
+        required = {it["in"] for it in self.spec.get("parameters", ()) if it["required"]}
+        return not self.spec.get("security") and required <= {"path"}
+
+    @property
+    def writes(self) -> bool:
+        """Return whether it writes in a transaction, so that it can be tried."""
+        return "dry_run" in self.parameters("query")
 
     @property
     def body_members(self) -> list[str]:

@@ -15,6 +15,83 @@ from .processes import ROOT, as_shipped, call
 FEATURES = sources()
 NEEDED = {need for feature in FEATURES.values() for need in needs(feature, FEATURES)}
 UNNEEDED = sorted(FEATURES.keys() - NEEDED)
+FOREIGN = {
+    "model": """
+        from sqlalchemy.orm import Mapped
+
+        from vibetracker.core.db.model import Resource
+
+
+        class Foreign(Resource):
+            __tablename__ = "foreign"
+            label: Mapped[str]
+    """,
+    "router": """
+        from typing import Annotated
+
+        from fastapi import Depends, Form, Header, Query, UploadFile
+        from fastapi.security import HTTPBearer
+
+        from vibetracker.core.api.preconditions import find
+        from vibetracker.core.api.routing import Router
+        from vibetracker.core.api.schema import Input, UrlId
+        from vibetracker.core.api.session import SessionDep
+
+        from .model import Foreign
+
+        router = Router("/foreign", description="Tested.")
+        guards = [Depends(HTTPBearer())]
+
+
+        class Sign(Input):
+            "A sign."
+
+            size: int
+
+
+        @router.get("")
+        def list_foreign(count: Annotated[int, Query(description="How many.")] = 1) -> int:
+            "List them."
+            return count
+
+
+        @router.get("/{name}/of/{number}")
+        def get_foreign(name: str, number: int, x_sign: Annotated[str, Header()]) -> str:
+            "Get one."
+            return f"{name} {number} {x_sign}"
+
+
+        @router.post("", status_code=201)
+        def create_foreign(session: SessionDep, label: Annotated[str, Form()]) -> dict[str, str]:
+            "Create one."
+            session.add(Foreign(label=label))
+            return {"label": label}
+
+
+        @router.post("/file")
+        def upload_foreign(file: UploadFile) -> str | None:
+            "Upload one."
+            return file.filename
+
+
+        @router.put("/sign", dependencies=guards)
+        def set_the_sign_of_everything_foreign(data: Sign) -> int:
+            "Set the sign."
+            return data.size
+
+
+        @router.delete("/{foreign_id}", status_code=204, dependencies=guards)
+        def delete_foreign(session: SessionDep, foreign_id: UrlId) -> None:
+            "Delete one."
+            session.delete(find(session, Foreign, foreign_id))
+
+
+        @router.delete("/{foreign_id}/sign", status_code=204, dependencies=guards)
+        def delete_sign(foreign_id: UrlId) -> None:
+            "Delete its sign."
+    """,
+}
+"""Modules of a feature of ordinary FastAPI, which nothing here expects."""
 
 
 @pytest.fixture
@@ -85,18 +162,16 @@ def test_a_feature_passes_its_tests_with_nothing_but_its_needs(project: Path, na
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FEATURES)
 def test_a_feature_passes_its_tests_beside_a_new_one(project: Path, name: str) -> None:
-    foreign = """
-        from sqlalchemy.orm import Mapped
-
-        from vibetracker.core.db.model import Resource
-
-
-        class Foreign(Resource):
-            __tablename__ = "foreign"
-            label: Mapped[str]
-    """
-    write(project, "foreign", model=foreign)
+    write(project, "foreign", **FOREIGN)
     passes(project, f"vibetracker/features/{name}")
+
+
+@pytest.mark.slow
+def test_what_holds_for_every_operation_is_tested_beside_a_new_one_too(project: Path) -> None:
+    write(project, "foreign", **FOREIGN)
+    names = ("errors", "idempotency", "openapi", "preconditions", "strict_input")
+    tests = (f"tests/test_{name}.py" for name in names)
+    passes(project, "-m", "slow or not slow", *tests)
 
 
 @pytest.mark.slow

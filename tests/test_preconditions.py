@@ -187,5 +187,5 @@ def test_every_operation_documents_the_conditions_that_it_takes(
                 assert operation.method != "GET"
                 assert operation.parameters("path")
                 assert "ETag" in answers["412"]["headers"]
-            elif operation.parameters("path"):
-                assert operation.method == "GET"
+            elif operation.writes:
+                assert not operation.parameters("path")
