@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 from fastapi import FastAPI
+from pydantic.fields import FieldInfo
 from starlette.testclient import TestClient
 
 from vibetracker.core.api.parameters import dependencies, query_models
@@ -261,7 +262,7 @@ def _read_by(mark: object, app: FastAPI) -> Iterator[tuple[str, str]]:
     """Yield the path and the name of each query parameter of a GET that has this mark."""
     for feature in app.state.features:
         for route in (it for it in feature.operations if it.verb == "GET"):
-            fields = {}
+            fields: dict[str, FieldInfo] = {}
             for one in (route.dependant, *dependencies(route.dependant)):
                 for it in one.query_params:
                     whole = {it.alias: it.field_info}
