@@ -504,3 +504,37 @@ def test_every_planted_breach_is_found_and_nothing_else(tmp_path: Path) -> None:
         if not matches(reported.get(place, []), wanted.get(place, []))
     }
     assert astray == {}, astray
+
+
+def test_a_mapper_that_cannot_be_configured_is_blamed_on_its_feature_alone(tmp_path: Path) -> None:
+    changes = copy_project(tmp_path, tests=True)
+    model = """
+        from sqlalchemy.orm import Mapped, relationship
+        from vibetracker.core.db.model import Resource
+
+
+        class Gadget(Resource):
+            __tablename__ = "gadgets"
+            cage: Mapped[Resource] = relationship("Cage")
+    """
+    folder = tmp_path / "vibetracker/features/gadgets"
+    (folder / "tests").mkdir(parents=True)
+    for file, text in {**SOUND, "model.py": dedent(model), "tests/factory.py": ""}.items():
+        (folder / file).write_text(dedent(text.format(things="gadgets", Thing="Gadgets")))
+    for command, status, place in (
+        ("check", 1, "vibetracker/features/gadgets/model.py:6: Gadget cannot"),
+        ("openapi", 2, "vibetracker: feature 'gadgets': Gadget cannot"),
+    ):
+        done = subprocess.run(  # noqa: S603 - our own arguments
+            [COMMAND, command],
+            cwd=tmp_path,
+            env=environment(**changes),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        output = done.stdout + done.stderr
+        assert done.returncode == status, output
+        assert place in output
+        assert "'Cage' failed to locate a name" in output
+        assert output.count("\n") == 1, output

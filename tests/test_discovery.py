@@ -199,6 +199,20 @@ MALFORMED = {
         "Gadget would use ids again on SQLite",
         "end its __table_args__ with Resource.__table_args__",
     ),
+    "a relationship with no class": (
+        {
+            "model": """
+                from sqlalchemy.orm import Mapped, relationship
+                from vibetracker.core.db.model import Resource
+
+                class Gadget(Resource):
+                    __tablename__ = "gadgets"
+                    cage: Mapped[Resource] = relationship("Cage")
+            """
+        },
+        "Gadget cannot be mapped (When initializing mapper",
+        "correct its relationships",
+    ),
     "a taken table": (
         {
             "model": f"""

@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import inspect
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy import event, inspect
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
+from sqlalchemy.orm import Mapper, configure_mappers
 
 import vibetracker.features
 from vibetracker.core.api import problem_types
@@ -150,6 +151,7 @@ def load(found: Sequence[Source]) -> list[Feature]:
     for source in found:
         load_model(source)
         _refuse(model_faults(source))
+    _refuse(mapper_faults(found))
     additions = [load_additions(source) for source in found]
     features = []
     for source, added in zip(found, additions, strict=True):
@@ -208,6 +210,26 @@ def model_faults(source: Source) -> Iterator[FeatureError]:
         else:
             continue
         yield FeatureError(source.name, problem, mend, *place_of(model))
+
+
+def mapper_faults(found: Iterable[Source]) -> Iterator[FeatureError]:
+    """Configure all mappers, and yield what is wrong with the first that cannot be."""
+    begun: list[type] = []
+
+    def note(_: object, model: type) -> None:
+        begun.append(model)
+
+    event.listen(Mapper, "before_mapper_configured", note)
+    try:
+        configure_mappers()
+    except SQLAlchemyError as error:
+        model = begun[-1]
+        module = model.__module__
+        owner = next((it.name for it in found if module.startswith(f"{it.package}.")), module)
+        problem = f"{model.__name__} cannot be mapped ({error})"
+        yield FeatureError(owner, problem, "correct its relationships", *place_of(model))
+    finally:
+        event.remove(Mapper, "before_mapper_configured", note)
 
 
 def load_router(source: Source) -> Router:

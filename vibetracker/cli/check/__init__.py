@@ -37,11 +37,20 @@ def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, So
     except FeatureError as error:
         yield error
         order = list(readable)
-    features: list[Feature] = []
-    for name in order:
-        source = found[name]
+    loaded, features = [], list[Feature]()
+    for source in map(found.__getitem__, order):
         try:
             discovery.load_model(source)
+        except Exception as error:
+            yield fault_in(error, found.values())
+        else:
+            loaded.append(source)
+    if faults := list(discovery.mapper_faults(loaded)):
+        # Whatever uses a model would fail for it.
+        yield from faults
+        return
+    for source in loaded:
+        try:
             additions = discovery.load_additions(source)
             router = discovery.load_router(source)
         except Exception as error:
@@ -50,7 +59,7 @@ def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, So
         faults = list(discovery.router_faults(source, router))
         yield from faults
         if not faults:
-            features.append(Feature(name, source.package, router, additions=additions))
+            features.append(Feature(source.name, source.package, router, additions=additions))
     yield from discovery.operation_id_faults(features)
     yield from discovery.addition_faults(features)
     owners = needs.owners_of_tables(features)
