@@ -17,11 +17,13 @@ from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.changes import Change
 from vibetracker.core.db.database import Database
+from vibetracker.core.discovery import Feature
 from vibetracker.features.transfer import files
 from vibetracker.features.transfer.formats import FORMATS, losses
 from vibetracker.features.transfer.imports import PORTION
 from vibetracker.testing import empty
 
+from . import practices
 from .operations import operations
 
 README = Path(__file__).parents[1] / "README.md"
@@ -400,6 +402,18 @@ def test_the_command_line_exports_and_imports(
     assert main(["export", str(again)]) == 0
     assert again.read_bytes() == file.read_bytes()
     assert sorted(path.suffix for path in command.glob("a*")) == [".json", ".json"]
+
+
+def test_an_export_says_which_rows_it_leaves_out(
+    command: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelves = Feature("shelves", "tests", practices.router)
+    app = transfer.load_application()
+    app.state.features = [*app.state.features, shelves]
+    assert main(["export", str(command / "all.json")]) == 0
+    told = capsys.readouterr().err
+    assert "left out: photos: schema.py has no PhotoCreate" in told
+    assert "left out: tasks" not in told
 
 
 @pytest.mark.parametrize(

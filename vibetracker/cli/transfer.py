@@ -45,6 +45,10 @@ class Files(Protocol):
         """Count the rows that an export has; the session reads the same snapshot from then on."""
         ...
 
+    def left_out(self, features: "Sequence[Feature]") -> list[str]:
+        """List what an export does not have, each with the reason."""
+        ...
+
     def write(
         self,
         session: "Session",
@@ -111,6 +115,8 @@ def _export(options: Namespace) -> int:
         finally:
             part.unlink(missing_ok=True)
         print(progress.end())
+        for line in files.left_out(features):
+            print(f"left out: {line}", file=sys.stderr)
     return 0
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from vibetracker.core.db.database import read_snapshot
-from vibetracker.core.discovery import Feature
+from vibetracker.core.discovery import Feature, models_of
 from vibetracker.core.http.problems import Problem
 from vibetracker.features.tasks.model import live
 
@@ -51,6 +51,17 @@ def count(session: Session, features: Sequence[Feature]) -> int:
     found = collections(features)
     export = Export(session, found)
     return sum(export.count(name) for name in found)
+
+
+def left_out(features: Sequence[Feature]) -> list[str]:
+    """List the resources that an export does not have, each with what it lacks."""
+    found = collections(features)
+    return [
+        f"{it.__tablename__}: schema.py has no {it.__name__}Create, or no {it.__name__}Read"
+        for feature in features
+        for it in models_of(feature.package)
+        if it.__tablename__ not in found
+    ]
 
 
 def write(
