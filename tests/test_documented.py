@@ -31,7 +31,7 @@ from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
 from vibetracker.core.api.preconditions import find, read, read_any
 from vibetracker.core.api.routing import Router
-from vibetracker.core.api.schema import Output, UrlId, UrlInt
+from vibetracker.core.api.schema import Input, Output, UrlId, UrlInt
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.api.text import Line
@@ -346,6 +346,18 @@ def test_a_status_of_the_framework_may_be_a_handler_s_own(mount: Mount) -> None:
     assert answer.headers.get_list("Allow") == ["POST"]
 
 
+def test_a_404_of_a_handler_does_not_deny_its_path(mount: Mount) -> None:
+    router = shelf()
+
+    @router.get("/lost")
+    def get_lost(session: SessionDep) -> None:
+        raise HTTPException(404)
+
+    client = mount(router)
+    details = [client.get(f"/shelf/{path}").json()["detail"] for path in ("lost", "nowhere")]
+    assert details == ["Not Found", "There is nothing at this path"]
+
+
 def test_a_guard_may_look_into_the_query(mount: Mount) -> None:
     scheme = APIKeyQuery(name="api_key")
     router = shelf()
@@ -358,6 +370,27 @@ def test_a_guard_may_look_into_the_query(mount: Mount) -> None:
     assert client.get("/shelf/guarded?api_key=k-1").json() == "k-1"
     assert client.get("/shelf/guarded").status_code == 401
     assert client.get("/shelf/guarded?api_key=k-1&key=k-1").status_code == 422
+
+
+def test_a_guard_runs_ahead_of_the_rules_of_a_body_alone(mount: Mount) -> None:
+    class Label(Input):
+        size: int
+
+    router = shelf(dependencies=[Depends(HTTPBearer())])
+
+    @router.post("/labels")
+    def create_label(data: Label) -> int:
+        return data.size
+
+    client = mount(router)
+    assert client.post("/shelf/labels", json={"size": "x"}).status_code == 401
+    for status, request in (
+        (422, {"json": {"size": 1}, "params": {"a": "b"}}),
+        (413, {"json": " " * 1_048_577}),
+        (415, {"content": b"size=1"}),
+        (400, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+    ):
+        assert client.post("/shelf/labels", **request).status_code == status
 
 
 def test_the_limits_of_a_form_hold_and_its_lists_may_repeat(mount: Mount) -> None:

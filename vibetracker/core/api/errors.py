@@ -67,8 +67,8 @@ def _framework_problem(error: HTTPException, scope: Scope) -> HTTPException:
                 f"Use {' or '.join(allowed)}", headers={"Allow": ", ".join(allowed)}
             )
         case HTTPStatus.NOT_FOUND:
-            is_plain = error.detail == HTTPStatus.NOT_FOUND.phrase
-            detail = "There is nothing at this path" if is_plain else error.detail
+            # Where no route matched, none is in the scope; a handler's own says what it says.
+            detail = error.detail if "route" in scope else "There is nothing at this path"
             return NotFound(detail, headers=error.headers)
     return error
 
