@@ -346,11 +346,35 @@ def test_a_status_of_the_framework_may_be_a_handler_s_own(mount: Mount) -> None:
     assert answer.headers.get_list("Allow") == ["POST"]
 
 
+@pytest.mark.usefixtures("album")
+def test_the_etag_of_an_answer_is_documented_wherever_its_version_is(mount: Mount) -> None:
+    class Title(Output):
+        title: str
+
+    router = shelf()
+
+    @router.get("/{album_id}/read", response_model=AlbumRead)
+    def get_shelved(session: SessionDep, album_id: AlbumId) -> Album:
+        return find(session, Album, album_id)
+
+    @router.get("/{album_id}", response_model=Title)
+    def get_title(session: SessionDep, album_id: AlbumId) -> Album:
+        return find(session, Album, album_id)
+
+    client = mount(router)
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, has_etag in (("/read", True), ("", False)):
+        responses = paths[f"/shelf/{{album_id}}{path}"]["get"]["responses"]
+        sent = client.get(f"/shelf/1{path}").headers
+        assert ("ETag" in sent, "ETag" in responses["200"]["headers"]) == (has_etag, has_etag)
+        assert ("304" in responses) == has_etag
+
+
 def test_a_404_of_a_handler_does_not_deny_its_path(mount: Mount) -> None:
     router = shelf()
 
     @router.get("/lost")
-    def get_lost(session: SessionDep) -> None:
+    def get_lost() -> None:
         raise HTTPException(404)
 
     client = mount(router)

@@ -267,7 +267,8 @@ def test_an_async_handler_waits_for_something_other_than_the_database(albums: Te
 def test_an_async_handler_has_what_a_dependency_reads(albums: TestClient) -> None:
     create(albums, "Sea", "waves")
     changed = albums.post("/albums/1/caption", data={"caption": "foam"})
-    assert (changed.status_code, changed.headers["ETag"]) == (200, '"2"')
+    # The answer has no version, and so no ETag either.
+    assert (changed.status_code, changed.headers.get("ETag")) == (200, None)
     assert albums.get("/albums/1").json()["photos"][0]["caption"] == "foam"
 
 
@@ -286,7 +287,8 @@ def test_a_savepoint_is_rolled_back_alone(albums: TestClient, database: Database
 
 def test_dependencies_share_the_session_however_deep(albums: TestClient) -> None:
     create(albums, "Sea", "waves")
-    assert albums.get("/albums/1/badge", headers={"If-None-Match": '"2"'}).status_code == 304
+    badge = albums.get("/albums/1/badge", headers={"If-None-Match": '"2"'})
+    assert (badge.status_code, "ETag" in badge.headers) == (200, False)
     assert is_problem(albums.post("/albums/2/caption", data={"caption": "a"}), 404)
     create(albums, "Void")
     empty = albums.post("/albums/2/caption", data={"caption": "a"})

@@ -58,7 +58,7 @@ class Answers:
         self._options: dict[str, Any] = {"by_alias": route.response_model_by_alias, **omitting}
         self.is_plain = model is not None and is_plain(model) and not any(omitting.values())
         """Whether values go out as they are."""
-        self.has_etag = not nests(model)
+        self.has_etag = has_etag(route)
         own_class = route.response_class
         self._response_class = own_class if isinstance(own_class, type) else None
 
@@ -91,9 +91,11 @@ class Answers:
         if isinstance(result, Resource | Output):
             result = {name: getattr(result, name, None) for name in ("id", "version")}
         version = result.get("version") if isinstance(result, Mapping) else None
-        if version is None or isinstance(result, View) or not self.has_etag:
+        if version is None or isinstance(result, View):
             return {}
-        headers = {"ETag": f'"{version}"', "Cache-Control": REVALIDATED}
+        headers = {}
+        if self.has_etag:
+            headers = {"ETag": f'"{version}"', "Cache-Control": REVALIDATED}
         if status == HTTPStatus.CREATED:
             headers["Location"] = f"{request.scope['path']}/{result.get('id')}"
         return headers
@@ -129,10 +131,16 @@ class Answers:
         return self._adapter.dump_python(valid, mode="json", **self._options)
 
 
-def nests(model: Any) -> bool:
-    """Return whether an answer has other models in it: a version does not count their changes."""
-    schema = model.model_json_schema(mode="serialization") if hasattr(model, "model_fields") else {}
-    return any("properties" in part for part in schema.get("$defs", {}).values())
+def has_etag(route: APIRoute) -> bool:
+    """Return whether the version of an answer is its ``ETag``, in the document as in the response.
+
+    It is not where other models are in the answer, whose changes it does not count.
+    """
+    model: Any = route.response_model
+    if "version" not in getattr(model, "model_fields", ()):
+        return False
+    parts = model.model_json_schema(mode="serialization").get("$defs", {})
+    return not any("properties" in part for part in parts.values())
 
 
 def is_plain(model: Any) -> bool:

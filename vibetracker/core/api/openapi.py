@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from vibetracker.core.api.answers import nests
+from vibetracker.core.api import answers
 from vibetracker.core.api.fields import answer_of, schema_of
 from vibetracker.core.http import problems
 from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, Problem
@@ -49,20 +49,19 @@ def document(
     members: dict[str, object] = getattr(route.response_model, "model_fields", {})
     success = route.status_code or 200
     below, reads, writes = "{" in route.path_format, verb == "GET", verb != "GET" and transaction
-    has_etag = not nests(route.response_model)
-    reads_one = reads and transaction and route.path_format.endswith("}") and has_etag
+    has_etag = transaction and answers.has_etag(route)
     answer = answer_of(route) if reads else None
     own = {"fields": {"schema": schema_of(answer)}} if answer else {}
     kinds: set[type[Problem]] = {*raises, *ANYWHERE}
     applying: list[str] = []
     for applies, names, raised in (
         (below, [], [problems.NotFound]),
-        (reads_one, ["If-None-Match", "ETag"], []),
+        (has_etag, ["ETag"], []),
+        (reads and has_etag, ["If-None-Match"], []),
         (answer, ["fields"], []),
         (not reads, [], [problems.CrossOrigin]),
         (writes, ["dry_run"], [problems.Conflict]),
         (writes and below, ["If-Match"], [problems.PreconditionFailed]),
-        (writes and "version" in members and has_etag, ["ETag"], []),
         (writes and verb == "POST", POST, [problems.InFlight, problems.KeyReused]),
         (success == 201, ["Location"], []),
         ("next_cursor" in members, ["Link"], []),
@@ -70,7 +69,7 @@ def document(
         if applies:
             applying += names
             kinds.update(raised)
-    if reads_one:
+    if reads and has_etag:
         route.responses[304] = {"description": "Unchanged", "headers": _headers("ETag")}
     if success == 201:
         route.responses[200] = {"description": "What would have been created (dry run)"}
