@@ -405,11 +405,12 @@ def test_the_command_line_exports_and_imports(
 
 
 def test_an_export_says_which_rows_it_leaves_out(
-    command: Path, capsys: pytest.CaptureFixture[str]
+    command: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelves = Feature("shelves", "tests", practices.router)
-    app = transfer.load_application()
-    app.state.features = [*app.state.features, shelves]
+    made = create_app(Settings(database_url=f"sqlite:///{command}/a.db", _env_file=None))
+    made.state.features = [*made.state.features, shelves]
+    monkeypatch.setattr(transfer, "load_application", lambda: made)
     assert main(["export", str(command / "all.json")]) == 0
     told = capsys.readouterr().err
     assert "left out: photos: schema.py has no PhotoCreate" in told
