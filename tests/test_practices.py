@@ -287,8 +287,7 @@ def test_a_savepoint_is_rolled_back_alone(albums: TestClient, database: Database
 
 def test_dependencies_share_the_session_however_deep(albums: TestClient) -> None:
     create(albums, "Sea", "waves")
-    badge = albums.get("/albums/1/badge", headers={"If-None-Match": '"2"'})
-    assert (badge.status_code, "ETag" in badge.headers) == (200, False)
+    assert albums.get("/albums/1/badge", headers={"If-None-Match": '"2"'}).status_code == 304
     assert is_problem(albums.post("/albums/2/caption", data={"caption": "a"}), 404)
     create(albums, "Void")
     empty = albums.post("/albums/2/caption", data={"caption": "a"})

@@ -35,7 +35,7 @@ What this server's features offer, each under a path and a tag of its own.
 
 Every operation keeps the same rules. Unknown parameters and members are refused, errors are
 problem details (RFC 9457), lists are paged by cursor, single resources carry an `ETag` for
-`If-Match`, and every POST takes an `Idempotency-Key`.
+`If-Match`, and every POST that writes takes an `Idempotency-Key`.
 """
 
 

@@ -59,6 +59,8 @@ class Answers:
         self.is_plain = model is not None and is_plain(model) and not any(omitting.values())
         """Whether values go out as they are."""
         self.has_etag = has_etag(route)
+        self.may_be_unchanged = self.has_etag or model is None
+        """Whether a GET compares ``If-None-Match``: also where a handler makes the response."""
         own_class = route.response_class
         self._response_class = own_class if isinstance(own_class, type) else None
 

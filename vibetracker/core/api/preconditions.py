@@ -38,11 +38,11 @@ class Preconditions:
     are_checked: bool = False
 
     @classmethod
-    def of(cls, request: Request, *, has_etag: bool) -> "Preconditions":
+    def of(cls, request: Request, *, may_be_unchanged: bool) -> "Preconditions":
         """Read the header field; several lines of one field are one list (RFC 9110 5.3)."""
         writes = request.method not in SAFE_METHODS
         lines = request.headers.getlist("if-match" if writes else "if-none-match")
-        applies = lines and (request.path_params if writes else has_etag)
+        applies = lines and (request.path_params if writes else may_be_unchanged)
         return cls(writes, ",".join(lines) if applies else None)
 
     def refuse_unchecked(self) -> None:

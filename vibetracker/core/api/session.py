@@ -67,7 +67,9 @@ class Transaction:
         self.is_dry_run = writes and flag(request, "dry_run")
         self.keeps = writes and not self.is_dry_run
         """Whether what is written is committed: not by a dry run, and not by a replay."""
-        self.session.info[Preconditions] = Preconditions.of(request, has_etag=answers.has_etag)
+        self.session.info[Preconditions] = Preconditions.of(
+            request, may_be_unchanged=answers.may_be_unchanged
+        )
         self.session.info[Fields] = getattr(request.state, "fields", None)
         self.is_over = False
         """Whether the work is done, and the connection given back."""

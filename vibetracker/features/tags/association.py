@@ -103,9 +103,10 @@ def has_tag(
     is_owner = association.c.owner_id == owner_id
     if tag_ids is None:
         return is_found(select(association.c.tag_id).where(is_owner))
-    # For an EXISTS, PostgreSQL would read all rows that have the tags, however few are listed.
-    tagged = select(true()).where(is_owner, association.c.tag_id.in_(list(tag_ids))).limit(1)
-    return tagged.scalar_subquery().is_(true())
+    # For an EXISTS, PostgreSQL would read all rows that have the tags, however few are listed, and
+    # for each where it takes the table for empty and might look for them by the tags.
+    is_one = association.c.tag_id.in_(list(tag_ids)).is_(true())
+    return select(true()).where(is_owner, is_one).limit(1).scalar_subquery().is_(true())
 
 
 def has_any_tag(
