@@ -33,10 +33,14 @@ within two seconds.
 
 ONLY_READS = "a GET only reads; give what changes rows another method"
 WRITING = re.compile(
-    r"\s*(WITH\b.*[()]\s*)?(INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|CREATE|ALTER|DROP)\s",
+    r"\s*(WITH\b.*[()]\s*)?"
+    r"(INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|CREATE|ALTER|DROP|SAVEPOINT)\s",
     re.IGNORECASE | re.DOTALL,
 )
-"""What a statement begins with that writes, or one of its common table expressions."""
+"""What a statement begins with that writes, or one of its common table expressions.
+
+A savepoint too: in autocommit PostgreSQL has none, and on SQLite it would begin a transaction.
+"""
 
 
 class OutdatedSchemaError(RuntimeError):
@@ -68,7 +72,6 @@ class Database:
         for name in ("do_execute", "do_execute_no_params", "do_executemany"):
             event.listen(self.engine, name, _refuse_write)
         event.listen(self.engine, "handle_error", _explain_value)
-        event.listen(self._readers, "savepoint", _refuse_savepoint)
         # That of asyncio would be bound to the event loop in which it was first waited for.
         self._connections = Semaphore(self.size, fast_acquire=True)
         self._patience = settings.pool_timeout
@@ -159,11 +162,6 @@ def _refuse_write(_: object, statement: str, *rest: Any) -> None:
     # postgresql_readonly would find functions that write as well, for 75 us more of each request.
     if READS in rest[-1].execution_options and WRITING.match(statement):
         raise TypeError(ONLY_READS)
-
-
-def _refuse_savepoint(*_: object) -> None:
-    # In autocommit PostgreSQL has none, and SQLite would begin a transaction.
-    raise TypeError("a GET only reads; leave begin_nested() out, or give it another method")
 
 
 def _explain_value(context: ExceptionContext) -> DataError | None:
