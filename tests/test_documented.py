@@ -702,6 +702,7 @@ class Tenant(BaseModel):
     """A model of header fields."""
 
     x_tenant: str = ""
+    region: str = Field("", alias="X-Region")
 
 
 def test_an_answer_is_not_replayed_to_another_user(mount: Mount) -> None:
@@ -721,8 +722,9 @@ def test_an_answer_is_not_replayed_to_another_user(mount: Mount) -> None:
     assert statuses == [200, 200, 422]
     database_key = {"Idempotency-Key": "l", "X-Key": "a", "X-Tenant": "b"}
     changes: list[dict[str, str]] = [{}, {"X-Request-ID": "1"}, {"X-Key": "c"}, {"X-Tenant": "d"}]
+    changes.append({"X-Region": "e"})
     answers = [client.post("/shelf/keyed", headers=database_key | change) for change in changes]
-    assert [answer.status_code for answer in answers] == [200, 200, 422, 422]
+    assert [answer.status_code for answer in answers] == [200, 200, 422, 422, 422]
 
 
 def test_a_key_for_what_is_not_stored_is_refused(mount: Mount) -> None:

@@ -1,6 +1,6 @@
 """Strict input: what an operation does not document is refused, and named."""
 
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from os import SEEK_END
 from typing import Annotated, Any, BinaryIO
@@ -103,10 +103,15 @@ def query_names(dependant: Dependant) -> set[str]:
     """Return the names of all query parameters of a route."""
     names = {name for model in query_models(dependant) for name in _repeatable(model)}
     for it in (dependant, *dependencies(dependant)):
-        for parameter in it.query_params:
-            model: Any = parameter.field_info.annotation
-            names |= {*_repeatable(model)} if hasattr(model, "model_fields") else {parameter.alias}
+        names.update(_names(it.query_params))
     return names.union(query_keys(dependant))
+
+
+def _names(declared: Iterable[Any]) -> Iterator[str]:
+    """Iterate over the names of parameters, also of those that a model has."""
+    for parameter in declared:
+        model: Any = parameter.field_info.annotation
+        yield from _repeatable(model) if hasattr(model, "model_fields") else [parameter.alias]
 
 
 def query_keys(dependant: Dependant) -> list[str]:
@@ -121,10 +126,9 @@ def header_names(dependant: Dependant) -> set[str]:
     for it in (dependant, *dependencies(dependant)):
         if isinstance(it.call, APIKeyHeader):
             names.add(it.call.model.name)
-        for parameter in it.header_params:
-            model: Any = parameter.field_info.annotation
-            fields = getattr(model, "model_fields", [parameter.alias])
-            names |= {name.replace("_", "-") for name in fields}
+        for name in _names(it.header_params):
+            # As FastAPI reads it: with hyphens, or as it is where convert_underscores is false.
+            names |= {name.replace("_", "-"), name}
     return names
 
 
