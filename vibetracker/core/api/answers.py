@@ -56,7 +56,8 @@ class Answers:
             "exclude_none": route.response_model_exclude_none,
         }
         self._options: dict[str, Any] = {"by_alias": route.response_model_by_alias, **omitting}
-        self.is_plain = model is not None and is_plain(model) and not any(omitting.values())
+        is_plain = self._adapter is not None and _is_plain(self._adapter.core_schema)
+        self.is_plain = is_plain and not any(omitting.values())
         """Whether values go out as they are."""
         self.has_etag = has_etag(route)
         self.may_be_unchanged = self.has_etag or model is None

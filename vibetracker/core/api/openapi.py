@@ -11,7 +11,6 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from vibetracker.core.api import answers
 from vibetracker.core.api.fields import answer_of, schema_of
 from vibetracker.core.http import problems
 from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, Problem
@@ -43,13 +42,17 @@ POST = ["Idempotency-Key", "Idempotency-Replayed"]
 
 
 def document(
-    route: APIRoute, *, verb: str, transaction: bool, raises: Iterable[type[Problem]]
+    route: APIRoute,
+    *,
+    verb: str,
+    transaction: bool,
+    has_etag: bool,
+    raises: Iterable[type[Problem]],
 ) -> None:
     """Write into a route what follows from the shared rules: parameters, headers and problems."""
     members: dict[str, object] = getattr(route.response_model, "model_fields", {})
     success = route.status_code or 200
     below, reads, writes = "{" in route.path_format, verb == "GET", verb != "GET" and transaction
-    has_etag = transaction and answers.has_etag(route)
     answer = answer_of(route) if reads else None
     own = {"fields": {"schema": schema_of(answer)}} if answer else {}
     kinds: set[type[Problem]] = {*raises, *ANYWHERE}

@@ -78,7 +78,13 @@ class Operation(APIRoute):
         self._answer = None if self.writes else answer_of(self)
         field = None if self.body_field is None else self.body_field.field_info
         self._form = field if isinstance(field, params.Form) else None
-        document(self, verb=self.verb, transaction=self.is_transaction, raises=raised)
+        document(
+            self,
+            verb=self.verb,
+            transaction=self.is_transaction,
+            has_etag=self.is_transaction and self._answers.has_etag,
+            raises=raised,
+        )
 
     @override
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
