@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
-from typing import Self
+from typing import Any, Self
 
 from vibetracker.core.config import Settings
 from vibetracker.testing import free_port
@@ -42,9 +42,9 @@ class Answer:
     body: bytes
     waited: float
 
-    def json(self) -> dict[str, object]:
+    def json(self) -> dict[str, Any]:
         """Read the body."""
-        content: dict[str, object] = json.loads(self.body)
+        content: dict[str, Any] = json.loads(self.body)
         return content
 
     @property

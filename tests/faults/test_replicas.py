@@ -89,7 +89,7 @@ def walk(clients: list[Client]) -> None:
     query, cursor = "/tasks?limit=2", ""
     for client in cycle(clients):
         page = client.request("GET", query + cursor).json()
-        seen += [item["id"] for item in page["items"]]  # type: ignore[attr-defined] # a list
+        seen += [item["id"] for item in page["items"]]
         if page["next_cursor"] is None:
             break
         cursor = f"&cursor={page['next_cursor']}"

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from .application import check_database, load_application, set_dev_defaults
 from .arguments import add_command
@@ -188,6 +188,6 @@ def _files(features: "Sequence[Feature]") -> Files:
     names = {feature.name for feature in features}
     for name, source in sources().items():
         if name in names and (module := module_of(source.package, "files")) is not None:
-            files: Any = module
-            return files  # type: ignore[no-any-return] # a module that has what ``Files`` says
+            # A module that has what the protocol says.
+            return cast("Files", module)
     raise UnusableError("there is no feature that exports and imports files")
