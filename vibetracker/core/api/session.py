@@ -72,7 +72,7 @@ class Transaction:
         )
         self.session.info[Fields] = getattr(request.state, "fields", None)
         self.is_over = False
-        """Whether the work is done, and the connection given back."""
+        """Whether the work is done, and the connection returned to the pool."""
         self.is_running = False
         """Whether a thread is at work on it."""
         self.session.info[REFUSES_COMMIT] = True

@@ -77,12 +77,12 @@ def is_async(call: Any) -> bool:
 
 def refuse_unsupported(route: APIRoute, endpoint: Callable[..., Any], *, writes: bool) -> None:
     """Raise ``UnsupportedError`` for what would be silently wrong."""
+    depended_on = list(dependencies(route.dependant))
     for reason in (
         *_of_document(route),
         *_of_handler(route, endpoint, writes=writes),
-        *(reason for it in dependencies(route.dependant) for reason in _of_dependency(it)),
-        *(reason for it in dependencies(route.dependant) for reason in _of_models(it)),
-        *_of_models(route.dependant),
+        *(reason for it in depended_on for reason in _of_dependency(it)),
+        *(reason for it in (*depended_on, route.dependant) for reason in _of_models(it)),
         *_of_body(route),
     ):
         raise UnsupportedError(f"{route.name}: {reason}")

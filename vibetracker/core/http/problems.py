@@ -153,7 +153,7 @@ class Gone(Problem):
 
 
 class PreconditionFailed(Problem):
-    """`If-Match` names another version than the current one, which `ETag` tells.
+    """`If-Match` names another version than the current one, which is in `ETag`.
 
     Read the resource again, redo the change on what you find, and send the new version.
     """

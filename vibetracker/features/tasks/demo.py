@@ -118,7 +118,7 @@ DESCRIPTIONS = [
     "See the notes of last time, and keep the receipt.",
     "The neighbours have done this already and can help.",
     "Not urgent, but other things wait for it.",
-    "- [x] Find out what is needed\n- [ ] Get it\n- [ ] Tell the others",
+    "- [x] Find out what is needed\n- [ ] Get it\n- [ ] Report to the others",
     "- [ ] Ask for two offers\n- [ ] Choose one",
 ]
 
