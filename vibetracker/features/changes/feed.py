@@ -1,7 +1,7 @@
 """The feed: changes in an order in which none appears behind a cursor.
 
-Changes are in order of their turns, and within a turn of their ids. A page ends where the oldest
-transaction that is still open may write yet.
+Changes are in order of their turns, and within a turn of their ids. A page ends where a transaction
+that has begun to write changes, and is still open, may have written some.
 """
 
 import asyncio
@@ -32,8 +32,23 @@ MEMBERS = ("id", "at", "request_id", "resource", "resource_id", "action", "versi
 
 _ENTRY = select(*(entries.c[name] for name in MEMBERS), entries.c.turn)
 _LAST = select(*order).order_by(*latest_first).limit(1)
+# Who writes changes has a lock of their table from before the statement sees any rows until the
+# transaction ends, and no turn below its transaction's id. Who gets that lock later sees the rows
+# that this statement sees, and so has a later turn. The lock has the id's last 32 bits.
 _HAS_ENDED: ColumnElement[bool] = entries.c.turn < literal_column(
-    "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    """(
+        WITH lock AS MATERIALIZED (SELECT * FROM pg_locks WHERE granted), beyond AS MATERIALIZED (
+            SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 2147483648 AS id
+        )
+        SELECT coalesce(
+            min(beyond.id - (beyond.id - own.transactionid::text::bigint) % 4294967296),
+            9223372036854775807
+        )
+        FROM beyond, lock AS own JOIN lock AS journal USING (virtualtransaction)
+        WHERE own.locktype = 'transactionid' AND own.mode = 'ExclusiveLock'
+            AND journal.relation = 'changes'::regclass AND journal.mode = 'RowExclusiveLock'
+            AND journal.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    )"""
 )
 
 
@@ -118,7 +133,11 @@ def stretch(session: Session, place: Cursor | None, wanted: Wanted, limit: int) 
     after = place or START
     end = boundary(session)
     if after > end:
-        raise ChangesExpired(BEGIN_AGAIN)
+        last = session.execute(_LAST).first()
+        if last is None or after > Cursor(*last):
+            raise ChangesExpired(BEGIN_AGAIN)
+        # A transaction that began before those up to here has begun to write changes since.
+        end = after
     kept = select(entries.c.at).where(position > after).order_by(*order).limit(1)
     oldest = settings.oldest()
     first = session.scalar(kept)

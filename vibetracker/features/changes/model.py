@@ -29,8 +29,8 @@ class Turn(GenericFunction[int]):
 
     It is the transaction's id, or the last turn that it sees, if that is greater: a transaction
     may have waited for a row that another one, of a greater id, has changed meanwhile. So a turn is
-    never smaller than the id of its transaction, and all of a turn have ended when all
-    transactions up to this id have. SQLite has one transaction at a time, and needs none.
+    never smaller than the id of its transaction. SQLite has one transaction at a time, and needs
+    none.
     """
 
     type = BigInt

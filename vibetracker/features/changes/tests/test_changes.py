@@ -305,6 +305,29 @@ def test_versions_come_in_order_though_their_transactions_began_in_another(
         session.close()
 
 
+def test_a_transaction_that_writes_no_change_yet_holds_none_up(
+    memos: TestClient, busy_database: Database, held: Callable[..., Any]
+) -> None:
+    create(memos, "memo")
+    cursor = feed(memos)["next_cursor"]
+    with busy_database.session(write=True) as early:
+        early.execute(text("SELECT pg_current_xact_id()"))
+        create(memos, "meanwhile")
+        page = feed(memos, after=cursor)
+        assert [it["changes"]["text"][1] for it in page["items"]] == ["meanwhile"]
+        early.add(Memo(text="begun early"))
+        call_listeners(early)
+        # It is behind the cursors that have passed it, and nothing passes it any more.
+        late = held("begun late")
+        late.commit()
+        assert feed(memos, after=page["next_cursor"])["items"] == []
+        early.commit()
+        page = feed(memos, after=page["next_cursor"])
+        found = {it["changes"]["text"][1] for it in page["items"]}
+        assert found == {"begun early", "begun late"}
+        late.close()
+
+
 def test_what_is_written_is_no_change_itself(app: FastAPI, client: TestClient) -> None:
     listening = [feature.name for feature in app.state.features if feature.listener]
     assert "changes" in listening
