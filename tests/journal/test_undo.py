@@ -82,3 +82,17 @@ def test_what_is_written_in_portions_is_undone_as_a_whole(
     after = client.get("/tasks?sort=id").json()["items"]
     assert {task["version"] for task in after} == {3}
     assert [task | untold for task in after] == before
+
+
+def test_a_new_tag_that_others_have_put_on_something_stays(client: TestClient) -> None:
+    made = client.post("/tasks", json={"title": "first", "tags": ["new"]})
+    undo = {"request_id": made.headers["X-Request-ID"]}
+    second = create(client, "tasks", title="second", tags=["New"])
+    answer = client.post("/changes/revert", json=undo)
+    assert (answer.status_code, answer.json()["title"]) == (409, "The change cannot be reverted")
+    assert client.get(f"/tasks/{second}").json()["tags"] == ["new"]
+    assert client.get("/tasks/1").status_code == 200
+    client.delete(f"/tasks/{second}")
+    assert client.post("/changes/revert", json=undo).status_code == 200
+    assert client.get("/tags").json()["items"] == []
+    assert client.get("/tasks/1").status_code == 410

@@ -181,6 +181,20 @@ def _associations() -> list[tuple[Table, Table]]:
     return [(table, tables[table.info[OWNER]]) for table in tables.values() if OWNER in table.info]
 
 
+def has_live_owner(session: Session, tag_id: int) -> bool:
+    """Return whether a row has the tag that is not in the trash."""
+    models = {mapper.local_table: mapper.class_ for mapper in Base.registry.mappers}
+    return any(
+        session.scalar(
+            select(models[owner].id)
+            .join(association, association.c.owner_id == models[owner].id)
+            .where(association.c.tag_id == tag_id, models[owner].live())
+            .limit(1)
+        )
+        for association, owner in _associations()
+    )
+
+
 def rename(session: Session, tag_id: int, old_name: str, new_name: str) -> None:
     """Write a new version of every row that has the tag, which is about to be renamed.
 
