@@ -57,7 +57,11 @@ class Siblings:
             )
         if "before_id" in wanted:
             return self._first(backwards.where(_place < anchor)), anchor
-        return anchor, self._first(self._places.where(_place > anchor))
+        return anchor, self.next_to(anchor)
+
+    def next_to(self, place: Place) -> Place | None:
+        """Return the place behind one, if there is one."""
+        return self._first(self._places.where(_place > place))
 
     def _first(self, places: Select[str, int]) -> Place | None:
         row = self.session.execute(places.limit(1)).one_or_none()
