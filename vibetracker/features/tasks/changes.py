@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from random import Random, SystemRandom
 from typing import Literal, cast
 
@@ -273,7 +274,7 @@ class TaskChanges:
                     self.session, names, create=self.create_tags, at="/tags", now=self.clock.now
                 )
             )
-        return [self._known_tags[key] for key in sorted(keys)]
+        return sorted((self._known_tags[key] for key in keys), key=attrgetter("search_key"))
 
     def _remember(self, tags: Iterable[NamedTag]) -> None:
         self._known_tags |= {tag.key: tag for tag in tags}
