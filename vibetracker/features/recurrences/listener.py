@@ -113,6 +113,7 @@ def _take_back(session: Session, task: Values, completed_at: datetime) -> None:
     if due is not None and next_due is not None:
         steps = recurrence.series(due, completed_at).steps_to(next_due)
         recurrence.number = max(1, recurrence.number - steps)
+        recurrence.anchor_again(due)
     TaskChanges(session, Clock(UTC)).trash(copy)
 
 

@@ -350,6 +350,32 @@ def test_opening_the_task_again_takes_the_next_one_back(client: TestClient) -> N
     assert [*dues(client, task, 3)] == ["2040-02-29", "2040-03-31", "2040-04-30"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "due"),
+    [
+        ("FREQ=MONTHLY", {"due_on": "2041-02-28"}),
+        # The next one is at half past two in Berlin, which the clocks skip on that day.
+        ("FREQ=DAILY;INTERVAL=30", {"due_at": "2040-02-24T01:30:00Z"}),
+    ],
+)
+def test_opening_the_task_again_takes_the_day_of_its_completion_back(
+    client: TestClient, rule: str, due: Json
+) -> None:
+    task = recurring(client, rule, time_zone="Europe/Berlin", **due)
+    if "due_at" in due:
+        task = complete(client, task["id"])
+    (recurrence,) = ids(client, "/recurrences")
+    path = f"/recurrences/{recurrence}"
+    before = client.get(f"{path}/occurrences").json()
+    client.patch(path, json={"mode": "after_completion"})
+    complete(client, task["id"])
+    change(client, task["id"], status="todo")
+    assert client.get(path).json()["task_id"] == task["id"]
+    assert utcnow().date().isoformat() not in client.get(path).json()["anchor"]
+    client.patch(path, json={"mode": "fixed"})
+    assert client.get(f"{path}/occurrences").json() == before
+
+
 @pytest.mark.parametrize("work", ["changed", "begun", "divided"])
 def test_a_next_task_that_somebody_has_worked_with_stays(client: TestClient, work: str) -> None:
     task = recurring(client, due_on="2040-01-31")
