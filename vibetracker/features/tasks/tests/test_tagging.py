@@ -30,13 +30,14 @@ def test_tags_come_sorted_as_lists_of_tags_and_each_once(
     names = ["_", "a", "Ä", "b", "C", "echo", "élan", "zebra", "\uffee", "\U0001f600"]
     body = {"title": "x", "tags": sent}
     assert client.post("/tasks?dry_run=true", json=body).json()["tags"] == names
-    assert make(client, tags=sent)["tags"] == names == tag_names(client)
-    assert change(client, make(client)["id"], tags=sent[::-1])["tags"] == names
-    assert read(client, 2)["tags"] == names
+    task, other = make(client, tags=sent), make(client)["id"]
+    assert task["tags"] == names == tag_names(client)
+    assert change(client, other, tags=sent[::-1])["tags"] == names
+    assert read(client, other)["tags"] == names
     batch = {"operations": [{"op": "create", "data": body}]}
     (result,) = client.post("/tasks/batch", json=batch).json()["results"]
     assert result["task"]["tags"] == names
-    assert change(client, 1, tags=names)["version"] == 1
+    assert change(client, task["id"], tags=names)["version"] == 1
     (zebra,) = [tag["id"] for tag in walk(client, "/tags") if tag["name"] == "zebra"]
     client.patch(f"/tags/{zebra}", json={"name": "émeu"})
     names[names.index("zebra")] = "émeu"
