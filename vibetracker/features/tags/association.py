@@ -48,6 +48,8 @@ FEW = 500
 _tags: Table = Base.metadata.tables[Tag.__tablename__]
 # As SQL, since one as a value would be put into the statement anew at each execution.
 _COMMA: Any = literal_column("','")
+# A list reads the same few names again and again.
+_search_key = lru_cache(maxsize=1024)(sortable)
 
 
 def tag_association(name: str, owner: str) -> Table:
@@ -86,7 +88,7 @@ def _names(joined: str | None) -> list[str]:
 @lru_cache(maxsize=1024)
 def _sorted_names(joined: str) -> tuple[str, ...]:
     # No name has a comma; and the same few sets of tags come again and again.
-    return tuple(sorted(joined.split(","), key=sortable))
+    return tuple(sorted(joined.split(","), key=_search_key))
 
 
 def names_of_tags(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
