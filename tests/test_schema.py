@@ -98,10 +98,27 @@ def test_a_line_has_a_length_that_counts_code_points(value: str) -> None:
 INVISIBLE = "\u200b\u2060\u00ad\ufeff\u3164\u2800\u202e\ufe0f\u0301\u20dd\u115f\U000e0041"
 
 
-@pytest.mark.parametrize("value", [*INVISIBLE, " \u200b\u0301 ", "\u034f\u0301\ufe0f"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(*INVISIBLE, " \u200b\u0301 ", "\u034f\u0301\ufe0f", "\u0301\u200b\u0301"),
+        *("\u0301 \u0301", "\u0301\u3000\u2060\u20dd"),
+    ],
+)
 def test_a_line_has_a_visible_character(value: str) -> None:
     assert refuses(LINE, value)
     assert not refuses(LINE, f"a{value}")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("\u2764\ufe0f", "1\ufe0f\u20e3", "\u8fbb\U000e0101", "\u1820\u180b", "\u00b4"),
+        "\U0001f3f4\U000e0067\U000e0062\U000e007f",
+    ],
+)
+def test_a_line_keeps_the_form_of_its_only_visible_character(value: str) -> None:
+    assert LINE.validate_python(value) == value
 
 
 def test_what_is_invisible_hides_no_word_from_a_search() -> None:

@@ -152,7 +152,7 @@ class Line(Prose):
     @override
     def _clean(self, value: str) -> str:
         super()._clean(value)
-        if self.min_length and not value.isascii() and all(map(_is_mark, value)):
+        if self.min_length and not value.isascii() and not value.translate(_PLAIN).strip():
             raise PydanticCustomError("text_invisible", "Expected at least one visible character")
         for character in self.without:
             if character in value:

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from vibetracker.core.db.changes import Change
+from vibetracker.core.db.changes import Change, Values
+from vibetracker.core.http.problems import ValidationFailed
 from vibetracker.features.projects.problems import ProjectArchived
 from vibetracker.features.tasks import ranking
 from vibetracker.features.tasks.calendar import LAST_ZONE, Clock, last_instant
@@ -27,25 +28,32 @@ COPIED = TaskCreate.model_fields.keys() - {
 
 
 def on_changes(session: Session, changes: Sequence[Change]) -> None:
-    """Create the next task where one is done, and take it back where that is taken back."""
+    """Create the next task where one is done, and take it back where that is taken back.
+
+    By what the task was then, whatever the same transaction has made of it since.
+    """
+    completed: dict[int, Values] = {}
     for change in changes:
         if change.resource is not Task or change.before is None or change.after is None:
             continue
         was_open, is_open = (it["status"] in OPEN for it in (change.before, change.after))
         if was_open and change.after["status"] == Status.DONE:
-            _move_on(session, change.id)
-        elif is_open and change.before["status"] == Status.DONE:
-            _take_back(session, change.id, change.before["completed_at"])
+            completed[change.id] = change.after
+        elif (
+            is_open
+            and change.before["status"] == Status.DONE
+            # There is no next task yet where the same transaction has completed it.
+            and completed.pop(change.id, None) is None
+        ):
+            _take_back(session, change.after, change.before["completed_at"])
+    for task in completed.values():
+        _move_on(session, task)
 
 
-def _move_on(session: Session, task_id: int) -> None:
-    recurrence = _locked(session, Recurrence.task_id == task_id)
-    if recurrence is None:
-        return
-    task = lock_tasks(session, [task_id])[task_id]
-    due = due_of(task.values)
-    # One transaction may have changed it once more since.
-    if due is None or task["status"] != Status.DONE or task["deleted_at"]:
+def _move_on(session: Session, task: Values) -> None:
+    recurrence = _locked(session, Recurrence.task_id == task["id"])
+    due = due_of(task)
+    if recurrence is None or due is None:
         return
     completed_at = task["completed_at"]
     series = recurrence.series(due, completed_at)
@@ -54,14 +62,14 @@ def _move_on(session: Session, task_id: int) -> None:
         return
     try:
         following = _copy(session, task, next_due, series.end(next_due) - series.end(due))
-    except ProjectArchived:
-        # Nothing is written yet: the task is done, and the recurrence has ended.
+    except (ProjectArchived, ValidationFailed):
+        # Or the parent is in the trash by now. Nothing is written yet: the recurrence has ended.
         return
-    recurrence.task_id, recurrence.previous_task_id = following["id"], task_id
+    recurrence.task_id, recurrence.previous_task_id = following["id"], task["id"]
     recurrence.number, recurrence.anchor = number, series.anchor.isoformat()
 
 
-def _copy(session: Session, task: TaskRow, due: Due, distance: timedelta) -> TaskRow:
+def _copy(session: Session, task: Values, due: Due, distance: timedelta) -> TaskRow:
     """Write a copy of a task, with another due, right behind it."""
     start_at = task["start_at"]
     if start_at is not None:
@@ -71,6 +79,8 @@ def _copy(session: Session, task: TaskRow, due: Due, distance: timedelta) -> Tas
     values = {name: task[name] for name in COPIED} | dues_of(due)
     if task["parent_id"] is not None:
         try_lock_tree(session, shared=True)
+        # That of the parent, which may have moved to another one since.
+        values["project_id"] = None
     changes = TaskChanges(session, Clock(UTC))
     copy = changes.create(TaskCreate(**values, start_at=start_at))
     copy.values["position"] = _position_behind(session, task)
@@ -78,36 +88,36 @@ def _copy(session: Session, task: TaskRow, due: Due, distance: timedelta) -> Tas
     return copy
 
 
-def _position_behind(session: Session, task: TaskRow) -> str:
+def _position_behind(session: Session, task: Values) -> str:
     """Return a position between a task and the next one among its siblings.
 
     Where there is no room, it is the same one, which the ids order.
     """
-    siblings = Siblings(session, task["parent_id"], without=0)
-    _, behind = siblings.gap({"after_id": task["id"]})
     position: str = task["position"]
+    behind = Siblings(session, task["parent_id"], without=0).next_to((position, task["id"]))
     return ranking.between(position, behind and behind[0]) or position
 
 
-def _take_back(session: Session, task_id: int, completed_at: datetime) -> None:
-    recurrence = _locked(session, Recurrence.previous_task_id == task_id)
+def _take_back(session: Session, task: Values, completed_at: datetime) -> None:
+    recurrence = _locked(session, Recurrence.previous_task_id == task["id"])
     if recurrence is None:
         return
     recurrence.previous_task_id = None
     try_lock_tree(session)
-    found = lock_tasks(session, [task_id, recurrence.task_id])
-    task, copy = found[task_id], found[recurrence.task_id]
-    due, next_due = due_of(task.values), due_of(copy.values)
-    if task["status"] not in OPEN or not _is_untouched(session, copy, task):
+    found = lock_tasks(session, [task["id"], recurrence.task_id])
+    copy = found[recurrence.task_id]
+    due, next_due = due_of(task), due_of(copy.values)
+    if task["id"] not in found or not _is_untouched(session, copy, task):
         return
-    recurrence.task_id = task_id
+    recurrence.task_id = task["id"]
     if due is not None and next_due is not None:
         steps = recurrence.series(due, completed_at).steps_to(next_due)
         recurrence.number = max(1, recurrence.number - steps)
+        recurrence.anchor_again(due)
     TaskChanges(session, Clock(UTC)).trash(copy)
 
 
-def _is_untouched(session: Session, copy: TaskRow, task: TaskRow) -> bool:
+def _is_untouched(session: Session, copy: TaskRow, task: Values) -> bool:
     """Return whether nobody has worked with a copy of a task."""
     return (
         copy["status"] == Status.TODO

@@ -58,6 +58,12 @@ class Recurrence(Resource):
         series = Series.of(self.rule, self.time_zone, due, self.anchor)
         return series if self.mode is Mode.FIXED else series.from_day_of(completed_at)
 
+    def anchor_again(self, due: Due) -> None:
+        """Let go of the day of a completion that is taken back, where that is the anchor."""
+        if self.mode is Mode.AFTER_COMPLETION:
+            series = Series.of(self.rule, self.time_zone, due, self.anchor)
+            self.anchor = series.from_day(series.day).anchor.isoformat()
+
 
 _its_task = select(Task.id).where(Task.id == Recurrence.task_id, CAN_RECUR).correlate(Recurrence)
 GOES_ON = is_found(_its_task)

@@ -70,7 +70,10 @@ class Series:
 
     def from_day_of(self, completed_at: datetime) -> Self:
         """Return the series at the same time of day that counts from the day of a completion."""
-        day = completed_at.astimezone(self.zone).date()
+        return self.from_day(completed_at.astimezone(self.zone).date())
+
+    def from_day(self, day: date) -> Self:
+        """Return the series at the same time of day that counts from a day, its own anchor."""
         clock = self._clock
         return replace(
             self, day=day, anchor=datetime.combine(day, clock) if clock is not None else day

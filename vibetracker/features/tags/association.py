@@ -34,6 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.names import key_of
+from vibetracker.core.api.text import sortable
 from vibetracker.core.db.changes import Values, write_versions
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.portions import among, is_found
@@ -47,6 +48,8 @@ FEW = 500
 _tags: Table = Base.metadata.tables[Tag.__tablename__]
 # As SQL, since one as a value would be put into the statement anew at each execution.
 _COMMA: Any = literal_column("','")
+# A list reads the same few names again and again.
+_search_key = lru_cache(maxsize=1024)(sortable)
 
 
 def tag_association(name: str, owner: str) -> Table:
@@ -67,7 +70,7 @@ def tag_association(name: str, owner: str) -> Table:
 
 
 class TagNames(TypeDecorator[list[str]]):
-    """The names of some tags, sorted ignoring case, read from one aggregated text."""
+    """The names of some tags, in the order of ``GET /tags``, read from one aggregated text."""
 
     impl = Text
     cache_ok = True
@@ -85,7 +88,7 @@ def _names(joined: str | None) -> list[str]:
 @lru_cache(maxsize=1024)
 def _sorted_names(joined: str) -> tuple[str, ...]:
     # No name has a comma; and the same few sets of tags come again and again.
-    return tuple(sorted(joined.split(","), key=key_of))
+    return tuple(sorted(joined.split(","), key=_search_key))
 
 
 def names_of_tags(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
@@ -269,6 +272,6 @@ def _renamed(names: Mapping[str, str | None]) -> Callable[[Values], Values]:
         if "tags" not in members:
             return members
         tags = {name for old in members["tags"] if (name := names.get(old, old))}
-        return {**members, "tags": sorted(tags, key=key_of)}
+        return {**members, "tags": sorted(tags, key=sortable)}
 
     return rename

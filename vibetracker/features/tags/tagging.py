@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
+from operator import attrgetter
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -39,6 +40,11 @@ class NamedTag(NamedTuple):
     name: str
     key: str
 
+    @property
+    def search_key(self) -> str:
+        """What it is sorted by."""
+        return sortable(self.name)
+
 
 def tags_named(
     session: Session,
@@ -48,7 +54,7 @@ def tags_named(
     at: str = "",
     now: datetime | None = None,
 ) -> list[NamedTag]:
-    """Find the tags of these names, whatever their case, each once and in order of their keys.
+    """Find the tags of these names, whatever their case, each once and as lists sort them.
 
     Missing ones are created, as of ``now``, or refused with ``at`` as the pointer to the list of
     names. Two transactions that create the same tag both succeed and share it.
@@ -88,7 +94,7 @@ def tags_named(
         new = dialect.insert(_tags).values(rows).on_conflict_do_nothing().returning(_tags.c.id)
         announce_new(session, _tags, session.scalars(new).all())
         found |= _by_key(session, missing)
-    return [found[key] for key in sorted(wanted)]
+    return sorted(found.values(), key=attrgetter("search_key"))
 
 
 def set_tags(session: Session, association: Table, row: Resource, names: Iterable[str]) -> None:
@@ -160,7 +166,7 @@ def put_on(
         missing -= found.keys()
         if missing:
             tags_named(session, names, create=create, at=at)
-    return [found[key] for key in sorted(found)]
+    return sorted(found.values(), key=sortable)
 
 
 @cache

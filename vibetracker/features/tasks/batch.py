@@ -272,6 +272,10 @@ class TaskBatch:
 
     def _find(self, task_id: int) -> TaskRow:
         if task_id not in self._tasks:
+            # Perhaps it is the one that an earlier create has got.
+            self.changes.flush()
+            self._tasks |= lock_tasks(self.session, [task_id])
+        if task_id not in self._tasks:
             raise NotFound(f"There is no task with id {task_id}")
         return self._tasks[task_id]
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Literal
+from operator import attrgetter
+from random import Random, SystemRandom
+from typing import Literal, cast
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.names import key_of
 from vibetracker.core.db.changes import announce
+from vibetracker.core.db.database import dialect_of
 from vibetracker.core.http.problems import invalid
 from vibetracker.features.projects.model import Project
 from vibetracker.features.projects.problems import ProjectArchived
@@ -20,7 +23,7 @@ from .model import Status, Values, task_tags, tasks
 from .problems import ParentInTrash, TaskCycle
 from .rows import LAST_CHILD, LAST_ROOT, TaskRow, insert_last, new_values, read_again, write
 from .schema import TaskCreate, TaskMove, TaskUpdate
-from .siblings import Siblings
+from .siblings import Place, Siblings
 
 SENT = TaskCreate.model_fields.keys() - {"status", "tags", "completed_at"}
 """Members of a new task that are stored as they are sent."""
@@ -48,7 +51,8 @@ class TaskChanges:
         """Ids of tasks that a statement has put into a project, with one that is above them."""
         self._pending: dict[int, TaskRow] = {}
         """What ``flush`` writes, by identity in the order of the changes."""
-        self._last_positions: dict[int | None, str | None] = {}
+        self.random: Random = SystemRandom()
+        self._last_positions: dict[int | None, str] = {}
         self._good_parents: dict[int, int | None] = {}
         """The projects of the tasks that can have subtasks, by their ids."""
         self._known_projects: dict[int, bool] = {}
@@ -140,7 +144,8 @@ class TaskChanges:
         if is_there and (low is None or low < place) and (high is None or place < high):
             return row
         position = ranking.between(low and low[0], high and high[0])
-        row.values["position"] = position or others.spread(low, self.clock.now)
+        # There is always room before the first.
+        row.values["position"] = position or others.spread(cast("Place", low), self.clock.now)
         self._last_positions.clear()
         self._change(row)
         return row
@@ -243,14 +248,17 @@ class TaskChanges:
         return project_id
 
     def _last_position(self, parent_id: int | None) -> str:
-        if parent_id not in self._last_positions:
-            self._last_positions[parent_id] = self.session.scalar(
+        if parent_id in self._last_positions:
+            position = ranking.behind(self._last_positions[parent_id])
+        else:
+            last = self.session.scalar(
                 LAST_ROOT if parent_id is None else LAST_CHILD, {"parent": parent_id}
             )
-        last = ranking.between(self._last_positions[parent_id], None)
-        self._last_positions[parent_id] = last
-        assert last is not None  # noqa: S101 - there is always room behind the last
-        return last
+            # By chance where other transactions may look for the same place meanwhile.
+            is_alone = dialect_of(self.session) == "sqlite"
+            position = ranking.behind(last, 0 if is_alone else self.random.randrange(ranking.STEP))
+        self._last_positions[parent_id] = position
+        return position
 
     def know_tags(self, names: Iterable[str]) -> None:
         """Find or create tags at once that several tasks are going to have."""
@@ -266,7 +274,7 @@ class TaskChanges:
                     self.session, names, create=self.create_tags, at="/tags", now=self.clock.now
                 )
             )
-        return [self._known_tags[key] for key in sorted(keys)]
+        return sorted((self._known_tags[key] for key in keys), key=attrgetter("search_key"))
 
     def _remember(self, tags: Iterable[NamedTag]) -> None:
         self._known_tags |= {tag.key: tag for tag in tags}

@@ -2,10 +2,11 @@
 
 A rank is a hexadecimal number: twelve digits before an unwritten point, and more behind it only
 where a gap between neighbours has been split often. So one row is written per move, and a rank
-that would become too long says that its siblings need to be spread anew.
+that would become too long says that the next siblings need to be spread anew.
 """
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -22,6 +23,8 @@ FIRST = 16 ** (WHOLE - 1) * 8
 LAST = 16 ** (WHOLE - 1) * 15
 STEP = 16**4
 LONGEST = 100
+SPREAD = LONGEST // 4
+"""Digits of ranks that are spread anew at most: the others are left for hundreds of tasks more."""
 RANK = rf"^[1-9a-e][0-9a-f]{{{WHOLE - 1}}}([0-9a-f]{{0,{LONGEST - WHOLE - 1}}}[1-9a-f])?$"
 """A rank that leaves room on both sides."""
 
@@ -31,10 +34,8 @@ def between(before: str | None, after: str | None) -> str | None:
 
     None when there is no room for one of at most ``LONGEST`` digits.
     """
-    if before is None and after is None:
-        return _write(FIRST, WHOLE)
     if after is None:
-        return _write(int(str(before)[:WHOLE], 16) + STEP, WHOLE)
+        return behind(before)
     if before is None:
         return _write(int(after[:WHOLE], 16) - STEP, WHOLE)
     digits = max(len(before), len(after))
@@ -48,10 +49,23 @@ def between(before: str | None, after: str | None) -> str | None:
     return _write((low + high) // 2, digits)
 
 
-def spread(count: int) -> list[str]:
-    """Return ranks for a list of this length, with room between all neighbours."""
-    start = FIRST - count // 2 * STEP
-    return [_write(start + index * STEP, WHOLE) for index in range(count)]
+def behind(last: str | None, further: int = 0) -> str:
+    """Return a rank behind the last one, or the first of all, and so much further behind."""
+    return _write((FIRST if last is None else int(last[:WHOLE], 16) + STEP) + further, WHOLE)
+
+
+def spread(before: str, following: Iterable[str]) -> list[str]:
+    """Return ranks behind one: a new one, and those of as few of the following as make room."""
+    count = 1
+    for after in following:
+        for digits in range(WHOLE, SPREAD + 1):
+            low, high = (int(rank[:digits].ljust(digits, "0"), 16) for rank in (before, after))
+            # The more are spread, the more room each has, so that this is seldom needed again.
+            if high - low > count**2:
+                places = range(1, count + 1)
+                return [_write(low + (high - low) * it // (count + 1), digits) for it in places]
+        count += 1
+    return [behind(before, it * STEP) for it in range(count)]
 
 
 def shifted(rank: str, first: str, behind: str) -> str | None:
@@ -70,7 +84,10 @@ def _write(number: int, digits: int) -> str:
 
 
 class RankBehind(GenericFunction[str]):
-    """SQL for the rank behind another one, or of the first of all where that is null."""
+    """SQL for the rank behind another one, or of the first of all where that is null.
+
+    On PostgreSQL by chance up to a step further: others may look for the same place meanwhile.
+    """
 
     type = OrderedText
     inherit_cache = True
@@ -80,7 +97,8 @@ class RankBehind(GenericFunction[str]):
 def _on_postgresql(element: RankBehind, compiler: SQLCompiler, **options: Any) -> str:
     rank = compiler.process(element.clauses, **options)
     number = f"(('x' || lpad(left({rank}, {WHOLE}), 16, '0'))::bit(64)::bigint)"
-    return f"lpad(to_hex(coalesce({number} + {STEP}, {FIRST})), {WHOLE}, '0')"
+    chance = f"floor(random() * {STEP})::bigint"
+    return f"lpad(to_hex(coalesce({number} + {STEP}, {FIRST}) + {chance}), {WHOLE}, '0')"
 
 
 @compiles(RankBehind, "sqlite")
@@ -91,6 +109,4 @@ def _on_sqlite(element: RankBehind, compiler: SQLCompiler, **options: Any) -> st
 @event.listens_for(Engine, "connect")
 def _teach_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     if isinstance(connection, sqlite3.Connection):
-        connection.create_function(
-            "rank_behind", 1, lambda rank: between(rank, None), deterministic=True
-        )
+        connection.create_function("rank_behind", 1, behind, deterministic=True)

@@ -132,7 +132,7 @@ class TaskRead(Output):
     start_at: datetime | None = Field(description="Not before this instant, in UTC.")
     parent_id: int | None = Field(description="The task that this one is a part of.")
     project_id: int | None = Field(description="The project that it is in.")
-    tags: list[str] = Field(validation_alias="tag_names", description="Sorted, ignoring case.")
+    tags: list[str] = Field(validation_alias="tag_names", description="Sorted as in `GET /tags`.")
     position: str = Field(
         description="Sorts the task among its siblings, by code point; opaque otherwise.",
         examples=["800000000000"],

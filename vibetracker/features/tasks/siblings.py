@@ -16,6 +16,15 @@ from .model import live, tasks
 type Place = tuple[str, int]
 """Where a task is among its siblings: its position, and its id where that is shared."""
 
+_place = tuple_(tasks.c.position, tasks.c.id)
+
+
+_SET_RANK = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("sibling"))
+    .values(position=bindparam("rank"), version=tasks.c.version + 1)
+)
+
 
 class Siblings:
     """The tasks under a parent, or those without one, but for the task that is moved."""
@@ -32,7 +41,6 @@ class Siblings:
     def gap(self, wanted: Mapping[str, Any]) -> tuple[Place | None, Place | None]:
         """Find the neighbours between which a task is wanted, by members of a ``TaskMove``."""
         anchor_id = wanted.get("before_id") or wanted.get("after_id")
-        place = tuple_(tasks.c.position, tasks.c.id)
         backwards = self._places.order_by(None).order_by(
             tasks.c.parent_id.desc(), tasks.c.position.desc(), tasks.c.id.desc()
         )
@@ -48,28 +56,26 @@ class Siblings:
                 pointer="/before_id" if "before_id" in wanted else "/after_id",
             )
         if "before_id" in wanted:
-            return self._first(backwards.where(place < anchor)), anchor
-        return anchor, self._first(self._places.where(place > anchor))
+            return self._first(backwards.where(_place < anchor)), anchor
+        return anchor, self.next_to(anchor)
+
+    def next_to(self, place: Place) -> Place | None:
+        """Return the place behind one, if there is one."""
+        return self._first(self._places.where(_place > place))
 
     def _first(self, places: Select[str, int]) -> Place | None:
         row = self.session.execute(places.limit(1)).one_or_none()
         return None if row is None else (row.position, row.id)
 
-    def spread(self, low: Place | None, now: datetime) -> str:
-        """Write new ranks for all, with room between; return that behind ``low``."""
-        places = [(row.position, row.id) for row in self.session.execute(self._places)]
-        index = 0 if low is None else places.index(low) + 1
-        ranks = ranking.spread(len(places) + 1)
-        own = ranks.pop(index)
-        ids = [task_id for _, task_id in places]
-        with announcing(self.session, tasks, ids):
-            self.session.execute(
-                update(tasks)
-                .where(tasks.c.id == bindparam("sibling"))
-                .values(position=bindparam("rank"), version=tasks.c.version + 1, updated_at=now),
-                [
-                    {"sibling": task_id, "rank": rank}
-                    for task_id, rank in zip(ids, ranks, strict=True)
-                ],
-            )
+    def spread(self, low: Place, now: datetime) -> str:
+        """Write new ranks for as few behind ``low`` as make room; return that between."""
+        places = self.session.execute(self._places.where(_place > low)).all()
+        own, *ranks = ranking.spread(low[0], (position for position, _ in places))
+        new = [
+            {"sibling": task_id, "rank": rank}
+            for (position, task_id), rank in zip(places, ranks, strict=False)
+            if rank != position
+        ]
+        with announcing(self.session, tasks, [it["sibling"] for it in new]):
+            self.session.execute(_SET_RANK.values(updated_at=now), new)
         return own

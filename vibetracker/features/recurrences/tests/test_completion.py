@@ -35,6 +35,20 @@ def complete(client: TestClient, task_id: int) -> Json:
     return read(client, recurrence["task_id"])
 
 
+def batch(client: TestClient, task: Json, *operations: Json | None) -> None:
+    """Change a task several times in one request; None deletes it."""
+    body = [
+        {"op": "delete", "id": task["id"]}
+        if it is None
+        else it
+        if "op" in it
+        else {"op": "update", "id": task["id"], "data": it}
+        for it in operations
+    ]
+    answer = client.post("/tasks/batch", json={"operations": body})
+    assert answer.status_code == 200, answer.text
+
+
 def dues(client: TestClient, task: Json, number: int) -> Iterator[str]:
     """Complete a task and those that follow on it; yield their dues."""
     for _ in range(number):
@@ -244,13 +258,83 @@ def test_a_task_completed_twice_or_in_a_batch_comes_again_once(client: TestClien
     assert read(client, following)["due_on"] == "2040-02-29"
 
 
-@pytest.mark.parametrize("last", ["todo", "cancelled", None])
-def test_a_batch_that_ends_otherwise_makes_nothing(client: TestClient, last: str | None) -> None:
+def test_a_batch_that_takes_the_completion_back_makes_nothing(client: TestClient) -> None:
     task = recurring(client, due_on="2040-01-31")
-    done = {"op": "update", "id": task["id"], "data": {"status": "done"}}
-    end = {**done, "data": {"status": last}} if last else {"op": "delete", "id": task["id"]}
-    assert client.post("/tasks/batch", json={"operations": [done, end]}).status_code == 200
-    assert ids(client, deleted="include") == [task["id"]]
+    batch(client, task, {"status": "done"}, {"title": "x"}, {"status": "todo"})
+    assert ids(client, deleted="include") == ids(client, is_recurring=True) == [task["id"]]
+    (recurrence,) = walk(client, "/recurrences")
+    assert recurrence["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "later",
+    [{"title": "x", "tags": []}, {"due_on": None}, {"status": "cancelled"}, {"parent_id": 1}, None],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_completion_counts_whatever_the_same_batch_does_later(
+    client: TestClient, later: Json | None, *, nested: bool
+) -> None:
+    project = client.post("/projects", json={"name": "Home"}).json()["id"]
+    assert make(client)["id"] == 1
+    parent = make(client, project_id=project)["id"]
+    place = {"parent_id": parent} if nested else {}
+    task = recurring(client, due_on="2040-01-31", title="Sweep", tags=["home"], **place)
+    last = make(client, **place)
+    batch(client, task, {"status": "done"}, later)
+    (recurrence,) = walk(client, "/recurrences")
+    assert recurrence["previous_task_id"] == task["id"]
+    following = read(client, recurrence["task_id"])
+    assert {name: following[name] for name in COPIED} == {name: task[name] for name in COPIED}
+    assert (following["status"], following["due_on"]) == ("todo", "2040-02-29")
+    assert task["position"] < following["position"] < last["position"]
+
+
+def test_a_completion_in_a_batch_that_deletes_the_parent_makes_nothing(client: TestClient) -> None:
+    parent = make(client)["id"]
+    task = recurring(client, due_on="2040-01-31", parent_id=parent)
+    batch(client, task, {"status": "done"}, {"op": "delete", "id": parent})
+    assert sorted(ids(client, deleted="include")) == [parent, task["id"]]
+
+
+def test_a_subtask_comes_again_in_the_project_that_its_parent_has_moved_to(
+    client: TestClient,
+) -> None:
+    project = client.post("/projects", json={"name": "Home"}).json()["id"]
+    parent = make(client)["id"]
+    task = recurring(client, due_on="2040-01-31", parent_id=parent)
+    move = {"op": "update", "id": parent, "data": {"project_id": project}}
+    batch(client, task, {"status": "done"}, move)
+    (recurrence,) = walk(client, "/recurrences")
+    assert read(client, recurrence["task_id"])["project_id"] == project
+
+
+def test_what_a_batch_completes_again_is_taken_back_like_any_other(client: TestClient) -> None:
+    task = recurring(client, due_on="2040-01-31")
+    batch(client, task, *({"status": status} for status in ("done", "todo", "done")))
+    (recurrence,) = walk(client, "/recurrences")
+    change(client, task["id"], status="todo")
+    assert ids(client) == ids(client, is_recurring=True) == [task["id"]]
+    # Done once more by the batch that opens it: the next one is another one then.
+    following = complete(client, task["id"])
+    batch(client, task, {"status": "todo"}, {"title": "x"}, {"status": "done"})
+    assert read(client, following["id"])["deleted_at"] is not None
+    (recurrence,) = walk(client, "/recurrences")
+    assert read(client, recurrence["task_id"])["title"] == "x"
+    assert (recurrence["number"], recurrence["previous_task_id"]) == (2, task["id"])
+
+
+@pytest.mark.parametrize("later", [{"title": "x"}, {"status": "cancelled"}, None])
+def test_opening_counts_whatever_the_same_batch_does_later(
+    client: TestClient, later: Json | None
+) -> None:
+    task = recurring(client, due_on="2040-01-31")
+    complete(client, task["id"])
+    batch(client, task, {"status": "todo"}, later)
+    assert {*ids(client)} <= {task["id"]}
+    if later is None:
+        client.post(f"/tasks/{task['id']}/restore")
+    change(client, task["id"], status="in_progress")
+    assert ids(client, is_recurring=True) == [task["id"]]
 
 
 def test_opening_the_task_again_takes_the_next_one_back(client: TestClient) -> None:
@@ -264,6 +348,32 @@ def test_opening_the_task_again_takes_the_next_one_back(client: TestClient) -> N
     kept = before.keys() - {"version", "updated_at"}
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     assert [*dues(client, task, 3)] == ["2040-02-29", "2040-03-31", "2040-04-30"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "due"),
+    [
+        ("FREQ=MONTHLY", {"due_on": "2041-02-28"}),
+        # The next one is at half past two in Berlin, which the clocks skip on that day.
+        ("FREQ=DAILY;INTERVAL=30", {"due_at": "2040-02-24T01:30:00Z"}),
+    ],
+)
+def test_opening_the_task_again_takes_the_day_of_its_completion_back(
+    client: TestClient, rule: str, due: Json
+) -> None:
+    task = recurring(client, rule, time_zone="Europe/Berlin", **due)
+    if "due_at" in due:
+        task = complete(client, task["id"])
+    (recurrence,) = ids(client, "/recurrences")
+    path = f"/recurrences/{recurrence}"
+    before = client.get(f"{path}/occurrences").json()
+    client.patch(path, json={"mode": "after_completion"})
+    complete(client, task["id"])
+    change(client, task["id"], status="todo")
+    assert client.get(path).json()["task_id"] == task["id"]
+    assert utcnow().date().isoformat() not in client.get(path).json()["anchor"]
+    client.patch(path, json={"mode": "fixed"})
+    assert client.get(f"{path}/occurrences").json() == before
 
 
 @pytest.mark.parametrize("work", ["changed", "begun", "divided"])

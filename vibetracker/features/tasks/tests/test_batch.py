@@ -128,6 +128,40 @@ def test_a_parent_can_be_one_that_the_batch_creates(client: TestClient) -> None:
     assert ids(client, sort="position", is_subtask=False) == [3, 6]
 
 
+def test_a_new_task_can_be_addressed_by_the_id_that_it_gets(client: TestClient) -> None:
+    TaskFactory.create_batch(2)
+    results = run(
+        client,
+        create("a", tags=["x"], ref="a"),
+        create("b", parent_ref="a"),
+        create("c"),
+        update(3, '"1"', title="A", tags=["y"]),
+        delete(3),
+        restore(3),
+        update(4, '"3"', title="B", parent_id=None),
+        {"op": "move", "id": 5, "data": {"to": "first"}},
+        update(3, '"4"', status="done"),
+    )
+    told = [
+        (result["id"], result["task"]["title"], result["task"]["version"])
+        for result in results
+        if "task" in result
+    ]
+    assert told == [
+        (3, "a", 1),
+        (4, "b", 1),
+        (5, "c", 1),
+        (3, "A", 2),
+        (3, "A", 4),
+        (4, "B", 4),
+        (5, "c", 2),
+        (3, "A", 5),
+    ]
+    assert [results[0]["task"]["tags"], results[3]["task"]["tags"]] == [["x"], ["y"]]
+    assert ids(client, sort="position") == [5, 1, 2, 3, 4]
+    assert results[-1]["task"] == read(client, 3)
+
+
 def test_new_tasks_come_last_in_the_order_of_their_operations(client: TestClient) -> None:
     TaskFactory.create_batch(2)
     run(client, *(create(parent_id=1) for _ in range(5)), *(create() for _ in range(95)))

@@ -79,6 +79,21 @@ def test_sixteen_requests_create_the_same_new_tags_and_share_them(client: TestCl
     assert {tuple(task["tags"]) for task in walk(client)} == {tuple(tags)}
 
 
+@pytest.mark.parametrize("kind", ["root", "child", "batch"])
+def test_tasks_created_at_once_have_places_of_their_own(client: TestClient, kind: str) -> None:
+    data: Json = {"title": "x"}
+    if kind == "child":
+        data["parent_id"] = make(client)["id"]
+    path, body = "/tasks", data
+    if kind == "batch":
+        path, body = "/tasks/batch", {"operations": [{"op": "create", "data": data}] * 3}
+    answers = at_once(*[partial(client.post, path, json=body)] * 16)
+    assert {answer.is_success for answer in answers} == {True}
+    places = [task["position"] for task in walk(client, is_subtask=kind == "child")]
+    # Two may be the same by chance, once in some hundred runs.
+    assert len(set(places)) >= len(places) - 1
+
+
 @pytest.mark.parametrize("length", [2, 3])
 @pytest.mark.parametrize("move", [False, True])
 def test_tasks_put_under_each_other_at_once_make_no_cycle(

@@ -3,7 +3,9 @@
 import pytest
 from starlette.testclient import TestClient
 
+from vibetracker.core.db.changes import Change
 from vibetracker.features.tags.tests.factory import TagFactory
+from vibetracker.features.tasks.model import Task
 
 from .calls import change, everything, faults, make, read, walk
 from .factory import TaskFactory
@@ -21,12 +23,27 @@ def test_new_names_become_tags_and_known_ones_are_found_in_any_case(client: Test
     assert tag_names(client) == ["Home", "Straße"]
 
 
-def test_tags_come_sorted_ignoring_case_and_each_once(client: TestClient) -> None:
-    sent = ["b", "C", "a", "Ä", "A", "é", "\U0001f600", "\uffee", "_", "B"]
-    names = ["_", "a", "b", "C", "Ä", "é", "\uffee", "\U0001f600"]
-    assert make(client, tags=sent)["tags"] == names
-    assert change(client, make(client)["id"], tags=sent[::-1])["tags"] == names
-    assert read(client, 2)["tags"] == names
+def test_tags_come_sorted_as_lists_of_tags_and_each_once(
+    client: TestClient, announced: list[Change]
+) -> None:
+    sent = ["b", "zebra", "C", "a", "Ä", "A", "élan", "echo", "\U0001f600", "\uffee", "_", "B"]
+    names = ["_", "a", "Ä", "b", "C", "echo", "élan", "zebra", "\uffee", "\U0001f600"]
+    body = {"title": "x", "tags": sent}
+    assert client.post("/tasks?dry_run=true", json=body).json()["tags"] == names
+    task, other = make(client, tags=sent), make(client)["id"]
+    assert task["tags"] == names == tag_names(client)
+    assert change(client, other, tags=sent[::-1])["tags"] == names
+    assert read(client, other)["tags"] == names
+    batch = {"operations": [{"op": "create", "data": body}]}
+    (result,) = client.post("/tasks/batch", json=batch).json()["results"]
+    assert result["task"]["tags"] == names
+    assert change(client, task["id"], tags=names)["version"] == 1
+    (zebra,) = [tag["id"] for tag in walk(client, "/tags") if tag["name"] == "zebra"]
+    client.patch(f"/tags/{zebra}", json={"name": "émeu"})
+    names[names.index("zebra")] = "émeu"
+    assert [task["tags"] for task in walk(client)] == [names] * 3
+    last = {it.id: it.after for it in announced if it.resource is Task}
+    assert [task and task["tags"] for task in last.values()] == [names] * 3
 
 
 def test_the_first_spelling_names_a_new_tag(client: TestClient) -> None:
