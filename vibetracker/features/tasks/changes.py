@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
-from random import Random, SystemRandom
 from typing import Literal, cast
 
 from sqlalchemy import bindparam, select
@@ -11,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from vibetracker.core.api.names import key_of
 from vibetracker.core.db.changes import announce
-from vibetracker.core.db.database import dialect_of
 from vibetracker.core.http.problems import invalid
 from vibetracker.features.projects.model import Project
 from vibetracker.features.projects.problems import ProjectArchived
@@ -51,7 +49,6 @@ class TaskChanges:
         """Ids of tasks that a statement has put into a project, with one that is above them."""
         self._pending: dict[int, TaskRow] = {}
         """What ``flush`` writes, by identity in the order of the changes."""
-        self.random: Random = SystemRandom()
         self._last_positions: dict[int | None, str] = {}
         self._good_parents: dict[int, int | None] = {}
         """The projects of the tasks that can have subtasks, by their ids."""
@@ -62,7 +59,7 @@ class TaskChanges:
     def create(self, data: TaskCreate) -> TaskRow:
         """Return a new task, last among its siblings; ``flush`` writes it together with others."""
         row = self._new(data)
-        row.values["position"] = self._last_position(data.parent_id)
+        row.values["position"] = self._last_position(data.parent_id, data.title)
         row.new_tags = self._tags(data.tags)
         row.values["tags"] = [tag.name for tag in row.new_tags]
         self._change(row)
@@ -77,7 +74,7 @@ class TaskChanges:
         if data.parent_id is None:
             insert_last(self.session, row)
         else:
-            row.values["position"] = self._last_position(data.parent_id)
+            row.values["position"] = self._last_position(data.parent_id, data.title)
             write(self.session, [row])
         row.values["tags"] = (
             put_on(self.session, task_tags, row["id"], data.tags, create=self.create_tags)
@@ -114,7 +111,7 @@ class TaskChanges:
         # First, since looking for a parent writes what is pending: a change is one new version.
         if "parent_id" in changes and changes["parent_id"] != row["parent_id"]:
             self._put_under(row, changes["parent_id"])
-            row.values["position"] = self._last_position(row["parent_id"])
+            row.values["position"] = self._last_position(row["parent_id"], row["title"])
         if "project_id" in changes:
             if row["parent_id"] is not None:
                 _check_same_project(row, changes["project_id"])
@@ -247,16 +244,14 @@ class TaskChanges:
         project_id: int | None = above[0].project_id
         return project_id
 
-    def _last_position(self, parent_id: int | None) -> str:
+    def _last_position(self, parent_id: int | None, title: str) -> str:
         if parent_id in self._last_positions:
-            position = ranking.behind(self._last_positions[parent_id])
+            last: str | None = self._last_positions[parent_id]
         else:
             last = self.session.scalar(
                 LAST_ROOT if parent_id is None else LAST_CHILD, {"parent": parent_id}
             )
-            # By chance where other transactions may look for the same place meanwhile.
-            is_alone = dialect_of(self.session) == "sqlite"
-            position = ranking.behind(last, 0 if is_alone else self.random.randrange(ranking.STEP))
+        position = ranking.behind(last, ranking.further(title))
         self._last_positions[parent_id] = position
         return position
 

@@ -157,8 +157,6 @@ def fill(session: Session, random: Random, count: int, now: datetime) -> Iterato
     }
     for portion in _ahead(_portions(random, projects, count, now)):
         changes = TaskChanges(session, Clock(UTC, now))
-        # The same chance each time, so that the same seed makes the same rows.
-        changes.random = Random(0)
         changes.know_projects(projects.values())
         changes.know_tags(tag for new in portion.tasks() for tag in new.data.tags)
         lock_tree(session)

@@ -8,6 +8,7 @@ that would become too long says that the next siblings need to be spread anew.
 import sqlite3
 from collections.abc import Iterable
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -54,6 +55,15 @@ def behind(last: str | None, further: int = 0) -> str:
     return _write((FIRST if last is None else int(last[:WHOLE], 16) + STEP) + further, WHOLE)
 
 
+def further(title: str) -> int:
+    """Return how much further behind the last one a task with this title is put.
+
+    So tasks that are created at once, each behind the same one, have ranks of their own; and a dry
+    run has the rank that the task would get.
+    """
+    return crc32(title.encode()) % STEP
+
+
 def spread(before: str, following: Iterable[str]) -> list[str]:
     """Return ranks behind one: a new one, and those of as few of the following as make room."""
     count = 1
@@ -84,10 +94,7 @@ def _write(number: int, digits: int) -> str:
 
 
 class RankBehind(GenericFunction[str]):
-    """SQL for the rank behind another one, or of the first of all where that is null.
-
-    On PostgreSQL by chance up to a step further: others may look for the same place meanwhile.
-    """
+    """SQL for what ``behind`` returns."""
 
     type = OrderedText
     inherit_cache = True
@@ -95,10 +102,9 @@ class RankBehind(GenericFunction[str]):
 
 @compiles(RankBehind, "postgresql")
 def _on_postgresql(element: RankBehind, compiler: SQLCompiler, **options: Any) -> str:
-    rank = compiler.process(element.clauses, **options)
-    number = f"(('x' || lpad(left({rank}, {WHOLE}), 16, '0'))::bit(64)::bigint)"
-    chance = f"floor(random() * {STEP})::bigint"
-    return f"lpad(to_hex(coalesce({number} + {STEP}, {FIRST}) + {chance}), {WHOLE}, '0')"
+    last, further = (compiler.process(clause, **options) for clause in element.clauses)
+    number = f"(('x' || lpad(left({last}, {WHOLE}), 16, '0'))::bit(64)::bigint)"
+    return f"lpad(to_hex(coalesce({number} + {STEP}, {FIRST}) + {further}), {WHOLE}, '0')"
 
 
 @compiles(RankBehind, "sqlite")
@@ -109,4 +115,4 @@ def _on_sqlite(element: RankBehind, compiler: SQLCompiler, **options: Any) -> st
 @event.listens_for(Engine, "connect")
 def _teach_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     if isinstance(connection, sqlite3.Connection):
-        connection.create_function("rank_behind", 1, behind, deterministic=True)
+        connection.create_function("rank_behind", 2, behind, deterministic=True)

@@ -52,7 +52,7 @@ _INSERT = insert(tasks).returning(tasks.c.id)
 _INSERT_MANY = insert(tasks).returning(tasks.c.id, sort_by_parameter_order=True)
 _INSERT_LAST = (
     insert(tasks)
-    .values(position=ranking.RankBehind(LAST_ROOT.scalar_subquery()))
+    .values(position=ranking.RankBehind(LAST_ROOT.scalar_subquery(), bindparam("further")))
     .returning(tasks.c.id, tasks.c.position)
 )
 _UPDATE = update(tasks).where(
@@ -143,9 +143,9 @@ def insert_last(session: Session, row: TaskRow) -> None:
 
     The database looks the last position up while it writes.
     """
-    columns = _columns(row.values)
+    values = _columns(row.values) | {"further": ranking.further(row["title"])}
     row.values["id"], row.values["position"] = (
-        session.connection().execute(_INSERT_LAST, columns).one()
+        session.connection().execute(_INSERT_LAST, values).one()
     )
     row.stored = row.values.copy()
 
