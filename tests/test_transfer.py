@@ -1,6 +1,7 @@
 """An export is the whole service: imported elsewhere it is the same, whatever the database."""
 
 import gc
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -437,3 +438,42 @@ def test_what_cannot_be_imported_is_reported_in_one_line(
         (command / name).write_text(content)
     assert main(["import", str(command / name)]) == 2
     assert reason in capsys.readouterr().err
+
+
+IN_A_PROJECT = {
+    "csv": "title,project\nfirst,open\nsecond,Away\n",
+    "ics": todo("X-VIBETRACKER-PROJECT:away"),
+    "json": '{"projects": [{"id": 1, "name": "away"}],\n'
+    '"tasks": [{"title": "a", "project_id": 1}]}',
+    "taskwarrior": '[{"description": "a"},\n{"description": "b", "project": "away"}]',
+    "todotxt": "first\nsecond +away\n",
+}
+"""Files with a task in a project, in their second line or behind it."""
+
+
+@pytest.mark.parametrize("dry_run", ["false", "true"])
+@pytest.mark.parametrize("name", IN_A_PROJECT)
+def test_an_archived_project_that_is_there_takes_no_task_of_a_file(
+    client: TestClient, name: str, dry_run: str
+) -> None:
+    project_id = create(client, "projects", name="away", archived=True)
+    refused = send(client, f"{name}&dry_run={dry_run}", IN_A_PROJECT[name])
+    problem = refused.json()
+    assert (refused.status_code, problem["type"]) == (409, "/problems/project-archived")
+    assert problem["project_id"] == project_id
+    assert problem["line"] > 1
+    assert f"Line {problem['line']}: " in problem["detail"]
+    assert client.get("/tasks").json()["items"] == []
+    assert len(client.get("/projects").json()["items"]) == 1
+    client.patch(f"/projects/{project_id}", json={"archived": False})
+    assert send(client, name, IN_A_PROJECT[name]).status_code == 200
+
+
+def test_an_archived_project_of_a_file_comes_with_its_tasks(client: TestClient) -> None:
+    create(client, "projects", name="there already")
+    projects = [{"id": 7, "name": "away", "archived": True}, {"id": 8, "name": "AWAY"}]
+    tasks = [{"title": "a", "project_id": 7 + number % 2} for number in range(2 * PORTION)]
+    file = json.dumps({"projects": projects, "tasks": tasks})
+    assert send(client, "json", file).json()["created"] == {"projects": 1, "tasks": len(tasks)}
+    (away, _) = client.get("/projects?include=task_counts").json()["items"]
+    assert (away["archived"], away["task_counts"]["total"]) == (True, len(tasks))

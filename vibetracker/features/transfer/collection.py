@@ -8,7 +8,7 @@ than its clients see has a module ``transfer`` with a ``<Model>Record``, and the
 - ``<Model>Import``: what new rows have to agree on, an ``Agreement``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
@@ -42,8 +42,14 @@ class Agreement(Protocol):
     def look(self, record: Any) -> None:
         """Look at a record before the database is; it refers to nothing yet."""
 
-    def begin(self, session: Session, *, is_empty: bool) -> None:
-        """Begin to write, into a database without rows or beside those that are there."""
+    def begin(
+        self, session: Session, *, is_empty: bool, stand_ins: Mapping[str, Container[int]]
+    ) -> None:
+        """Begin to write, into a database without rows or beside those that are there.
+
+        ``stand_ins`` are the ids of those, by table, that stand for records of the file; they
+        become more as the file is read.
+        """
 
     def complete(self, row_id: int, values: Values) -> Values:
         """Return the values of a new row; what it refers to is there, behind new ids."""
