@@ -251,6 +251,52 @@ def test_only_a_completed_task_of_todotxt_has_two_dates_in_front(client: TestCli
 
 
 @pytest.mark.parametrize(
+    "title",
+    [
+        "see id:1 ticket",
+        "see id:1",
+        "pay due:2020-02-31",
+        "pay due:2020-01-01 t:2019-01-01",
+        "x (A) pri:B status:cancelled p:1 +shed @home",
+        "two  spaces  id:1 in it",
+        "two  id:1",
+        "x",
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"due_on": "2026-03-01", "tags": ["a"]}, {"status": "done"}])
+def test_words_of_a_title_are_no_keys_of_the_own_todotxt(
+    client: TestClient, title: str, more: Json
+) -> None:
+    client.post("/tasks", json={"title": "base"})
+    client.post("/tasks", json={"title": title, **more})
+    result = imported(client, exported(client, "?format=todotxt"), "?format=todotxt")
+    assert result == {"created": {"tasks": 2}, "skipped": []}
+    (_, old, _, new) = client.get("/tasks?sort=id").json()["items"]
+    for name in (*KEPT, "tags", "parent_id", "start_at"):
+        assert new[name] == old[name]
+
+
+@pytest.mark.parametrize(
+    ("line", "title", "due"),
+    [
+        ("Pay due:2026-01-01 the rent", "Pay the rent", "2026-01-01"),
+        ("Pay due:2026-01-01 or due:2026-02-02", "Pay due:2026-01-01 or", "2026-02-02"),
+        ("Pay due:2026-01-01  the rent id:5", "Pay the rent", "2026-01-01"),
+        ("Pay due:2026-01-01 id:5", "Pay", "2026-01-01"),
+        ("Pay  due:2026-01-01", "Pay", "2026-01-01"),
+        ("Pay due:2026-01-01  id:5 due:2026-02-02", "Pay due:2026-01-01", "2026-02-02"),
+        ("Pay  id:5 due:soon", "Pay due:soon", None),
+    ],
+)
+def test_the_last_of_several_keys_counts(
+    client: TestClient, line: str, title: str, due: str | None
+) -> None:
+    imported(client, line, "?format=todotxt")
+    (task,) = client.get("/tasks").json()["items"]
+    assert (task["title"], task["due_on"]) == (title, due)
+
+
+@pytest.mark.parametrize(
     ("format", "file"),
     [
         ("todotxt", "a due:2026-01-01 t:2026-02-01"),
