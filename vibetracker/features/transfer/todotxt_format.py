@@ -137,7 +137,7 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
         if letter not in PRIORITIES:
             detail = f"The priority {letter} is low here"
             yield LeftOut(place, "priority", detail, (letter,))
-    values |= _stamps(dates, values["status"])
+    values |= _stamps(dates, values["status"], is_done=is_done)
     yield Record("tasks", values, place, is_foreign=True)
 
 
@@ -151,14 +151,12 @@ def _split(text: str) -> tuple[list[str], list[str]]:
     return [], text.split()
 
 
-def _stamps(dates: list[str], status: str) -> Values:
-    stamps = {}
-    if dates:
-        stamps["created_at"] = f"{dates[-1]}T00:00:00Z"
-    if len(dates) > 1:
-        ended = "cancelled_at" if status == "cancelled" else "completed_at"
-        stamps[ended] = f"{dates[0]}T00:00:00Z"
-    return stamps
+def _stamps(dates: list[str], status: str, *, is_done: bool) -> Values:
+    """Return the times of a task; of one that is done, a date that is alone is that of its end."""
+    names = ["created_at"]
+    if is_done:
+        names.insert(0, "cancelled_at" if status == "cancelled" else "completed_at")
+    return {name: f"{date}T00:00:00Z" for name, date in zip(names, dates, strict=False)}
 
 
 def _member(key: str, value: str) -> Values:

@@ -297,6 +297,20 @@ def test_the_last_of_several_keys_counts(
 
 
 @pytest.mark.parametrize(
+    ("line", "stamp"),
+    [("x 2026-01-03 a", "completed_at"), ("x 2026-01-03 a status:cancelled", "cancelled_at")],
+)
+def test_a_date_behind_the_x_of_todotxt_is_that_of_the_end(
+    client: TestClient, line: str, stamp: str
+) -> None:
+    client.post("/tasks", json={"title": "now"})
+    imported(client, line, "?format=todotxt")
+    ended, now = client.get("/tasks?sort=title").json()["items"]
+    assert ended[stamp] == "2026-01-03T00:00:00Z"
+    assert ended["created_at"] >= now["created_at"]
+
+
+@pytest.mark.parametrize(
     ("format", "file"),
     [
         ("todotxt", "a due:2026-01-01 t:2026-02-01"),
