@@ -325,6 +325,25 @@ def test_an_error_of_a_comment_is_where_the_other_program_has_it(
     assert fault in f"{error.get('pointer')} {error['detail']}"
 
 
+def test_annotations_of_taskwarrior_are_comments_of_a_task_without_a_uuid_too(
+    client: TestClient,
+) -> None:
+    annotations: list[dict[str, Any]] = [
+        {"description": "x", "id": 1, "uuid": None},
+        {"description": "y", "id": 2},
+    ]
+    tasks = [{"description": name, "title": "x", "annotations": annotations} for name in "ab"]
+    result = send(client, "taskwarrior", json.dumps(tasks)).json()
+    assert result["created"] == {"tasks": 2, "comments": 4}
+    assert [(it["pointer"], it["code"]) for it in result["skipped"]] == [
+        ("/0/title", "unknown_member"),
+        ("/0/annotations/0/id", "unknown_member"),
+        ("/0/annotations/0/uuid", "unknown_member"),
+    ]
+    found = client.get("/comments?sort=id").json()["items"]
+    assert [(it["task_id"], it["body"]) for it in found] == [(1, "x"), (1, "y"), (2, "x"), (2, "y")]
+
+
 def test_what_is_behind_the_longest_comment_is_left_out_and_reported(client: TestClient) -> None:
     file = f"TYPE,CONTENT\ntask,a\nnote,{'x' * 10_001}\n"
     (left_out,) = send(client, "csv", file).json()["skipped"]
