@@ -370,6 +370,36 @@ def test_a_rule_of_a_calendar_lets_the_task_come_again(client: TestClient) -> No
     assert following["due_at"] == "2040-02-07T08:30:00Z"
 
 
+INDIA = """\
+BEGIN:VTIMEZONE\r
+TZID:India\r
+BEGIN:STANDARD\r
+DTSTART:19700101T000000\r
+TZOFFSETFROM:+0530\r
+TZOFFSETTO:+0530\r
+END:STANDARD\r
+END:VTIMEZONE\r
+"""
+
+
+@pytest.mark.parametrize(
+    ("due", "anchor", "code"),
+    [
+        ("20400131T093000", "2040-01-31T04:00:00", "zone"),
+        ("20400131T033000", None, "recurrence"),
+    ],
+)
+def test_a_rule_in_a_zone_of_the_calendar_counts_in_utc_where_the_day_is_the_same(
+    client: TestClient, due: str, anchor: str | None, code: str
+) -> None:
+    file = todo(f"DUE;TZID=India:{due}", "RRULE:FREQ=MONTHLY")
+    result = send(client, "ics", file.replace("BEGIN:VTODO", f"{INDIA}BEGIN:VTODO")).json()
+    assert [entry["code"] for entry in result["skipped"]] == [code]
+    found = client.get("/recurrences").json()["items"]
+    expected = [("UTC", anchor)] if anchor else []
+    assert [(it["time_zone"], it["anchor"]) for it in found] == expected
+
+
 @pytest.mark.parametrize(
     "lines",
     [
