@@ -5,6 +5,7 @@ transferred as it is: a record has the members of both that are stored. A featur
 than its clients see has a module ``transfer`` with a ``<Model>Record``, and there it can also have
 
 - ``REFERENCES``: members that refer to rows without a foreign key, and the tables of those;
+- ``LASTING``: those of them that stay when the row that they refer to is deleted;
 - ``<Model>Import``: what new rows have to agree on, an ``Agreement``.
 """
 
@@ -73,6 +74,8 @@ class Collection:
     """Through which the rows have tags."""
     unique: Sequence[tuple[str, ...]] = field(default=())
     """Columns of which no two rows have the same values."""
+    lasting: Container[str] = field(default=())
+    """Members that refer to rows which may be deleted."""
 
     @property
     def table(self) -> Table:
@@ -144,6 +147,7 @@ def _collection(
             for constraint in table.constraints
             if isinstance(constraint, UniqueConstraint)
         ],
+        getattr(transfer, "LASTING", ()),
     )
 
 

@@ -224,12 +224,19 @@ class Import:
             known = self._ids[target].get(wanted)
             if known is None and wanted in self._ids[target]:
                 return None
+            if known is None and member in collection.lasting and self._was_deleted(target, wanted):
+                known = wanted
             if known is None and not self._tell_missing(record, collection, member, target):
                 return {}
             ids[member] = known
         keeps_id = self._is_empty and isinstance(key, int)
         own_id = key if keeps_id else self._next_id(collection)
         return {**ids, **dict.fromkeys(to_itself, own_id), "id": own_id}
+
+    def _was_deleted(self, target: str, row_id: object) -> bool:
+        """Return whether no row will get an id that the file does not have, since one had it."""
+        last = self._last_ids.get(target, 0) if self._is_empty else 0
+        return isinstance(row_id, int) and row_id <= last
 
     def _tell_missing(
         self, record: Record, collection: Collection, member: str, target: str
