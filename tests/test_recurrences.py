@@ -56,6 +56,32 @@ def test_an_import_brings_recurrences_to_where_they_were(
     assert client.get(f"/tasks/{moved['task_id']}").status_code == 410
 
 
+def test_an_import_into_an_empty_service_keeps_the_id_of_a_task_before_that_is_deleted(
+    client: TestClient, database: Database
+) -> None:
+    first = recurring(client)
+    finish(client, first)
+    client.delete(f"/tasks/{first}?permanent=true")
+    before = [client.get(path).json() for path in LISTS]
+    assert before[0]["items"][0]["previous_task_id"] == first
+    file = client.get("/transfer/export").content
+    empty(database)
+    headers = {"Content-Type": "application/octet-stream"}
+    imported = client.post("/transfer/import", content=file, headers=headers).json()
+    assert imported == {"created": {"tasks": 1, "recurrences": 1}, "skipped": []}
+    assert [client.get(path).json() for path in LISTS] == before
+    # Beside what is there, the id is that of another task.
+    other = client.post("/transfer/import", content=file, headers=headers).json()
+    assert [entry["code"] for entry in other["skipped"]] == ["unknown_task"]
+    # Without a word of the ids that were assigned, another task would get it.
+    empty(database)
+    untold = {name: rows for name, rows in json.loads(file).items() if name != "last_ids"}
+    untold["recurrences"][0]["previous_task_id"] = 99
+    content = json.dumps(untold)
+    other = client.post("/transfer/import", content=content, headers=headers).json()
+    assert [entry["code"] for entry in other["skipped"]] == ["unknown_task"]
+
+
 @pytest.mark.parametrize(
     ("member", "value"),
     [

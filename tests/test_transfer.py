@@ -1,6 +1,7 @@
 """An export is the whole service: imported elsewhere it is the same, whatever the database."""
 
 import gc
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -324,6 +325,25 @@ def test_an_error_of_a_comment_is_where_the_other_program_has_it(
     assert fault in f"{error.get('pointer')} {error['detail']}"
 
 
+def test_annotations_of_taskwarrior_are_comments_of_a_task_without_a_uuid_too(
+    client: TestClient,
+) -> None:
+    annotations: list[dict[str, Any]] = [
+        {"description": "x", "id": 1, "uuid": None},
+        {"description": "y", "id": 2},
+    ]
+    tasks = [{"description": name, "title": "x", "annotations": annotations} for name in "ab"]
+    result = send(client, "taskwarrior", json.dumps(tasks)).json()
+    assert result["created"] == {"tasks": 2, "comments": 4}
+    assert [(it["pointer"], it["code"]) for it in result["skipped"]] == [
+        ("/0/title", "unknown_member"),
+        ("/0/annotations/0/id", "unknown_member"),
+        ("/0/annotations/0/uuid", "unknown_member"),
+    ]
+    found = client.get("/comments?sort=id").json()["items"]
+    assert [(it["task_id"], it["body"]) for it in found] == [(1, "x"), (1, "y"), (2, "x"), (2, "y")]
+
+
 def test_what_is_behind_the_longest_comment_is_left_out_and_reported(client: TestClient) -> None:
     file = f"TYPE,CONTENT\ntask,a\nnote,{'x' * 10_001}\n"
     (left_out,) = send(client, "csv", file).json()["skipped"]
@@ -348,6 +368,36 @@ def test_a_rule_of_a_calendar_lets_the_task_come_again(client: TestClient) -> No
     client.patch(f"/tasks/{recurrence['task_id']}", json={"status": "done"})
     (following,) = client.get("/tasks?status=todo").json()["items"]
     assert following["due_at"] == "2040-02-07T08:30:00Z"
+
+
+INDIA = """\
+BEGIN:VTIMEZONE\r
+TZID:India\r
+BEGIN:STANDARD\r
+DTSTART:19700101T000000\r
+TZOFFSETFROM:+0530\r
+TZOFFSETTO:+0530\r
+END:STANDARD\r
+END:VTIMEZONE\r
+"""
+
+
+@pytest.mark.parametrize(
+    ("due", "anchor", "code"),
+    [
+        ("20400131T093000", "2040-01-31T04:00:00", "zone"),
+        ("20400131T033000", None, "recurrence"),
+    ],
+)
+def test_a_rule_in_a_zone_of_the_calendar_counts_in_utc_where_the_day_is_the_same(
+    client: TestClient, due: str, anchor: str | None, code: str
+) -> None:
+    file = todo(f"DUE;TZID=India:{due}", "RRULE:FREQ=MONTHLY")
+    result = send(client, "ics", file.replace("BEGIN:VTODO", f"{INDIA}BEGIN:VTODO")).json()
+    assert [entry["code"] for entry in result["skipped"]] == [code]
+    found = client.get("/recurrences").json()["items"]
+    expected = [("UTC", anchor)] if anchor else []
+    assert [(it["time_zone"], it["anchor"]) for it in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -437,3 +487,42 @@ def test_what_cannot_be_imported_is_reported_in_one_line(
         (command / name).write_text(content)
     assert main(["import", str(command / name)]) == 2
     assert reason in capsys.readouterr().err
+
+
+IN_A_PROJECT = {
+    "csv": "title,project\nfirst,open\nsecond,Away\n",
+    "ics": todo("X-VIBETRACKER-PROJECT:away"),
+    "json": '{"projects": [{"id": 1, "name": "away"}],\n'
+    '"tasks": [{"title": "a", "project_id": 1}]}',
+    "taskwarrior": '[{"description": "a"},\n{"description": "b", "project": "away"}]',
+    "todotxt": "first\nsecond +away\n",
+}
+"""Files with a task in a project, in their second line or behind it."""
+
+
+@pytest.mark.parametrize("dry_run", ["false", "true"])
+@pytest.mark.parametrize("name", IN_A_PROJECT)
+def test_an_archived_project_that_is_there_takes_no_task_of_a_file(
+    client: TestClient, name: str, dry_run: str
+) -> None:
+    project_id = create(client, "projects", name="away", archived=True)
+    refused = send(client, f"{name}&dry_run={dry_run}", IN_A_PROJECT[name])
+    problem = refused.json()
+    assert (refused.status_code, problem["type"]) == (409, "/problems/project-archived")
+    assert problem["project_id"] == project_id
+    assert problem["line"] > 1
+    assert f"Line {problem['line']}: " in problem["detail"]
+    assert client.get("/tasks").json()["items"] == []
+    assert len(client.get("/projects").json()["items"]) == 1
+    client.patch(f"/projects/{project_id}", json={"archived": False})
+    assert send(client, name, IN_A_PROJECT[name]).status_code == 200
+
+
+def test_an_archived_project_of_a_file_comes_with_its_tasks(client: TestClient) -> None:
+    create(client, "projects", name="there already")
+    projects = [{"id": 7, "name": "away", "archived": True}, {"id": 8, "name": "AWAY"}]
+    tasks = [{"title": "a", "project_id": 7 + number % 2} for number in range(2 * PORTION)]
+    file = json.dumps({"projects": projects, "tasks": tasks})
+    assert send(client, "json", file).json()["created"] == {"projects": 1, "tasks": len(tasks)}
+    (away, _) = client.get("/projects?include=task_counts").json()["items"]
+    assert (away["archived"], away["task_counts"]["total"]) == (True, len(tasks))

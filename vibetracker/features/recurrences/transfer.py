@@ -13,7 +13,7 @@ from vibetracker.features.tasks.model import Task
 from .schema import RecurrenceCreate, TimeZone
 
 REFERENCES = {"previous_task_id": Task.__tablename__}
-
+LASTING = {"previous_task_id"}
 
 LOCAL = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{6})?)?", re.ASCII)
 

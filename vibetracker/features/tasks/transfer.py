@@ -1,5 +1,6 @@
 """How tasks are exported and imported; the feature of transfers finds it by its name."""
 
+from collections.abc import Container, Mapping
 from typing import Annotated, Self
 
 from pydantic import MISSING, Field, StringConstraints, model_validator
@@ -9,6 +10,8 @@ from sqlalchemy.orm import Session
 from vibetracker.core.api.schema import WHOLE, Id, Timestamp
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import invalid
+from vibetracker.features.projects.model import Project
+from vibetracker.features.projects.problems import ProjectArchived
 
 from . import ranking
 from .changes import DATES, check_times
@@ -59,7 +62,8 @@ class TaskImport:
     """The tree that the new tasks are, and their places in it.
 
     In an empty database they have the places that the file says. Otherwise tasks without a parent
-    come behind those that are there, in the same order.
+    come behind those that are there, in the same order, and no archived project of those that are
+    there takes any.
     """
 
     def __init__(self) -> None:
@@ -70,6 +74,8 @@ class TaskImport:
         self._first: str | None = None
         self._levels: dict[int, int] = {}
         self._projects: dict[int, int] = {}
+        self._open_projects: set[int] = set()
+        """Projects that were there before, and are locked."""
         self._trash: dict[int, int] = {}
         """Of tasks in the trash, with which they went there."""
 
@@ -79,8 +85,12 @@ class TaskImport:
         if record.parent_id is None and isinstance(record.position, str):
             self._first = min(self._first or record.position, record.position)
 
-    def begin(self, session: Session, *, is_empty: bool) -> None:
+    def begin(
+        self, session: Session, *, is_empty: bool, stand_ins: Mapping[str, Container[int]]
+    ) -> None:
         """Find the last task without a parent that is there."""
+        self._session = session
+        self._stand_ins = stand_ins
         self._behind = None if is_empty else session.scalar(LAST_ROOT)
         self._last[None] = self._behind
 
@@ -88,6 +98,7 @@ class TaskImport:
         """Return the columns of a task."""
         parent_id = values["parent_id"]
         self._put_into_tree(row_id, parent_id, values)
+        self._check_project(values["project_id"])
         position = self._position(parent_id, values)
         stamps = {"created_at": self._now, "updated_at": self._now, "started_at": None}
         if values["status"] is Status.IN_PROGRESS:
@@ -135,6 +146,17 @@ class TaskImport:
                 code="deleted_with",
                 pointer="/deleted_with",
             )
+
+    def _check_project(self, project_id: int | None) -> None:
+        """Refuse an archived project that was there before; lock others, so that they stay so."""
+        there = self._stand_ins.get(Project.__tablename__, ())
+        if project_id is None or project_id not in there or project_id in self._open_projects:
+            return
+        lock = {"read": True, "key_share": True}
+        project = self._session.get(Project, project_id, with_for_update=lock)
+        if project is not None and project.archived:
+            raise ProjectArchived(f"Project {project_id} is archived", project_id=project_id)
+        self._open_projects.add(project_id)
 
     def _position(self, parent_id: int | None, values: Values) -> str:
         last = self._last.get(parent_id)

@@ -5,10 +5,11 @@ transferred as it is: a record has the members of both that are stored. A featur
 than its clients see has a module ``transfer`` with a ``<Model>Record``, and there it can also have
 
 - ``REFERENCES``: members that refer to rows without a foreign key, and the tables of those;
+- ``LASTING``: those of them that stay when the row that they refer to is deleted;
 - ``<Model>Import``: what new rows have to agree on, an ``Agreement``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
@@ -42,8 +43,14 @@ class Agreement(Protocol):
     def look(self, record: Any) -> None:
         """Look at a record before the database is; it refers to nothing yet."""
 
-    def begin(self, session: Session, *, is_empty: bool) -> None:
-        """Begin to write, into a database without rows or beside those that are there."""
+    def begin(
+        self, session: Session, *, is_empty: bool, stand_ins: Mapping[str, Container[int]]
+    ) -> None:
+        """Begin to write, into a database without rows or beside those that are there.
+
+        ``stand_ins`` are the ids of those, by table, that stand for records of the file; they
+        become more as the file is read.
+        """
 
     def complete(self, row_id: int, values: Values) -> Values:
         """Return the values of a new row; what it refers to is there, behind new ids."""
@@ -67,6 +74,8 @@ class Collection:
     """Through which the rows have tags."""
     unique: Sequence[tuple[str, ...]] = field(default=())
     """Columns of which no two rows have the same values."""
+    lasting: Container[str] = field(default=())
+    """Members that refer to rows which may be deleted."""
 
     @property
     def table(self) -> Table:
@@ -138,6 +147,7 @@ def _collection(
             for constraint in table.constraints
             if isinstance(constraint, UniqueConstraint)
         ],
+        getattr(transfer, "LASTING", ()),
     )
 
 

@@ -20,7 +20,7 @@ from vibetracker.core.db.changes import announce_new, call_listeners
 from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import noun
 from vibetracker.core.http.faults import Fault
-from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
+from vibetracker.core.http.problems import MAX_ERRORS, Problem, ValidationFailed
 from vibetracker.features.tags.tagging import tags_named
 
 from .collection import Agreement, Collection
@@ -39,6 +39,8 @@ from .records import (
     broken,
     broken_file,
     fault_at,
+    faults_at,
+    problem_at,
 )
 from .validation import validated
 
@@ -94,7 +96,7 @@ class Import:
         lock(self.session, "transfer import")
         self._is_empty = not any(map(self._has_rows, self.collections.values()))
         for agreement in self._agreements.values():
-            agreement.begin(self.session, is_empty=self._is_empty)
+            agreement.begin(self.session, is_empty=self._is_empty, stand_ins=self._twins.stand_ins)
         if self._is_empty:
             self._go_beyond()
         waiting: set[int] | None = None
@@ -180,7 +182,7 @@ class Import:
             if collection.name in self._agreements:
                 self._agreements[collection.name].look(checked)
         except ValidationFailed as problem:
-            found = _at(place, problem.errors)
+            found = faults_at(place, problem.errors)
             if not record.is_extra:
                 return found
             self.told.add(LeftOut(place, found[0]["code"], found[0]["detail"]))
@@ -222,12 +224,19 @@ class Import:
             known = self._ids[target].get(wanted)
             if known is None and wanted in self._ids[target]:
                 return None
+            if known is None and member in collection.lasting and self._was_deleted(target, wanted):
+                known = wanted
             if known is None and not self._tell_missing(record, collection, member, target):
                 return {}
             ids[member] = known
         keeps_id = self._is_empty and isinstance(key, int)
         own_id = key if keeps_id else self._next_id(collection)
         return {**ids, **dict.fromkeys(to_itself, own_id), "id": own_id}
+
+    def _was_deleted(self, target: str, row_id: object) -> bool:
+        """Return whether no row will get an id that the file does not have, since one had it."""
+        last = self._last_ids.get(target, 0) if self._is_empty else 0
+        return isinstance(row_id, int) and row_id <= last
 
     def _tell_missing(
         self, record: Record, collection: Collection, member: str, target: str
@@ -269,8 +278,8 @@ class Import:
         if collection.name in self._agreements:
             try:
                 values = self._agreements[collection.name].complete(ids["id"], values)
-            except ValidationFailed as problem:
-                raise broken_file(_at(record.place, problem.errors)) from None
+            except Problem as problem:
+                raise problem_at(record.place, problem) from None
         tags = getattr(checked, "tags", []) if collection.association is not None else []
         key = record.values.get("id")
         if key is not None:
@@ -337,11 +346,3 @@ class Import:
     def _log(self, number: int, what: str) -> None:
         if number % LOGGED == 0:
             logger.info("%s %d records", what, number)
-
-
-def _at(place: Place, errors: Iterable[Fault]) -> list[Fault]:
-    """Return errors of a record as errors of the file."""
-    return [
-        fault_at(place, error["code"], error["detail"], *error.get("pointer", "").split("/")[1:])
-        for error in errors
-    ]

@@ -52,6 +52,8 @@ class Twins:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.stand_ins: defaultdict[str, set[int]] = defaultdict(set)
+        """Ids of rows that were there before and are such a twin, by table."""
         self._known: defaultdict[tuple[str, ...], dict[tuple[Any, ...], int]] = defaultdict(dict)
         """By table and columns: the values of rows, and their ids."""
 
@@ -63,7 +65,12 @@ class Twins:
         for columns in collection.unique:
             known = self._known[collection.name, *columns]
             if look:
-                known |= self._stored(collection, columns, rows)
+                # Those that this import has written are known already.
+                there = self._stored(collection, columns, rows)
+                self.stand_ins[collection.name].update(
+                    row_id for values, row_id in there.items() if values not in known
+                )
+                known |= there
             for new in rows:
                 values = tuple(getattr(new.row, name) for name in columns)
                 if None in values or new in found:

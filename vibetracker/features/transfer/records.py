@@ -1,13 +1,13 @@
 """What files are made of: records of collections, and what is wrong with them or left out."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from vibetracker.core.http.faults import Fault, pointer_to
-from vibetracker.core.http.problems import MAX_ERRORS, ValidationFailed
+from vibetracker.core.http.problems import MAX_ERRORS, Problem, ValidationFailed
 
 LARGEST_ID = 2**52
 """Ids beyond it would leave too few for what comes."""
@@ -91,6 +91,25 @@ def fault_at(place: Place, code: str, detail: str, *steps: object) -> Fault:
     elif steps:
         fault["detail"] = f"{'.'.join(place.path(*steps))}: {detail}"
     return fault
+
+
+def faults_at(place: Place, errors: Iterable[Fault]) -> list[Fault]:
+    """Return errors of the record at a place as errors of the file."""
+    return [
+        fault_at(place, error["code"], error["detail"], *error.get("pointer", "").split("/")[1:])
+        for error in errors
+    ]
+
+
+def problem_at(place: Place, problem: Problem) -> Problem:
+    """Return a problem of the record at a place as one of the file."""
+    if isinstance(problem, ValidationFailed):
+        return broken_file(faults_at(place, problem.errors))
+    problem.detail = f"Line {place.line}: {problem.detail}. Nothing was imported"
+    problem.extensions["line"] = place.line
+    if place.pointer is not None:
+        problem.extensions["pointer"] = place.pointer
+    return problem
 
 
 def broken(place: Place, code: str, detail: str, *steps: object) -> ValidationFailed:

@@ -13,11 +13,12 @@ from sqlalchemy import ColumnElement, select
 
 from vibetracker.core.api.parameters import BodyFile
 from vibetracker.core.api.preconditions import REVALIDATED, check
-from vibetracker.core.api.routing import Router
+from vibetracker.core.api.routing import Router, raising
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.db.database import read_snapshot
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import UnsupportedMediaType
+from vibetracker.features.projects.problems import ProjectArchived
 from vibetracker.features.tasks.calendar import ClockDep
 from vibetracker.features.tasks.filters import Asked, TaskFiltersDep, still_open
 from vibetracker.features.tasks.model import live, tasks
@@ -165,6 +166,7 @@ def get_calendar(
 @router.post(
     "/import",
     response_model=ImportResult,
+    responses=raising(ProjectArchived),
     max_body_size=MAX_FILE,
     openapi_extra={
         "requestBody": {
@@ -191,7 +193,7 @@ def import_file(
     Into an empty service a `json` export brings back the ids. Otherwise everything gets new ids,
     what refers to something in the file refers to its new id, and tasks come behind those that are
     there. Tags, and whatever else has a name of its own, that are there already stay as they are,
-    and take the place of those in the file.
+    and take the place of those in the file; an archived project that is there takes no tasks.
     """
     kind = Message()
     kind["Content-Type"] = request.headers["content-type"]

@@ -6,7 +6,9 @@ from zoneinfo import ZoneInfo
 
 from vibetracker.features.tasks.model import OPEN
 
+from .lines import instant
 from .records import LeftOut, Place, Record, Values
+from .vtimezone import Zone
 
 
 def recurrence(
@@ -32,15 +34,32 @@ def recurrence(
             "which is not on the day of the DUE",
         )
     else:
-        zone = getattr(due, "tzinfo", None)
-        anchor = due.replace(tzinfo=None) if isinstance(due, datetime) else due
-        values = {
-            "task_id": values["id"],
-            "rule": rule,
-            "time_zone": zone.key if isinstance(zone, ZoneInfo) else "UTC",
-            "anchor": anchor.isoformat(),
-        }
-        yield Record("recurrences", values, place, is_extra=True)
+        yield from _from(due, rule, values["id"], place)
+
+
+def _from(due: date, rule: str, task_id: str, place: Place) -> Iterator[Record | LeftOut]:
+    zone = due.tzinfo if isinstance(due, datetime) else None
+    if isinstance(due, datetime) and isinstance(zone, Zone):
+        in_utc = datetime.fromisoformat(instant(due))
+        if in_utc.date() != due.date():
+            yield LeftOut(
+                place,
+                "recurrence",
+                "The RRULE is left out: its time zone has no IANA name, "
+                "and in UTC the DUE is on another day",
+            )
+            return
+        detail = "The time zone has no IANA name: the task comes again at its time in UTC"
+        yield LeftOut(place, "zone", detail, ("zone of an RRULE",))
+        due = in_utc
+    anchor = due.replace(tzinfo=None) if isinstance(due, datetime) else due
+    values = {
+        "task_id": task_id,
+        "rule": rule,
+        "time_zone": zone.key if isinstance(zone, ZoneInfo) else "UTC",
+        "anchor": anchor.isoformat(),
+    }
+    yield Record("recurrences", values, place, is_extra=True)
 
 
 def _day_of(moment: date) -> date:

@@ -64,6 +64,7 @@ NAMES = {
     "cancelled_at": "end",
 }
 """The attributes of members that have another name here."""
+READ_OF_ANNOTATION = {"entry", "description"}
 COMPUTED = {"id", "urgency", "mask", "imask", "rtype", "parent"}
 """What Taskwarrior makes itself of the rest."""
 
@@ -139,7 +140,7 @@ def _found(task: Values, place: Place, projects: Projects) -> Iterator[Found]:
         return
     for name in sorted(task.keys() - READ - COMPUTED):
         detail = f"Nothing here stores {name!r} of a task"
-        yield LeftOut(place.of(name), "unknown_member", detail, (name,))
+        yield LeftOut(_own(place, name), "unknown_member", detail, (name,))
     moments: dict[str, datetime] = {
         name: _moment(task[name], place, name)
         for name in ("due", "wait", "scheduled", "start", "end", "entry", "modified")
@@ -149,8 +150,10 @@ def _found(task: Values, place: Place, projects: Projects) -> Iterator[Found]:
     if priority and priority not in PRIORITIES:
         detail = f"Nothing here stores a priority but {', '.join(PRIORITIES)}"
         yield LeftOut(place.of("priority"), "priority", detail, ("priority",))
+    uuid = task.get("uuid")
     values: Values = {
-        "id": task.get("uuid"),
+        # Annotations of a task without a uuid refer to it too.
+        "id": place.pointer if uuid is None else uuid,
         "title": one_line(_text(task, "description", place)),
         "status": STATUSES[status],
         "priority": PRIORITIES.get(priority, "none"),
@@ -168,7 +171,7 @@ def _found(task: Values, place: Place, projects: Projects) -> Iterator[Found]:
     yield from put_start(values, instant(moments[starts[0]]) if starts else None, place)
     yield from projects.put(values, one_line(_text(task, "project", place)), place)
     yield Record("tasks", values, place, is_foreign=True)
-    yield from _annotations(task, place)
+    yield from _annotations(task, values["id"], place)
 
 
 def _times(moments: dict[str, datetime], status: str) -> Values:
@@ -186,18 +189,26 @@ def _times(moments: dict[str, datetime], status: str) -> Values:
     }
 
 
-def _annotations(task: Values, place: Place) -> Iterator[Found]:
+def _annotations(task: Values, key: object, place: Place) -> Iterator[Found]:
     annotations = task.get("annotations", [])
     if not isinstance(annotations, list):
         raise broken(place, "annotations", "Expected an array", "annotations")
     for index, annotation in enumerate(annotations):
         there = place.of("annotations", index)
-        if not isinstance(annotation, dict) or task.get("uuid") is None:
-            raise broken(there, "annotations", "Expected an object, of a task with a uuid")
-        comment: Values = {"task_id": task["uuid"], "body": annotation.get("description")}
+        if not isinstance(annotation, dict):
+            raise broken(there, "annotations", "Expected an object")
+        for name in sorted(annotation.keys() - READ_OF_ANNOTATION):
+            detail = f"Nothing here stores {name!r} of an annotation"
+            yield LeftOut(_own(there, name), "unknown_member", detail, ("annotation", name))
+        comment: Values = {"task_id": key, "body": annotation.get("description")}
         if "entry" in annotation:
             comment["created_at"] = instant(_moment(annotation["entry"], there, "entry"))
         yield Record("comments", comment, there, is_foreign=True)
+
+
+def _own(place: Place, name: str) -> Place:
+    """Return the place of an attribute that is none of a record, whatever its name is there."""
+    return replace(place, names={}).of(name)
 
 
 def _text(task: Values, name: str, place: Place) -> str:

@@ -1,8 +1,13 @@
 """todo.txt, a task on each line, as https://github.com/todotxt/todo.txt has it.
 
 Beyond that ``due:``, ``t:`` (the start), ``pri:`` (the priority of a completed task), ``status:``,
-``id:`` and ``p:`` (the parent) are understood, which many programs write. Other words stay in the
-title. Descriptions and the trash have no place in it.
+``id:`` and ``p:`` (the parent) are understood, which many programs write, wherever they are in a
+line; of several the last one counts. Other words stay in the title. Descriptions and the trash have
+no place in it.
+
+A title can have such words too. A line of this service has two spaces behind the title, and an
+``id:`` among what follows; then words of the title do not count, unless another program has made
+one space of the two.
 """
 
 import re
@@ -34,6 +39,7 @@ HEAD = re.compile(
 NAMES = {"due_on": "due", "due_at": "due", "start_at": "t", "parent_id": "p", "project_id": "+"}
 """The words of members that have another name here."""
 KEY = re.compile(r"(due|t|pri|status|id|p):(\S+)")
+NO_TITLE = re.compile(rf"[+@]\S+|{KEY.pattern}")
 IN_KEY = {
     "due": re.compile(rf"{DATE}(T[\d:.]+Z)?", re.ASCII),
     "t": re.compile(DATE, re.ASCII),
@@ -60,7 +66,8 @@ def _line(task: Values, projects: dict[int, str]) -> str:
         words += ["x", f"{ended:%Y-%m-%d}"]
     elif letter:
         words += [f"({letter})"]
-    words += [f"{task['created_at']:%Y-%m-%d}", task["title"]]
+    # With a second space behind the title; see above.
+    words += [f"{task['created_at']:%Y-%m-%d}", f"{task['title']} "]
     if (project_id := task.get("project_id")) is not None:
         words += [f"+{_word(projects[project_id])}"]
     words += [f"@{_word(tag)}" for tag in task["tags"]]
@@ -98,45 +105,58 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
     is_done, letter = bool(head["done"]), head["priority"]
     dates = [date.strip() for date in (head["first"], head["second"]) if date]
     values: Values = {"status": "done" if is_done else "todo", "tags": []}
-    title = []
+    text = line[head.end() :]
+    title, words = _split(text)
+    in_title: list[str] = []
     seen = {"pri"} if letter else set()
-    for word in line[head.end() :].split():
+    for word in reversed(words):
         name = word[1:]
         key = KEY.fullmatch(word)
         if key and IN_KEY[key[1]].fullmatch(key[2]):
-            if key[1] in seen:
-                yield LeftOut(place, "repeated", f"{key[1]}: is there before; this one is left out")
+            if key[1] not in seen:
+                seen.add(key[1])
+                letter = key[2] if key[1] == "pri" else letter
+                values |= _member(key[1], key[2])
                 continue
-            seen.add(key[1])
-            letter = key[2] if key[1] == "pri" else letter
-            values |= _member(key[1], key[2])
-        elif word[0] == "+" and name and "project_id" not in values:
-            yield from projects.put(values, name, place)
+            detail = f"Another {key[1]}: is read; this one stays in the title"
+            yield LeftOut(place, "repeated", detail)
         elif word[0] == "+" and name:
-            yield LeftOut(place, "second_project", f"A task is in one project, and not in {name}")
+            if "project_id" not in values:
+                yield from projects.put(values, name, place)
+                continue
+            detail = f"A task is in one project, and not in {name}, which stays in the title"
+            yield LeftOut(place, "second_project", detail)
         elif word[0] == "@" and name and "," not in name:
             values["tags"].append(name)
-        else:
-            title.append(word)
-    values["title"] = " ".join(title) or line[head.end() :]
+            continue
+        in_title.append(word)
+    values["title"] = " ".join([*title, *reversed(in_title)]) or text
     yield from put_start(values, values.pop("start_at", None), place)
     if letter:
         values["priority"] = PRIORITIES.get(letter, "low")
         if letter not in PRIORITIES:
             detail = f"The priority {letter} is low here"
             yield LeftOut(place, "priority", detail, (letter,))
-    values |= _stamps(dates, values["status"])
+    values |= _stamps(dates, values["status"], is_done=is_done)
     yield Record("tasks", values, place, is_foreign=True)
 
 
-def _stamps(dates: list[str], status: str) -> Values:
-    stamps = {}
-    if dates:
-        stamps["created_at"] = f"{dates[-1]}T00:00:00Z"
-    if len(dates) > 1:
-        ended = "cancelled_at" if status == "cancelled" else "completed_at"
-        stamps[ended] = f"{dates[0]}T00:00:00Z"
-    return stamps
+def _split(text: str) -> tuple[list[str], list[str]]:
+    """Return the title where two spaces end it, and the words that are left to be read."""
+    title, _, rest = text.rpartition("  ")
+    words = rest.split(" ")
+    has_id = any(word.startswith("id:") for word in words)
+    if title.strip() and has_id and all(map(NO_TITLE.fullmatch, words)):
+        return [title.strip()], words
+    return [], text.split()
+
+
+def _stamps(dates: list[str], status: str, *, is_done: bool) -> Values:
+    """Return the times of a task; of one that is done, a date that is alone is that of its end."""
+    names = ["created_at"]
+    if is_done:
+        names.insert(0, "cancelled_at" if status == "cancelled" else "completed_at")
+    return {name: f"{date}T00:00:00Z" for name, date in zip(names, dates, strict=False)}
 
 
 def _member(key: str, value: str) -> Values:

@@ -1,10 +1,10 @@
 """The components of an iCalendar file, one at a time, whatever its size."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, BinaryIO
 
 from icalendar import vDDDTypes
@@ -12,10 +12,14 @@ from icalendar.parser import Contentline, unescape_backslash
 
 from .lines import MAX_ZONE, lines_of
 from .records import LeftOut, Place, broken
+from .vtimezone import Zone, zone_of
 
 MAX_COMPONENT = 1024 * 1024
 """Characters."""
 MAX_DEPTH = 8
+MAX_ZONES = 1000
+"""Of a calendar; there are some 600 in the world."""
+VTODO, VTIMEZONE = ["VCALENDAR", "VTODO"], ["VCALENDAR", "VTIMEZONE"]
 WITHOUT_A_WORD = {"VCALENDAR", "VTIMEZONE", "STANDARD", "DAYLIGHT"}
 """Components that say nothing by themselves."""
 
@@ -25,7 +29,8 @@ class Todo:
     """A VTODO: its properties, each with its parameters and its value."""
 
     place: Place
-    size: int = 0
+    zones: Mapping[str, Zone] = field(default_factory=dict)
+    """What the calendar defines in front of it, by TZID."""
     properties: defaultdict[str, list[tuple[Any, str]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -45,6 +50,8 @@ class Todo:
             zone = parameters.get("TZID")
             zone = zone if len(zone or "") <= MAX_ZONE else None
             moment = vDDDTypes.from_ical(text.strip(), timezone=zone)  # type: ignore[no-untyped-call] # it has no types
+            if isinstance(moment, datetime) and moment.tzinfo is None:
+                moment = moment.replace(tzinfo=self.zones.get(zone or ""))
         if not isinstance(moment, timedelta if name == "DURATION" else date):
             raise broken(self.place, "time", "This is not when something is", name)
         return moment
@@ -57,6 +64,10 @@ class Calendars:
         self._file = file
         self._inside: list[str] = []
         self._todo = Todo(Place(1))
+        self._zones: dict[str, Zone] = {}
+        self._zone: list[defaultdict[str, list[str]]] = []
+        """The properties of a VTIMEZONE and, behind those, of its components."""
+        self._size = 0
 
     def todos(self) -> Iterator[Todo | LeftOut]:
         """Read the VTODOs, and what else there is."""
@@ -69,11 +80,12 @@ class Calendars:
                 raise broken(place, "calendar", "Expected BEGIN:VCALENDAR")
             elif name == "END":
                 yield from self._end(value.upper(), place)
-            elif self._inside == ["VCALENDAR", "VTODO"]:
-                self._todo.size += len(line)
-                if self._todo.size > MAX_COMPONENT:
-                    raise broken(place, "too_long", f"A VTODO has up to {MAX_COMPONENT} characters")
+            elif self._inside == VTODO:
+                self._grow(line, place)
                 self._todo.properties[name].append((parameters, value))
+            elif self._inside[:2] == VTIMEZONE:
+                self._grow(line, place)
+                self._zone[-1 if len(self._inside) > 2 else 0][name].append(value)
         if self._inside:
             raise broken(place, "cut_off", f"The file ends inside of a {self._inside[-1]}")
 
@@ -83,16 +95,35 @@ class Calendars:
         if len(self._inside) == MAX_DEPTH:
             raise broken(place, "too_deep", "Components are inside of each other too deep")
         self._inside.append(component)
-        if self._inside == ["VCALENDAR", "VTODO"]:
-            self._todo = Todo(place)
+        if component == "VCALENDAR":
+            self._zones = {}
+        if len(self._inside) == len(VTODO):
+            self._size, self._zone = 0, []
+        if self._inside[:2] == VTIMEZONE:
+            self._grow(component, place)
+            self._zone.append(defaultdict(list))
+        if self._inside == VTODO:
+            self._todo = Todo(place, self._zones)
         elif component not in WITHOUT_A_WORD:
             yield LeftOut(place, "component", f"Nothing here stores a {component}", (component,))
 
     def _end(self, component: str, place: Place) -> Iterator[Todo]:
         if component != self._inside.pop():
             raise broken(place, "calendar", "The component that ends is another one")
-        if self._inside == ["VCALENDAR"] and component == "VTODO":
+        if [*self._inside, component] == VTODO:
             yield self._todo
+        elif [*self._inside, component] == VTIMEZONE and len(self._zones) < MAX_ZONES:
+            properties, *observances = self._zone
+            zone = zone_of(observances)
+            for name in properties["TZID"]:
+                if zone is not None:
+                    self._zones[unescape_backslash(name).strip()] = zone
+
+    def _grow(self, line: str, place: Place) -> None:
+        self._size += len(line)
+        if self._size > MAX_COMPONENT:
+            detail = f"A {self._inside[1]} has up to {MAX_COMPONENT} characters"
+            raise broken(place, "too_long", detail)
 
     def _unfolded(self) -> Iterator[tuple[Place, str]]:
         """Read the lines; those that begin with white space belong to the one before."""

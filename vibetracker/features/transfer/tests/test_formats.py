@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,111 @@ def test_calendars_of_four_programs_are_read(client: TestClient) -> None:
     assert found["Cancelled"]["due_at"] == "2026-02-01T12:00:00Z"
 
 
+def zone(*observances: str, name: str = "TZID:Mine") -> str:
+    lines = [
+        f"BEGIN:{kind}\nDTSTART:{onset}\nTZOFFSETFROM:{before}\nTZOFFSETTO:{offset}\n"
+        f"{''.join(f'{line}\n' for line in more)}END:{kind}\n"
+        for kind, onset, before, offset, *more in map(str.split, observances)
+    ]
+    return f"BEGIN:VTIMEZONE\n{name}\n{''.join(lines)}X-MORE:1\nEND:VTIMEZONE\n"
+
+
+def due_in(name: str, due: str) -> str:
+    return f"BEGIN:VTODO\nUID:{name}\nSUMMARY:a\nDUE;TZID={name}:{due}\nEND:VTODO\n"
+
+
+INDIA = zone("STANDARD 19700101T000000 +0530 +0530")
+OUTLOOK = zone(
+    "STANDARD 16010101T030000 +0200 +0100 RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10",
+    "DAYLIGHT 16010101T020000 +0100 +0200 RRULE:FREQ=YEARLY;INTERVAL=1;BYMONTH=3;BYDAY=-1SU",
+)
+AMERICA = zone(
+    "DAYLIGHT 19870405T020000 -0500 -0400 "
+    "RRULE:FREQ=YEARLY;BYMONTH=4;BYDAY=1SU;UNTIL=20060402T070000Z",
+    "DAYLIGHT 20070311T020000 -0500 -0400 RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=2SU",
+    "STANDARD 19671029T020000 -0400 -0500 "
+    "RRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU;UNTIL=20061029T060000Z",
+    "STANDARD 20071104T020000 -0400 -0500 RRULE:FREQ=YEARLY;BYMONTH=11;BYDAY=1SU",
+)
+PLACES = zone(
+    "STANDARD 20200101T000000 +0100 +0200 RDATE:20220101T000000,20240101T000000",
+    "STANDARD 20210101T000000 +0200 +0100 RDATE:20230101T000000",
+    "STANDARD 20250615T000000 +0200 +0300 RRULE:FREQ=YEARLY",
+    "STANDARD 20251015T000000 +0300 +0200 RRULE:FREQ=YEARLY;WKST=MO",
+)
+
+
+@pytest.mark.parametrize(
+    ("definition", "due", "instant"),
+    [
+        (INDIA, "20261201T100000", "2026-12-01T04:30:00Z"),
+        (INDIA, "19260101T053000", "1926-01-01T00:00:00Z"),
+        (OUTLOOK, "20260328T100000", "2026-03-28T09:00:00Z"),
+        (OUTLOOK, "20260329T015959", "2026-03-29T00:59:59Z"),
+        # Left out by the clocks, and there twice: the offset before, and the first one.
+        (OUTLOOK, "20260329T023000", "2026-03-29T01:30:00Z"),
+        (OUTLOOK, "20260329T030000", "2026-03-29T01:00:00Z"),
+        (OUTLOOK, "20261025T023000", "2026-10-25T00:30:00Z"),
+        (OUTLOOK, "20261025T030000", "2026-10-25T02:00:00Z"),
+        (OUTLOOK, "20270101T000000", "2026-12-31T23:00:00Z"),
+        (AMERICA, "19860701T000000", "1986-07-01T05:00:00Z"),
+        (AMERICA, "20060315T000000", "2006-03-15T05:00:00Z"),
+        (AMERICA, "20061028T000000", "2006-10-28T04:00:00Z"),
+        (AMERICA, "20070315T000000", "2007-03-15T04:00:00Z"),
+        (AMERICA, "20261101T030000", "2026-11-01T08:00:00Z"),
+        (PLACES, "20190101T000000", "2018-12-31T23:00:00Z"),
+        (PLACES, "20220101T010000", "2021-12-31T23:00:00Z"),
+        (PLACES, "20230701T000000", "2023-06-30T23:00:00Z"),
+        (PLACES, "20260701T000000", "2026-06-30T21:00:00Z"),
+        (PLACES, "20261015T000000", "2026-10-14T22:00:00Z"),
+    ],
+)
+def test_a_calendar_defines_zones_that_iana_has_not(
+    client: TestClient, definition: str, due: str, instant: str
+) -> None:
+    file = calendar(definition, due_in("Mine", due), due_in("UTC", due))
+    result = imported(client, file, "?format=ics")
+    assert result == {"created": {"tasks": 2}, "skipped": []}
+    own, in_utc = client.get("/tasks?sort=id").json()["items"]
+    assert own["due_at"] == instant
+    assert in_utc["due_at"] == f"{datetime.fromisoformat(due):%Y-%m-%dT%H:%M:%SZ}"
+
+
+UNREAD = {
+    "nothing": zone(),
+    "an offset of days": zone("STANDARD 19700101T000000 +0530 +9900"),
+    "no offset": zone("STANDARD 19700101T000000 +0530 x"),
+    "no onset": zone("STANDARD soon +0530 +0530"),
+    "a rule that goes on": zone("STANDARD 19700101T000000 +0000 +0100 RRULE:FREQ=SECONDLY"),
+    "a rule with a count": zone("STANDARD 19700101T000000 +0000 +0100 RRULE:FREQ=YEARLY;COUNT=2"),
+    "no month": zone("STANDARD 19700101T000000 +0000 +0100 RRULE:FREQ=YEARLY;BYDAY=1SU"),
+    "many": zone(*["STANDARD 19700101T000000 +0000 +0100"] * 1000),
+    "many times": zone(f"STANDARD 19700101T000000 +0 +0100 RDATE:{'19700101,' * 50_000}"),
+    "another name": zone("STANDARD 19700101T000000 +0530 +0530", name="TZID:Yours"),
+    "no name": zone("STANDARD 19700101T000000 +0530 +0530", name="TZURL:Mine"),
+    "inside": "BEGIN:VTIMEZONE\nTZID:Mine\nBEGIN:STANDARD\nBEGIN:DAYLIGHT\nEND:DAYLIGHT\n"
+    "END:STANDARD\nEND:VTIMEZONE\n",
+    "another calendar": f"{INDIA}END:VCALENDAR\nBEGIN:VCALENDAR\n",
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_a_zone_whose_definition_is_not_read_is_taken_for_utc(
+    client: TestClient, name: str
+) -> None:
+    file = calendar(UNREAD[name], due_in("Mine", "20260101T100000"))
+    assert codes(imported(client, file, "?format=ics")) == {"zone"}
+    assert tasks(client)["a"]["due_at"] == "2026-01-01T10:00:00Z"
+
+
+def test_a_zone_of_iana_is_not_what_a_calendar_defines(client: TestClient) -> None:
+    definition = zone("STANDARD 19700101T000000 +0900 +0900", name="TZID:Europe/Berlin")
+    imported(
+        client, calendar(definition, due_in("Europe/Berlin", "20260101T100000")), "?format=ics"
+    )
+    assert tasks(client)["a"]["due_at"] == "2026-01-01T09:00:00Z"
+
+
 def test_todotxt_is_read_by_its_rules(client: TestClient) -> None:
     text = """\
 (A) 2026-01-02 Call the plumber @phone due:2026-03-01
@@ -248,6 +354,66 @@ def test_only_a_completed_task_of_todotxt_has_two_dates_in_front(client: TestCli
     imported(client, file, "?format=todotxt")
     titles = [task["title"] for task in client.get("/tasks?sort=id").json()["items"]]
     assert titles == ["2026-01-01 is over", "2026-01-02 is over"] * 2
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "see id:1 ticket",
+        "see id:1",
+        "pay due:2020-02-31",
+        "pay due:2020-01-01 t:2019-01-01",
+        "x (A) pri:B status:cancelled p:1 +shed @home",
+        "two  spaces  id:1 in it",
+        "two  id:1",
+        "x",
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"due_on": "2026-03-01", "tags": ["a"]}, {"status": "done"}])
+def test_words_of_a_title_are_no_keys_of_the_own_todotxt(
+    client: TestClient, title: str, more: Json
+) -> None:
+    client.post("/tasks", json={"title": "base"})
+    client.post("/tasks", json={"title": title, **more})
+    result = imported(client, exported(client, "?format=todotxt"), "?format=todotxt")
+    assert result == {"created": {"tasks": 2}, "skipped": []}
+    (_, old, _, new) = client.get("/tasks?sort=id").json()["items"]
+    for name in (*KEPT, "tags", "parent_id", "start_at"):
+        assert new[name] == old[name]
+
+
+@pytest.mark.parametrize(
+    ("line", "title", "due"),
+    [
+        ("Pay due:2026-01-01 the rent", "Pay the rent", "2026-01-01"),
+        ("Pay due:2026-01-01 or due:2026-02-02", "Pay due:2026-01-01 or", "2026-02-02"),
+        ("Pay due:2026-01-01  the rent id:5", "Pay the rent", "2026-01-01"),
+        ("Pay due:2026-01-01 id:5", "Pay", "2026-01-01"),
+        ("Pay  due:2026-01-01", "Pay", "2026-01-01"),
+        ("Pay due:2026-01-01  id:5 due:2026-02-02", "Pay due:2026-01-01", "2026-02-02"),
+        ("Pay  id:5 due:soon", "Pay due:soon", None),
+    ],
+)
+def test_the_last_of_several_keys_counts(
+    client: TestClient, line: str, title: str, due: str | None
+) -> None:
+    imported(client, line, "?format=todotxt")
+    (task,) = client.get("/tasks").json()["items"]
+    assert (task["title"], task["due_on"]) == (title, due)
+
+
+@pytest.mark.parametrize(
+    ("line", "stamp"),
+    [("x 2026-01-03 a", "completed_at"), ("x 2026-01-03 a status:cancelled", "cancelled_at")],
+)
+def test_a_date_behind_the_x_of_todotxt_is_that_of_the_end(
+    client: TestClient, line: str, stamp: str
+) -> None:
+    client.post("/tasks", json={"title": "now"})
+    imported(client, line, "?format=todotxt")
+    ended, now = client.get("/tasks?sort=title").json()["items"]
+    assert ended[stamp] == "2026-01-03T00:00:00Z"
+    assert ended["created_at"] >= now["created_at"]
 
 
 @pytest.mark.parametrize(
@@ -339,6 +505,11 @@ HOSTILE: dict[str, tuple[str, bytes | str, tuple[int, str] | int]] = {
         "ics",
         calendar("BEGIN:VTODO\nSUMMARY:a\n" + " x\n" * 600_000 + "END:VTODO\n"),
         (5, "too_long"),
+    ),
+    "ics with an endless zone": (
+        "ics",
+        calendar("BEGIN:VTIMEZONE\n" + "BEGIN:STANDARD\nEND:STANDARD\n" * 150_000),
+        (262145, "too_long"),
     ),
     "ics that is its own parent": (
         "ics",
