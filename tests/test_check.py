@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
+
 from .processes import COMMAND, copy_project, environment
 
 SOUND = {
@@ -146,6 +148,11 @@ PLANTED: dict[str, dict[str, str | None]] = {
         .replace("{things}", "base")
         .replace("{Thing}", "Again")
         .replace('"""The', '#! Table \'base\' is already defined\n        """The')
+    },
+    "deaf": {
+        "listener.py": """
+            "Hears nothing."  #! listener.py has no function `on_changes`
+        """,
     },
     "echoing": {
         "router.py": ROUTER.format(name="echoing")
@@ -504,6 +511,26 @@ def test_every_planted_breach_is_found_and_nothing_else(tmp_path: Path) -> None:
         if not matches(reported.get(place, []), wanted.get(place, []))
     }
     assert astray == {}, astray
+
+
+@pytest.mark.slow
+def test_a_resource_without_what_every_resource_has_is_found(tmp_path: Path) -> None:
+    changes = copy_project(tmp_path)
+    folder = tmp_path / "vibetracker/features/things"
+    (folder / "tests").mkdir(parents=True)
+    model = f"{SOUND['model.py'].rstrip()}\n            __table_args__ = ()\n"
+    for file, text in {**SOUND, "model.py": model}.items():
+        filled = text.format(things="things", Thing="Thing")
+        (folder / file).write_text(dedent(filled).strip() + "\n")
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        [COMMAND, "check"],
+        cwd=tmp_path,
+        env=environment(**changes),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "Thing would use ids again on SQLite" in done.stdout
 
 
 def test_a_mapper_that_cannot_be_configured_is_blamed_on_its_feature_alone(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Checks every feature against the house rules: what ``vibetracker check`` does."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from vibetracker.cli import needs
 from vibetracker.cli.refusals import fault_in
@@ -37,7 +37,7 @@ def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, So
     except FeatureError as error:
         yield error
         order = list(readable)
-    loaded, features = [], list[Feature]()
+    loaded: list[Source] = []
     for source in map(found.__getitem__, order):
         try:
             discovery.load_model(source)
@@ -49,10 +49,19 @@ def _breaches_when_loaded(readable: Mapping[str, Source], found: Mapping[str, So
         # Whatever uses a model would fail for it.
         yield from faults
         return
+    if len(loaded) == len(order):
+        # What a model that cannot be loaded leaves behind keeps SQLAlchemy from listing the others.
+        yield from (fault for source in loaded for fault in discovery.model_faults(source))
+    yield from _breaches_behind_models(loaded, found)
+
+
+def _breaches_behind_models(loaded: Iterable[Source], found: Mapping[str, Source]) -> Faults:
+    features = []
     for source in loaded:
         try:
             additions = discovery.load_additions(source)
             router = discovery.load_router(source)
+            discovery.load_listener(source)
         except Exception as error:
             yield fault_in(error, found.values())
             continue
