@@ -3,7 +3,8 @@
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -286,6 +287,14 @@ def test_an_altered_cursor_is_refused(collection: TestClient, cursor: str) -> No
         url = f"/specimens?sort=weight&heavier_than=0&cursor={other}"
         (error,) = errors_of(collection, "GET", url)
         assert error["parameter"] == "cursor"
+
+
+def test_a_cursor_has_values_of_every_kind_that_columns_sort_by() -> None:
+    binding = Binding("/things", ())
+    values = [None, True, 7, 0.5, "x", START, START.date(), time(9, 30), Decimal("1.50")]
+    assert binding.decode("id", binding.encode("id", values)) == values
+    with pytest.raises(TypeError, match="a list cannot be sorted by a bytes"):
+        binding.encode("id", [b"x"])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
@@ -64,8 +65,17 @@ class Binding:
         return [_untagged(value) for value in json.loads(data[9:])]
 
 
-def _tagged(value: date) -> dict[str, str]:
-    return {"t" if isinstance(value, datetime) else "d": value.isoformat()}
+def _tagged(value: object) -> dict[str, str]:
+    match value:
+        case datetime():
+            return {"t": value.isoformat()}
+        case date():
+            return {"d": value.isoformat()}
+        case time():
+            return {"c": value.isoformat()}
+        case Decimal():
+            return {"n": str(value)}
+    raise TypeError(f"a list cannot be sorted by a {type(value).__name__}")
 
 
 def _untagged(value: Any) -> Any:
@@ -74,4 +84,8 @@ def _untagged(value: Any) -> Any:
             return datetime.fromisoformat(instant).astimezone(UTC)
         case {"d": day}:
             return date.fromisoformat(day)
+        case {"c": clock}:
+            return time.fromisoformat(clock)
+        case {"n": number}:
+            return Decimal(number)
     return value
