@@ -186,15 +186,6 @@ def refuse_writes(session: Session, reason: str) -> None:
             refuse_flush()
 
 
-def read_snapshot(session: Session) -> None:
-    """Let all that a session reads from here on be of one moment; for one that only reads."""
-    if dialect_of(session) == "sqlite":
-        session.connection(execution_options={"isolation_level": "SERIALIZABLE", READS: True})
-    else:
-        session.connection(execution_options={"isolation_level": "READ COMMITTED"})
-        session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-
-
 def dialect_of(connection: Connection | Session) -> str:
     """Return the name of the database: ``postgresql`` or ``sqlite``."""
     bind = connection.get_bind() if isinstance(connection, Session) else connection

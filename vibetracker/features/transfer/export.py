@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, bindparam, false, func, select
+from sqlalchemy import ColumnElement, bindparam, false, func, select, text
 from sqlalchemy.orm import Session
 
+from vibetracker.core.db.database import dialect_of
 from vibetracker.core.db.model import Base
 from vibetracker.core.db.portions import is_found
+from vibetracker.core.db.sqlite import READS
 from vibetracker.features.tasks.model import tasks
 
 from .collection import Collection
@@ -16,6 +18,15 @@ from .records import Values
 
 PORTION = 500
 """Rows that are read at once."""
+
+
+def read_snapshot(session: Session) -> None:
+    """Let all that a session reads from here on be of one moment; for one that only reads."""
+    if dialect_of(session) == "sqlite":
+        session.connection(execution_options={"isolation_level": "SERIALIZABLE", READS: True})
+    else:
+        session.connection(execution_options={"isolation_level": "READ COMMITTED"})
+        session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
 
 
 @dataclass

@@ -8,13 +8,12 @@ from typing import Any, BinaryIO
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
-from vibetracker.core.db.database import read_snapshot
 from vibetracker.core.discovery import Feature, models_of
 from vibetracker.core.http.problems import Problem
 from vibetracker.features.tasks.model import live
 
 from .collection import collections
-from .export import Export
+from .export import Export, read_snapshot
 from .formats import DEFAULT, FORMATS
 from .imports import Import
 

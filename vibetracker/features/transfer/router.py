@@ -15,7 +15,6 @@ from vibetracker.core.api.parameters import BodyFile
 from vibetracker.core.api.preconditions import REVALIDATED, check
 from vibetracker.core.api.routing import Router, raising
 from vibetracker.core.api.session import SessionDep
-from vibetracker.core.db.database import read_snapshot
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import UnsupportedMediaType
 from vibetracker.features.projects.problems import ProjectArchived
@@ -25,7 +24,7 @@ from vibetracker.features.tasks.model import live, tasks
 
 from . import ics_format
 from .collection import collections
-from .export import Export
+from .export import Export, read_snapshot
 from .formats import DEFAULT, FORMATS, MEDIA_TYPES, OCTET_STREAM, contents, losses
 from .imports import Import
 from .schema import ImportResult

@@ -9,12 +9,12 @@ from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from vibetracker.core.db.database import Database, read_snapshot
+from vibetracker.core.db.database import Database
 from vibetracker.features.tags.tests.factory import TagFactory
 from vibetracker.features.tasks.model import task_tags
 from vibetracker.features.tasks.tests.factory import TaskFactory
 from vibetracker.features.transfer.collection import collections
-from vibetracker.features.transfer.export import Export
+from vibetracker.features.transfer.export import Export, read_snapshot
 from vibetracker.features.transfer.json_format import write
 from vibetracker.features.transfer.records import MOST_TOLD
 from vibetracker.testing import empty, fill_with_stale_statistics
