@@ -30,12 +30,13 @@ from starlette.testclient import TestClient
 from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.paging import Page, PageDep, Rows, paginate
 from vibetracker.core.api.preconditions import find, read, read_any
-from vibetracker.core.api.routing import Router
+from vibetracker.core.api.routing import Router, raising
 from vibetracker.core.api.schema import Input, Output, UrlId, UrlInt
 from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.api.text import Line
 from vibetracker.core.db.database import Database
+from vibetracker.core.http.problems import Conflict, Gone
 
 from .practices import Album
 
@@ -581,6 +582,47 @@ ENDINGS: dict[str, Callable[[Session], object]] = {
     "nothing": lambda _: None,
 }
 PAST_THE_ORM = [ENDINGS[name] for name in ("text", "many", "cte", "driver", "savepoint")]
+
+
+def test_the_problems_of_a_router_are_those_of_each_operation_beside_its_own(mount: Mount) -> None:
+    router = shelf(responses=raising(Conflict))
+
+    @router.get("/{number}", responses=raising(Gone))
+    def get_one(number: UrlInt) -> int:
+        return number
+
+    document = mount(router).get("/openapi.json").json()
+    responses = document["paths"]["/shelf/{number}"]["get"]["responses"]
+    found = {slug for it in ("409", "410") for slug in _problems(responses[it])}
+    assert found == {"conflict", "gone"}
+
+
+def _problems(response: dict[str, Any]) -> Iterator[str]:
+    yield from response["content"]["application/problem+json"]["examples"]
+
+
+def test_a_path_that_looks_like_a_template_is_a_value(mount: Mount) -> None:
+    router = shelf()
+
+    @router.get("/{name}")
+    def get_one(name: str) -> str:
+        return name
+
+    assert mount(router).get("/shelf/%7Bname%7D").json() == "{name}"
+
+
+def test_an_operation_of_another_method_that_only_reads_has_no_rules_of_writes(
+    mount: Mount,
+) -> None:
+    router = shelf()
+
+    @router.api_route("/count", methods=["OPTIONS"])
+    def count_albums(session: SessionDep) -> int:
+        return session.scalar(select(func.count(Album.id))) or 0
+
+    operation = mount(router).get("/openapi.json").json()["paths"]["/shelf/count"]["options"]
+    assert "dry_run" not in {it["name"] for it in operation["parameters"]}
+    assert not {"403", "409"} & operation["responses"].keys()
 
 
 @pytest.mark.usefixtures("album")

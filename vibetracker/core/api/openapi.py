@@ -45,6 +45,7 @@ def document(
     route: APIRoute,
     *,
     verb: str,
+    reads: bool,
     transaction: bool,
     has_etag: bool,
     raises: Iterable[type[Problem]],
@@ -52,7 +53,7 @@ def document(
     """Write into a route what follows from the shared rules: parameters, headers and problems."""
     members: dict[str, object] = getattr(route.response_model, "model_fields", {})
     success = route.status_code or 200
-    below, reads, writes = "{" in route.path_format, verb == "GET", verb != "GET" and transaction
+    below, writes = "{" in route.path_format, transaction and not reads
     answer = answer_of(route) if reads else None
     own = {"fields": {"schema": schema_of(answer)}} if answer else {}
     kinds: set[type[Problem]] = {*raises, *ANYWHERE}

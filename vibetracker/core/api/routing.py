@@ -57,7 +57,8 @@ class Operation(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self._documented: WeakKeyDictionary[FastAPI, dict[str, bool]] = WeakKeyDictionary()
-        raised = (options.get("responses") or {}).pop("problems", ())
+        responses = options.get("responses") or {}
+        raised = [responses.pop(key) for key, it in [*responses.items()] if isinstance(it, type)]
         name = options.pop("name", None) or get_name(endpoint)
         super().__init__(path, self._in_transaction(endpoint), name=name, **options)
         self.verb, *others = self.methods or {"GET"}
@@ -81,6 +82,7 @@ class Operation(APIRoute):
         document(
             self,
             verb=self.verb,
+            reads=not self.writes,
             transaction=self.is_transaction,
             has_etag=self.is_transaction and self._answers.has_etag,
             raises=raised,
@@ -96,7 +98,7 @@ class Operation(APIRoute):
         match, child_scope = super().matches(scope)
         if match is not Match.NONE and "{" in self.path_format:
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            if path in scope["app"].openapi()["paths"]:
+            if "{" not in path and path in scope["app"].openapi()["paths"]:
                 return Match.NONE, {}
         return match, child_scope
 
@@ -278,8 +280,11 @@ class Operation(APIRoute):
 
 
 def raising(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """Declare the problems that an operation raises beyond those that every operation can."""
-    return {"problems": problems}  # type: ignore[dict-item] # taken out again by Operation
+    """Declare the problems that an operation raises beyond those that every operation can.
+
+    Those of a router are raised by all its operations.
+    """
+    return {problem.slug: problem for problem in problems}  # type: ignore[misc] # taken out again by Operation
 
 
 class Router(APIRouter):

@@ -16,7 +16,7 @@ from vibetracker.core.api.fields import Fields
 from vibetracker.core.api.parameters import flag
 from vibetracker.core.api.preconditions import Preconditions
 from vibetracker.core.db.changes import call_listeners
-from vibetracker.core.db.database import ONLY_READS, Database, refuse_writes
+from vibetracker.core.db.database import Database, refuse_writes
 
 REFUSES_COMMIT = "vibetracker.refuses_commit"
 """In a session's ``info``: whether the operation has not come to its commit."""
@@ -99,14 +99,13 @@ class Transaction:
 
     def _work(self, work: Callable[[], Any]) -> Response:
         result = work()
+        # Of a session that only reads, what is written is refused here.
+        self.session.flush()
         if self.writes:
-            self.session.flush()
             self.session.info[Preconditions].refuse_unchecked()
             if self.keeps:
                 # Before the response is made, since it has the version that they leave behind.
                 call_listeners(self.session)
-        else:
-            self._check_unwritten()
         response = self.answers.respond(
             result, self.request, self.injected, is_dry_run=self.is_dry_run
         )
@@ -115,15 +114,11 @@ class Transaction:
     def commit(self) -> None:
         """Commit what the transaction keeps."""
         if not self.writes:
-            self._check_unwritten()
+            self.session.flush()
         elif self.keeps:
             call_listeners(self.session)
             self.session.info[REFUSES_COMMIT] = False
             self.session.commit()
-
-    def _check_unwritten(self) -> None:
-        if self.session.new or self.session.dirty or self.session.deleted:
-            raise TypeError(ONLY_READS)
 
     def refuse_writes(self) -> None:
         """Let what is sent from now on read alone: after the commit nothing more is kept."""
