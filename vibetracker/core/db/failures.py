@@ -3,6 +3,7 @@
 import re
 from logging import Logger
 
+from psycopg2 import OperationalError as DriverError
 from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
@@ -31,6 +32,10 @@ PARAMETER_REFUSED = re.compile(
     r"unsupported startup parameter|invalid (port number|value for parameter|\w+ value:)"
 )
 """What no time mends."""
+
+
+class NoAnswerError(DriverError):
+    """The server has kept silent for as long as a connection waits."""
 
 
 def reason(error: Exception) -> str:
@@ -86,5 +91,6 @@ def is_worth_another_try(error: SQLAlchemyError, attempt: int) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     if error.connection_invalidated or isinstance(error, IntegrityError):
-        return attempt == 1
+        # Another one would wait as long for a server that keeps silent.
+        return attempt == 1 and not isinstance(error.orig, NoAnswerError)
     return code_of(error) in LOST_RACES

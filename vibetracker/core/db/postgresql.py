@@ -11,7 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from vibetracker.core.config import Settings, connection_url
-from vibetracker.core.db.failures import is_refused
+from vibetracker.core.db.failures import NoAnswerError, is_refused
 from vibetracker.core.db.pooler import SessionSettings
 
 LEVELS = {
@@ -137,7 +137,7 @@ def _wait(connection: extensions.connection) -> None:
         )
         rest = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         if not poller.poll(rest):
-            raise DriverError("the server did not answer in time")
+            raise NoAnswerError("the server did not answer in time")
 
 
 extensions.set_wait_callback(_wait)
