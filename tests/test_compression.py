@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse
+from httpx2 import Response
 from starlette.testclient import TestClient
 
 from vibetracker.core.api.routing import Router
@@ -52,6 +53,13 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def plain(client: TestClient) -> Response:
+    """Return what a client gets that does not ask for a coding."""
+    response: Response = client.get("/specimens")
+    return response
+
+
 @pytest.mark.parametrize(
     ("field", "coding"),
     [
@@ -66,9 +74,8 @@ def client() -> Iterator[TestClient]:
     ],
 )
 def test_who_asks_for_gzip_gets_it(
-    client: TestClient, field: str | None, coding: str | None
+    client: TestClient, plain: Response, field: str | None, coding: str | None
 ) -> None:
-    plain = client.get("/specimens")
     response = client.get("/specimens", headers={"Accept-Encoding": field} if field else {})
     assert response.headers.get("content-encoding") == coding
     assert response.json() == plain.json()
