@@ -234,9 +234,9 @@ def test_json_that_is_no_export_is_refused_with_its_line(
 
 
 def test_json_is_read_however_it_is_laid_out(client: TestClient) -> None:
-    tasks = [{"title": "x" * 500, "description": "é" * 50_000} for _ in range(30)]
+    tasks = [{"title": "x" * 500, "description": "é" * 50_000} for _ in range(6)]
     result = imported(client, b"\xef\xbb\xbf" + json.dumps({"tasks": tasks}, indent=3).encode())
-    assert result["created"] == {"tasks": 30}
+    assert result["created"] == {"tasks": 6}
 
 
 def test_the_media_type_has_to_be_that_of_the_format(client: TestClient) -> None:
