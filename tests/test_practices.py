@@ -490,7 +490,6 @@ WRITES: list[Callable[[Session], object]] = [
 ]
 
 
-@pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize(
     ("method", "dependencies"),
     [("GET", []), ("POST", []), ("POST", [Depends(log_request, scope="function")])],
@@ -501,28 +500,38 @@ def test_what_a_stream_writes_is_refused_and_in_the_log(
     caplog: pytest.LogCaptureFixture,
     method: str,
     dependencies: list[Any],
-    write: Callable[[Session], object],
+    subtests: pytest.Subtests,
 ) -> None:
-    def lines(session: Session) -> Iterator[str]:
+    def lines(session: Session, number: int) -> Iterator[str]:
         yield "first"
-        write(session)
+        WRITES[number](session)
         session.scalar(select(func.count()).select_from(Album))
         yield "last"
 
     fill(database, 1)
     router = Router("/writing", description="Tested.", dependencies=dependencies)
 
-    @router.api_route("", methods=[method])
-    def stream_writing(session: SessionDep) -> StreamingResponse:
-        return StreamingResponse(lines(session))
+    @router.api_route("/{number}", methods=[method])
+    def stream_writing(session: SessionDep, number: int) -> StreamingResponse:
+        return StreamingResponse(lines(session, number))
 
-    answer = mount(router).request(method, "/writing")
-    assert (answer.status_code, answer.text) == (200, "first")
-    reasons = {"GET": "a GET only reads", "POST": "what is written while the answer is sent"}
-    assert reasons[method] in caplog.text
-    with database.session(write=False) as session:
-        assert list(session.scalars(select(Album.title))) == ["0000"]
-    assert logged(database)[1:] == (["begin /writing", "end /writing"] if dependencies else [])
+    client = mount(router)
+    logs = logged(database)
+    for number in range(len(WRITES)):
+        with subtests.test(f"{number}"):
+            caplog.clear()
+            path = f"/writing/{number}"
+            answer = client.request(method, path)
+            assert (answer.status_code, answer.text) == (200, "first")
+            reasons = {
+                "GET": "a GET only reads",
+                "POST": "what is written while the answer is sent",
+            }
+            assert reasons[method] in caplog.text
+            with database.session(write=False) as session:
+                assert list(session.scalars(select(Album.title))) == ["0000"]
+            logs += [f"begin {path}", f"end {path}"] if dependencies else []
+            assert logged(database) == logs
 
 
 def test_a_stream_that_fails_returns_its_connection(
