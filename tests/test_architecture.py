@@ -113,8 +113,8 @@ def test_only_a_feature_and_those_that_need_it_name_it() -> None:
     files = {
         path: path.read_text()
         for path in paths
-        if path.is_file()
-        and path.suffix in {".py", ".py-tpl", ".toml", ".yml", ""}
+        if path.suffix in {".py", ".py-tpl", ".toml", ".yml", ""}
+        and path.is_file()
         and not any(map(path.is_relative_to, left_out))
     }
     assert PROJECT / "vibetracker" / "cli" / "serve.py" in files
