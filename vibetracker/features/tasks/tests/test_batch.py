@@ -659,17 +659,8 @@ def wrong(problem: Json, prefix: str = "") -> Any:
     ]
 
 
-@settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    # The database is emptied at the beginning of each example.
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(plan=plans())
-def test_a_batch_is_and_fails_as_its_operations_do_one_by_one(
-    client: TestClient, database: Database, plan: list[Json]
-) -> None:
+def compare(client: TestClient, database: Database, plan: list[Json]) -> None:
+    """Follow a plan one by one; a batch has to be what succeeded, and to fail as the last did."""
     outcomes = one_by_one(client, plan, sow(client, database))
     state = harvest(client)
     done = [(operation, outcome) for operation, outcome in outcomes if outcome[0] < 400]
@@ -689,6 +680,32 @@ def test_a_batch_is_and_fails_as_its_operations_do_one_by_one(
         ((status, what),) = together(client, [*ahead, failing], seeds)
         assert harvest(client) == state
         assert (status, what) == failure
+
+
+PLANS = settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    # The database is emptied at the beginning of each example.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@PLANS
+@given(plan=plans())
+def test_a_batch_is_and_fails_as_its_operations_do_one_by_one(
+    client: TestClient, database: Database, plan: list[Json]
+) -> None:
+    compare(client, database, plan)
+
+
+@pytest.mark.slow
+@settings(PLANS, max_examples=25)
+@given(plan=plans())
+def test_many_batches_are_and_fail_as_their_operations_do_one_by_one(
+    client: TestClient, database: Database, plan: list[Json]
+) -> None:
+    compare(client, database, plan)
 
 
 def test_many_tasks_move_in_one_request(client: TestClient) -> None:

@@ -36,18 +36,24 @@ def test_a_new_task_is_the_last_among_its_siblings(client: TestClient) -> None:
     assert by_hand(client, parent_id=parent["id"]) == children
 
 
-@pytest.mark.parametrize("nested", [False, True])
+MOVES: list[tuple[int, Json, list[int]]] = [
+    (4, {"to": "first"}, [4, 1, 2, 3]),
+    (1, {"to": "last"}, [2, 3, 4, 1]),
+    (4, {"before_id": 2}, [1, 4, 2, 3]),
+    (1, {"after_id": 2}, [2, 1, 3, 4]),
+    (4, {"before_id": 1}, [4, 1, 2, 3]),
+    (1, {"before_id": 4}, [2, 3, 1, 4]),
+    (1, {"after_id": 4}, [2, 3, 4, 1]),
+    (4, {"after_id": 1}, [1, 4, 2, 3]),
+]
+
+
 @pytest.mark.parametrize(
-    ("moved", "place", "order"),
+    ("moved", "place", "order", "nested"),
     [
-        (4, {"to": "first"}, [4, 1, 2, 3]),
-        (1, {"to": "last"}, [2, 3, 4, 1]),
-        (4, {"before_id": 2}, [1, 4, 2, 3]),
-        (4, {"before_id": 1}, [4, 1, 2, 3]),
-        (1, {"before_id": 4}, [2, 3, 1, 4]),
-        (1, {"after_id": 2}, [2, 1, 3, 4]),
-        (1, {"after_id": 4}, [2, 3, 4, 1]),
-        (4, {"after_id": 1}, [1, 4, 2, 3]),
+        *((*move, False) for move in MOVES),
+        *((*move, True) for move in MOVES[:4]),
+        *(pytest.param(*move, True, marks=pytest.mark.slow) for move in MOVES[4:]),
     ],
 )
 def test_a_move_writes_the_moved_task_alone(

@@ -83,7 +83,8 @@ def by_batch(client: TestClient, task_id: int, **to: Any) -> Json:
 WAYS = [
     *((way, {"project_id": 2}) for way in (by_patch, by_batch)),
     *((way, {"parent_id": 5}) for way in (by_patch, by_batch, by_move)),
-    *((way, {"parent_id": 6}) for way in (by_patch, by_batch, by_move)),
+    (by_move, {"parent_id": 6}),
+    *(pytest.param(way, {"parent_id": 6}, marks=pytest.mark.slow) for way in (by_patch, by_batch)),
     (by_patch, {"project_id": None}),
     (by_patch, {"parent_id": 5, "project_id": 2}),
 ]
