@@ -39,6 +39,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yield an empty folder, which replaces the one with the features."""
     loaded, mapped = set(sys.modules), {*Base.metadata.tables}
     monkeypatch.setattr(vibetracker.features, "__path__", [str(tmp_path)])
+    # Looking for distributions takes longer than the rest of most tests.
+    monkeypatch.setattr("vibetracker.core.discovery.entry_points", lambda group: ())  # noqa: ARG005 - called by its name
     yield tmp_path
     for module in sys.modules.keys() - loaded:
         del sys.modules[module]
@@ -239,6 +241,8 @@ def test_a_malformed_feature_stops_the_start_with_its_name_and_the_mend(
     assert text.startswith("feature 'alpha': ")
     assert fault in text.partition("; ")[0]
     assert mend in text.partition("; ")[2]
+    assert caught.value.path
+    assert caught.value.path.is_relative_to(folder / "alpha")
 
 
 @pytest.mark.parametrize("name", ["Alpha", "my-feature", "2nd", "with space", "docs", "problems"])
