@@ -510,13 +510,12 @@ def test_every_planted_breach_is_found_and_nothing_else(tmp_path: Path) -> None:
     assert astray == {}, astray
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "status", "place"),
     [
         ("check", 1, "vibetracker/features/gadgets/model.py:5: Gadget cannot"),
-        pytest.param(
-            *("openapi", 2, "vibetracker: feature 'gadgets': Gadget cannot"), marks=pytest.mark.slow
-        ),
+        ("openapi", 2, "vibetracker: feature 'gadgets': Gadget cannot"),
     ],
 )
 def test_a_mapper_that_cannot_be_configured_is_blamed_on_its_feature_alone(
