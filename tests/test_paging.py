@@ -4,6 +4,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -279,7 +280,7 @@ def test_a_cursor_is_refused_with_another_query(
 
 def test_an_altered_cursor_is_refused(collection: TestClient, cursor: str) -> None:
     def altered() -> Iterator[str]:
-        for place, character in enumerate(cursor):
+        for place, character in islice(enumerate(cursor), 0, None, 3):
             for other in ("A", "B", ""):
                 if other != character:
                     yield cursor[:place] + other + cursor[place + 1 :]

@@ -40,7 +40,13 @@ def test_an_unknown_query_parameter_is_refused_by_name(
     for operation in operations(app):
         with subtests.test(operation=str(operation)):
             known = list(operation.parameters("query"))
-            unknown = ["limt", "", "_", *(name.upper() for name in known), *operation.body_members]
+            unknown = [
+                "limt",
+                "",
+                "_",
+                *(name.upper() for name in known[:2]),
+                *operation.body_members,
+            ]
             for name in set(unknown) - set(known):
                 (error,) = errors_of(client, operation.method, operation.url, params={name: "1"})
                 assert (error["parameter"], error["code"]) == (name, "extra_forbidden")

@@ -55,7 +55,16 @@ def test_a_dry_run_responds_the_same_and_commits_nothing(client: TestClient, wri
         assert told == is_so
 
 
-@pytest.mark.parametrize("write", [CREATE, *ON_ONE])
+@pytest.mark.parametrize(
+    "write",
+    [
+        *(CREATE, ON_LIVE[0], ON_LIVE[2], ON_LIVE[4]),
+        *(
+            pytest.param(write, marks=pytest.mark.slow)
+            for write in (ON_LIVE[1], ON_LIVE[3], ON_LIVE[5], *ON_TRASHED)
+        ),
+    ],
+)
 def test_dry_run_false_is_the_write_itself(client: TestClient, write: Write) -> None:
     method, path, body = write
     before = everything(client)
