@@ -48,7 +48,7 @@ def client() -> Iterator[TestClient]:
     features = [FEATURE, Feature("answers", "tests.answers", router)]
     with TestClient(create_app(settings, features=features)) as client:
         del client.headers["accept-encoding"]
-        for number in range(50):
+        for number in range(20):
             client.post("/specimens", json={"label": f"specimen {number}", "note": "é" * 100})
         yield client
 
