@@ -286,13 +286,17 @@ def test_what_is_no_number_or_no_boolean_is_refused_in_every_query(
 ) -> None:
     readers = ((FROM_DIGITS, NO_NUMBER), (get_args(UrlBool)[1], NO_BOOLEAN))
     marked = [(set(_read_by(mark, app)), values) for mark, values in readers]
+    tried: set[str] = set()
     for operation in operations(app):
         if operation.method != "GET" or not operation.is_open:
             continue
         with subtests.test(operation=str(operation)):
             for places, values in marked:
                 names = {name for path, name in places if path == operation.path}
-                for value in values if names else ():
+                # One reader reads all of them, so that a few values show whether it does.
+                chosen = values if names - tried else values[:3]
+                tried |= names
+                for value in chosen if names else ():
                     query = "&".join(f"{name}={value}" for name in names)
                     errors = errors_of(client, "GET", f"{operation.url}?{query}")
                     assert {error["parameter"] for error in errors} == names, value
