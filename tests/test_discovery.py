@@ -239,6 +239,8 @@ def test_a_malformed_feature_stops_the_start_with_its_name_and_the_mend(
     assert text.startswith("feature 'alpha': ")
     assert fault in text.partition("; ")[0]
     assert mend in text.partition("; ")[2]
+    assert caught.value.path
+    assert caught.value.path.is_relative_to(folder / "alpha")
 
 
 @pytest.mark.parametrize("name", ["Alpha", "my-feature", "2nd", "with space", "docs", "problems"])

@@ -212,14 +212,19 @@ def test_without_a_body_its_media_type_and_encoding_do_not_matter(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests
 ) -> None:
     kind = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
+    lengths: list[dict[str, str]] = [{"Content-Length": "0"}, {"Transfer-Encoding": "chunked"}, {}]
+    tried = set()
     for operation in operations(app):
+        # How the length is told makes no difference between operations of one kind.
+        sort = (operation.method, bool(operation.media_types))
         with subtests.test(operation=str(operation)):
             plain = client.request(operation.method, operation.url)
-            for length in ({}, {"Content-Length": "0"}, {"Transfer-Encoding": "chunked"}):
+            for length in lengths[:1] if sort in tried else lengths:
                 response = client.request(
                     operation.method, operation.url, headers={**kind, **length}
                 )
                 assert response.status_code == plain.status_code, length
+        tried.add(sort)
 
 
 @pytest.mark.parametrize(

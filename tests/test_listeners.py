@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -14,7 +15,7 @@ from vibetracker.core.api.routing import Router
 from vibetracker.core.api.session import SessionDep, get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
-from vibetracker.core.db.changes import Change, announce_new, table_of
+from vibetracker.core.db.changes import Change, Listener, announce_new, table_of
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.model import Resource, WritingSession
 from vibetracker.core.db.types import BigInt, utcnow
@@ -92,29 +93,38 @@ def heard() -> list[Change]:
     return []
 
 
+@pytest.fixture(scope="module")
+def _listening() -> Iterator[tuple[TestClient, list[Listener]]]:
+    """Yield a client of an application, and the list of the functions that its listener calls."""
+    functions: list[Listener] = []
+
+    def listen(session: Session, changes: Sequence[Change]) -> None:
+        for function in functions:
+            function(session, changes)
+
+    witness = Feature("witness", "tests", Router("/witness", description="."), listener=listen)
+    settings = Settings(database_url="sqlite://", _env_file=None)
+    with TestClient(create_app(settings, [*FEATURES, witness])) as client:
+        yield client, functions
+
+
 @pytest.fixture
-def listened(heard: list[Change], database: Database) -> Iterator[Callable[..., TestClient]]:
+def listened(
+    _listening: tuple[TestClient, list[Listener]], heard: list[Change], database: Database
+) -> Iterator[Callable[..., TestClient]]:
     """Yield a function that returns a client of an application with a listener."""
-    clients: list[TestClient] = []
+    client, functions = _listening
+    app: Any = client.app
 
-    def start(listen: Callable[[Session, Sequence[Change]], None]) -> TestClient:
-        def also_listen(session: Session, changes: Sequence[Change]) -> None:
-            heard.extend(changes)
-            listen(session, changes)
-
-        witness = Feature(
-            "witness", "tests", Router("/witness", description="."), listener=also_listen
-        )
-        settings = Settings(database_url="sqlite://", _env_file=None)
-        app = create_app(settings, [*FEATURES, witness])
+    def start(listen: Listener) -> TestClient:
+        functions[:] = [lambda _, changes: heard.extend(changes), listen]
         app.dependency_overrides[get_database] = lambda: database
         database.listeners = app.state.database.listeners
-        clients.append(TestClient(app))
-        return clients[-1].__enter__()
+        return client
 
     yield start
-    for client in clients:
-        client.__exit__()
+    functions.clear()
+    app.dependency_overrides.clear()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -28,6 +29,8 @@ SORTS = [
     *("created_at", "-created_at", "weight,found_at", "-weight,found_at,-label"),
     *("found_at,-weight", "-found_at,-id", "weight,-id,label", "-created_at,weight,-found_at"),
 ]
+ROW_BY_ROW = {"-id", "found_at,-weight", "-weight,found_at,-label"}
+"""Those that are walked through with pages of one row, too."""
 
 type Item = dict[str, Any]
 
@@ -89,13 +92,19 @@ def _comparable(value: Any) -> Any:
 def test_a_list_is_sorted_and_a_walk_sees_each_row_once(collection: TestClient, sort: str) -> None:
     expected = [item["id"] for item in in_order(items_of(collection), sort)]
     assert [item["id"] for item in items_of(collection, f"sort={sort}")] == expected
-    for limit in (1, 5, NUMBER):
+    for limit in (1, 5, NUMBER) if sort in ROW_BY_ROW else (5, NUMBER):
         walked = list(pages(collection, f"sort={sort}", limit))
         assert [item["id"] for page in walked for item in page] == expected
         assert len(walked) == -(-NUMBER // limit)
 
 
-@pytest.mark.parametrize("sort", ["weight", "-weight", "found_at,-label", "-created_at", "-id"])
+@pytest.mark.parametrize(
+    "sort",
+    [
+        *("weight", "found_at,-label"),
+        *(pytest.param(sort, marks=pytest.mark.slow) for sort in ("-weight", "-created_at", "-id")),
+    ],
+)
 def test_what_comes_and_goes_during_a_walk_hides_no_other_row(
     collection: TestClient, sort: str
 ) -> None:
@@ -272,7 +281,7 @@ def test_a_cursor_is_refused_with_another_query(
 
 def test_an_altered_cursor_is_refused(collection: TestClient, cursor: str) -> None:
     def altered() -> Iterator[str]:
-        for place, character in enumerate(cursor):
+        for place, character in islice(enumerate(cursor), 0, None, 3):
             for other in ("A", "B", ""):
                 if other != character:
                     yield cursor[:place] + other + cursor[place + 1 :]

@@ -449,16 +449,17 @@ def watched(
 def test_a_stream_reads_while_it_is_sent_and_then_returns_its_connection(
     albums: TestClient, database: Database, path: str
 ) -> None:
-    fill(database, 250)
+    count = 120
+    fill(database, count)
     lines = albums.get(path).text.splitlines()
-    assert len(lines) == 250
-    assert "0249" in lines[-1]
+    assert len(lines) == count
+    assert f"{count - 1:04}" in lines[-1]
     for _ in range(database.size + 1):
-        assert watched(albums, database, path) == [1] * 250 + [0]
+        assert watched(albums, database, path) == [1] * count + [0]
     for _ in range(database.size + 1):
         *busy, afterwards = watched(albums, database, path, leave=True)
-        assert (len(busy) < 250, afterwards) == (True, 0)
-    assert albums.get("/albums/count").text == "250"
+        assert (len(busy) < count, afterwards) == (True, 0)
+    assert albums.get("/albums/count").text == f"{count}"
 
 
 def test_a_stream_of_lines_is_json(albums: TestClient, database: Database) -> None:
@@ -490,7 +491,6 @@ WRITES: list[Callable[[Session], object]] = [
 ]
 
 
-@pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize(
     ("method", "dependencies"),
     [("GET", []), ("POST", []), ("POST", [Depends(log_request, scope="function")])],
@@ -501,28 +501,38 @@ def test_what_a_stream_writes_is_refused_and_in_the_log(
     caplog: pytest.LogCaptureFixture,
     method: str,
     dependencies: list[Any],
-    write: Callable[[Session], object],
+    subtests: pytest.Subtests,
 ) -> None:
-    def lines(session: Session) -> Iterator[str]:
+    def lines(session: Session, number: int) -> Iterator[str]:
         yield "first"
-        write(session)
+        WRITES[number](session)
         session.scalar(select(func.count()).select_from(Album))
         yield "last"
 
     fill(database, 1)
     router = Router("/writing", description="Tested.", dependencies=dependencies)
 
-    @router.api_route("", methods=[method])
-    def stream_writing(session: SessionDep) -> StreamingResponse:
-        return StreamingResponse(lines(session))
+    @router.api_route("/{number}", methods=[method])
+    def stream_writing(session: SessionDep, number: int) -> StreamingResponse:
+        return StreamingResponse(lines(session, number))
 
-    answer = mount(router).request(method, "/writing")
-    assert (answer.status_code, answer.text) == (200, "first")
-    reasons = {"GET": "a GET only reads", "POST": "what is written while the answer is sent"}
-    assert reasons[method] in caplog.text
-    with database.session(write=False) as session:
-        assert list(session.scalars(select(Album.title))) == ["0000"]
-    assert logged(database)[1:] == (["begin /writing", "end /writing"] if dependencies else [])
+    client = mount(router)
+    logs = logged(database)
+    for number in range(len(WRITES)):
+        with subtests.test(f"{number}"):
+            caplog.clear()
+            path = f"/writing/{number}"
+            answer = client.request(method, path)
+            assert (answer.status_code, answer.text) == (200, "first")
+            reasons = {
+                "GET": "a GET only reads",
+                "POST": "what is written while the answer is sent",
+            }
+            assert reasons[method] in caplog.text
+            with database.session(write=False) as session:
+                assert list(session.scalars(select(Album.title))) == ["0000"]
+            logs += [f"begin {path}", f"end {path}"] if dependencies else []
+            assert logged(database) == logs
 
 
 def test_a_stream_that_fails_returns_its_connection(

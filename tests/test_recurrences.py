@@ -1,6 +1,7 @@
 """Recurrences beside features that they do not know."""
 
 import json
+from copy import deepcopy
 
 import pytest
 from starlette.testclient import TestClient
@@ -82,30 +83,32 @@ def test_an_import_into_an_empty_service_keeps_the_id_of_a_task_before_that_is_d
     assert [entry["code"] for entry in other["skipped"]] == ["unknown_task"]
 
 
-@pytest.mark.parametrize(
-    ("member", "value"),
-    [
-        ("anchor", "31 January"),
-        ("anchor", "2040-02-30"),
-        ("anchor", "2040-01-31T09:00:00Z"),
-        ("anchor", "2040-01-31T09:00:00-05:00"),
-        ("anchor", "20400131"),
-        ("anchor", ""),
-        ("number", 0),
-        ("time_zone", "Mars/Olympus"),
-        ("rule", "FREQ=HOURLY"),
-    ],
-)
+IMPOSSIBLE: list[tuple[str, object]] = [
+    ("anchor", "31 January"),
+    ("anchor", "2040-02-30"),
+    ("anchor", "2040-01-31T09:00:00Z"),
+    ("anchor", "2040-01-31T09:00:00-05:00"),
+    ("anchor", "20400131"),
+    ("anchor", ""),
+    ("number", 0),
+    ("time_zone", "Mars/Olympus"),
+    ("rule", "FREQ=HOURLY"),
+]
+
+
 def test_an_import_takes_nothing_that_no_recurrence_can_have(
-    client: TestClient, member: str, value: object
+    client: TestClient, subtests: pytest.Subtests
 ) -> None:
     recurring(client)
-    file = client.get("/transfer/export").json()
-    file["recurrences"][0][member] = value
-    headers = {"Content-Type": "application/octet-stream"}
-    refused = client.post("/transfer/import", content=json.dumps(file), headers=headers)
-    assert refused.status_code == 422
-    assert refused.json()["errors"][0]["pointer"] == f"/recurrences/0/{member}"
+    exported = client.get("/transfer/export").json()
+    for member, value in IMPOSSIBLE:
+        with subtests.test(f"{member} {value}"):
+            file = deepcopy(exported)
+            file["recurrences"][0][member] = value
+            headers = {"Content-Type": "application/octet-stream"}
+            refused = client.post("/transfer/import", content=json.dumps(file), headers=headers)
+            assert refused.status_code == 422
+            assert refused.json()["errors"][0]["pointer"] == f"/recurrences/0/{member}"
 
 
 def change_of(client: TestClient, task_id: int, request_id: str) -> int:

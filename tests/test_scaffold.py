@@ -12,7 +12,7 @@ from vibetracker.cli import main
 from vibetracker.cli import new as scaffold
 from vibetracker.cli.needs import owners_of_tables
 from vibetracker.cli.new.fields import KINDS, kinds_of
-from vibetracker.core.discovery import sources
+from vibetracker.core.discovery import Source, sources
 
 from .processes import COMMAND, PLAIN_PYTEST, call, copy_project
 
@@ -191,17 +191,25 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def found() -> dict[str, Source]:
+    """Return where the features are."""
+    return sources()
+
+
 @pytest.mark.parametrize(("arguments", "reason"), REFUSED.items(), ids=REFUSED)
 def test_what_cannot_be_written_is_refused_with_the_reason(
     arguments: str,
     reason: str,
     app: FastAPI,
+    found: dict[str, Source],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is written; in the folder of the project itself, so that it is seen if it is."""
     # Found once for all cases; that takes longer than everything else in them.
     monkeypatch.setattr(scaffold, "discover", lambda: app.state.features)
+    monkeypatch.setattr(scaffold, "sources", lambda: found)
     (root,) = vibetracker.features.__path__
     before = sorted(Path(root).iterdir())
     try:

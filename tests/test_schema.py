@@ -222,7 +222,7 @@ def test_a_plus_that_a_query_turned_into_a_space_is_explained() -> None:
         TIMESTAMP.validate_python("2026-02-28T12:00:00 01:00")
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=20)
 @given(
     st.datetimes(
         min_value=datetime(1900, 1, 2),  # noqa: DTZ001 - Hypothesis wants naive bounds

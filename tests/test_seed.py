@@ -30,19 +30,19 @@ def rows(database: Database) -> dict[str, list[dict[str, Any]]]:
         }
 
 
-def fill(database: Database, app: FastAPI, number: int) -> list[str]:
+def fill(database: Database, app: FastAPI, number: int, count: int = COUNT) -> list[str]:
     demos = demo.demos(app.state.features)
-    return list(demo.fill(database, demos, count=COUNT, seed=number, now=NOW))
+    return list(demo.fill(database, demos, count=count, seed=number, now=NOW))
 
 
 def test_the_same_seed_makes_the_same_rows(app: FastAPI, database: Database) -> None:
-    fill(database, app, 7)
+    fill(database, app, 7, 200)
     first = rows(database)
     empty(database)
-    fill(database, app, 7)
+    fill(database, app, 7, 200)
     assert rows(database) == first
     empty(database)
-    fill(database, app, 8)
+    fill(database, app, 8, 200)
     assert rows(database) != first
 
 

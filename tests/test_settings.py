@@ -125,7 +125,7 @@ def test_an_unknown_time_zone_is_refused() -> None:
 @pytest.mark.parametrize("host", ["api.example.org", "API.Example.ORG:8000", "[::1]:8000"])
 def test_host_names_are_compared_whatever_their_case(host: str) -> None:
     settings = Settings(database_url="sqlite://", allowed_hosts=["Api.example.org", "[::1]"])
-    client = TestClient(create_app(settings))
+    client = TestClient(create_app(settings, [FEATURE]))
     assert client.get("/problems", headers={"Host": host}).status_code == 200
     assert client.get("/problems", headers={"Host": "example.org"}).status_code == 400
 

@@ -40,7 +40,13 @@ def test_an_unknown_query_parameter_is_refused_by_name(
     for operation in operations(app):
         with subtests.test(operation=str(operation)):
             known = list(operation.parameters("query"))
-            unknown = ["limt", "", "_", *(name.upper() for name in known), *operation.body_members]
+            unknown = [
+                "limt",
+                "",
+                "_",
+                *(name.upper() for name in known[:2]),
+                *operation.body_members,
+            ]
             for name in set(unknown) - set(known):
                 (error,) = errors_of(client, operation.method, operation.url, params={name: "1"})
                 assert (error["parameter"], error["code"]) == (name, "extra_forbidden")
@@ -280,13 +286,17 @@ def test_what_is_no_number_or_no_boolean_is_refused_in_every_query(
 ) -> None:
     readers = ((FROM_DIGITS, NO_NUMBER), (get_args(UrlBool)[1], NO_BOOLEAN))
     marked = [(set(_read_by(mark, app)), values) for mark, values in readers]
+    tried: set[str] = set()
     for operation in operations(app):
         if operation.method != "GET" or not operation.is_open:
             continue
         with subtests.test(operation=str(operation)):
             for places, values in marked:
                 names = {name for path, name in places if path == operation.path}
-                for value in values if names else ():
+                # One reader reads all of them, so that a few values show whether it does.
+                chosen = values if names - tried else values[:3]
+                tried |= names
+                for value in chosen if names else ():
                     query = "&".join(f"{name}={value}" for name in names)
                     errors = errors_of(client, "GET", f"{operation.url}?{query}")
                     assert {error["parameter"] for error in errors} == names, value
@@ -310,7 +320,14 @@ def test_spellings_of_one_query_are_read_alike(specimens: TestClient, query: str
     assert [item["label"] for item in items] == ["a"]
 
 
-@pytest.mark.parametrize("query", ["q=%FF", "limit=%ff", "%FF=1", "sort=%C3", "sort=%ED%A0%80"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("q=%FF", "%FF=1"),
+        *(pytest.param(it, marks=pytest.mark.slow) for it in ("limit=%ff", "sort=%C3")),
+        pytest.param("sort=%ED%A0%80", marks=pytest.mark.slow),
+    ],
+)
 def test_a_query_that_is_no_utf_8_is_malformed(
     client: TestClient, app: FastAPI, subtests: pytest.Subtests, query: str
 ) -> None:

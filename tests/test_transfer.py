@@ -116,11 +116,14 @@ def move(source: TestClient, target: TestClient) -> None:
     assert lists(target) == lists(source)
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("seed", "steps"),
+    [(1, 30), *(pytest.param(seed, 60, marks=pytest.mark.slow) for seed in (1, 2))],
+)
 def test_a_random_service_survives_the_way_into_another(
-    client: TestClient, database: Database, tmp_path: Path, seed: int
+    client: TestClient, database: Database, tmp_path: Path, seed: int, steps: int
 ) -> None:
-    fill(client, seed, 60)
+    fill(client, seed, steps)
     with serving(f"sqlite:///{tmp_path / 'other.db'}") as other:
         move(client, other)
     before, file = lists(client), client.get("/transfer/export").content
@@ -287,14 +290,14 @@ def send(client: TestClient, name: str, file: str) -> Any:
 
 def test_an_import_holds_the_changes_of_a_portion_of_its_records(client: TestClient) -> None:
     task = '{"uuid": "%d", "description": "a", "annotations": [{"description": "b"}]}'
-    tasks = BytesIO("\n".join(task % number for number in range(1000)).encode())
+    tasks = BytesIO("\n".join(task % number for number in range(2 * PORTION)).encode())
     app: Any = client.app
     with app.state.database.session(write=True) as session:
         features = app.state.features
         imported = files.read(session, features, "taskwarrior", tasks, lambda _: None)
         gc.collect()
         held = sum(type(it) is Change for it in gc.get_objects())
-    assert imported.created == {"tasks": 1000, "comments": 1000}
+    assert imported.created == {"tasks": 2 * PORTION, "comments": 2 * PORTION}
     assert held <= PORTION
 
 

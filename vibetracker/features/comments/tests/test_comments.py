@@ -6,18 +6,18 @@ from random import Random
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from httpx2 import Response
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from vibetracker.cli.needs import with_needs
 from vibetracker.core.api.routing import Router
 from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.changes import Change
 from vibetracker.core.db.database import Database
-from vibetracker.core.discovery import Feature
+from vibetracker.core.discovery import Feature, discover, sources
 from vibetracker.features.comments import demo
 from vibetracker.features.tasks.tests.factory import TaskFactory
 from vibetracker.testing import Client, fill_with_stale_statistics
@@ -165,9 +165,7 @@ def test_comments_go_and_come_with_the_tree_of_their_task(client: TestClient) ->
     assert client.get(f"/comments/{comment.id}").status_code == 404
 
 
-def test_listeners_see_comments_that_are_deleted_with_their_task(
-    app: FastAPI, database: Database
-) -> None:
+def test_listeners_see_comments_that_are_deleted_with_their_task(database: Database) -> None:
     seen: list[Change] = []
     listening = Feature(
         "listening",
@@ -176,7 +174,8 @@ def test_listeners_see_comments_that_are_deleted_with_their_task(
         listener=lambda _, changes: seen.extend(changes),
     )
     settings = Settings(database_url="sqlite://", _env_file=None)
-    listened = create_app(settings, [*app.state.features, listening])
+    features = discover(only=with_needs({"comments"}, sources()))
+    listened = create_app(settings, [*features, listening])
     database.listeners, before = listened.state.database.listeners, database.listeners
     listened.dependency_overrides[get_database] = lambda: database
     try:

@@ -48,25 +48,26 @@ def test_a_created_project_can_be_read(client: TestClient) -> None:
     assert client.get("/projects").json()["items"] == [created.json()]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *(("name", value) for value in ("", " ", "x" * 201, "a\nb", None, 1)),
-        *(("description", value) for value in ("x" * 50_001, "a\0", None)),
-        *(("color", value) for value in ("red", "#fff", 1)),
-        *(("archived", value) for value in (None, "true", 1)),
-        *(("archived_at", value) for value in (None, "2026-01-01T00:00:00Z")),
-        *(("id", 7), ("unknown", 1)),
-    ],
-)
+BROKEN: list[tuple[str, object]] = [
+    *(("name", value) for value in ("", " ", "x" * 201, "a\nb", None, 1)),
+    *(("description", value) for value in ("x" * 50_001, "a\0", None)),
+    *(("color", value) for value in ("red", "#fff", 1)),
+    *(("archived", value) for value in (None, "true", 1)),
+    *(("archived_at", value) for value in (None, "2026-01-01T00:00:00Z")),
+    *(("id", 7), ("unknown", 1)),
+]
+
+
 def test_a_field_that_breaks_its_rule_is_refused(
-    client: TestClient, field: str, value: object
+    client: TestClient, subtests: pytest.Subtests
 ) -> None:
-    assert pointers(create(client, **{field: value})) == [f"/{field}"]
     ProjectFactory.create(name="old")
     before = client.get("/projects/1").json()
-    assert pointers(client.patch("/projects/1", json={field: value})) == [f"/{field}"]
-    assert client.get("/projects").json()["items"] == [before]
+    for field, value in BROKEN:
+        with subtests.test(f"{field} {value!r:.40}"):
+            assert pointers(create(client, **{field: value})) == [f"/{field}"]
+            assert pointers(client.patch("/projects/1", json={field: value})) == [f"/{field}"]
+            assert client.get("/projects").json()["items"] == [before]
 
 
 def test_a_name_is_taken_whatever_its_case(client: TestClient) -> None:

@@ -101,7 +101,10 @@ def test_a_root_stays_in_its_place_however_often_it_is_done(client: TestClient) 
     ("rule", "due", "wanted"),
     [
         ("FREQ=MONTHLY", "2041-01-31", ["2041-02-28", "2041-03-31", "2041-04-30", "2041-05-31"]),
-        ("FREQ=MONTHLY;INTERVAL=2", "2040-12-31", ["2041-02-28", "2041-04-30", "2041-06-30"]),
+        pytest.param(
+            *("FREQ=MONTHLY;INTERVAL=2", "2040-12-31", ["2041-02-28", "2041-04-30", "2041-06-30"]),
+            marks=pytest.mark.slow,
+        ),
         (
             "FREQ=YEARLY",
             "2040-02-29",

@@ -59,11 +59,11 @@ def check_daily(zone: ZoneInfo, first: date, number: int) -> int:
     return gaps
 
 
-def test_daily_at_half_past_two_across_each_transition_of_each_zone() -> None:
+def test_daily_at_half_past_two_across_a_year_of_transitions_of_each_zone() -> None:
     zones = transitions()
-    gaps = sum(check_daily(zone, week, 9) for zone, weeks in zones.items() for week in weeks)
+    gaps = sum(check_daily(zone, week, 9) for zone, weeks in zones.items() for week in weeks[:2])
     assert len(zones) > 150
-    assert gaps > 300
+    assert gaps > 100
 
 
 @pytest.mark.slow

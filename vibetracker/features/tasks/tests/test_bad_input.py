@@ -198,11 +198,15 @@ def test_a_query_that_cannot_be_is_refused_by_both_lists(
     client: TestClient, subtests: pytest.Subtests
 ) -> None:
     make(client)
+    tried = set()
     for query, parameter, code in QUERIES:
+        paths = ["/tasks", "/tasks/1/subtasks"]
         with subtests.test(query[:80]):
-            for path in ("/tasks", "/tasks/1/subtasks"):
+            # What the lists share is seen by one query for each fault of each parameter.
+            for path in paths[:1] if (parameter, code) in tried else paths:
                 found = faults(client.get(f"{path}?{query}"))
                 assert refused(found, parameter, code), found
+        tried.add((parameter, code))
 
 
 def test_a_write_with_what_it_does_not_take_is_refused(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
@@ -349,34 +349,28 @@ FAILURES: dict[str, tuple[list[Json], int, str, str, list[tuple[str, str]]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("operations", "status", "slug", "place", "broken"), FAILURES.values(), ids=FAILURES
-)
 def test_the_first_failure_is_named_and_nothing_remains(
-    client: TestClient,
-    operations: list[Json],
-    status: int,
-    slug: str,
-    place: str,
-    broken: list[tuple[str, str]],
+    client: TestClient, subtests: pytest.Subtests
 ) -> None:
     for parent_id in (None, 1, 2):
         TaskFactory.create(parent_id=parent_id)
     TaskFactory.create(trashed=True)
     before = everything(client)
-    operations = [create("kept?", tags=["new"]), *operations]
-    index = len(operations) - 1
-    response = send(client, [*operations, create(tags=["never"])])
-    problem = response.json()
-    assert (response.status_code, problem["type"]) == (status, f"/problems/{slug}"), problem
-    assert problem["pointer"] == f"/operations/{index}"
-    if broken:
-        pointer = f"/operations/{index}{place}"
-        assert faults(response) == [(pointer + end, code) for end, code in broken]
-    else:
-        assert "errors" not in problem
-    assert "etag" not in response.headers or status == 412
-    assert everything(client) == before
+    for name, (failing, status, slug, place, broken) in FAILURES.items():
+        with subtests.test(name):
+            operations = [create("kept?", tags=["new"]), *failing]
+            index = len(operations) - 1
+            response = send(client, [*operations, create(tags=["never"])])
+            problem = response.json()
+            assert (response.status_code, problem["type"]) == (status, f"/problems/{slug}"), problem
+            assert problem["pointer"] == f"/operations/{index}"
+            if broken:
+                pointer = f"/operations/{index}{place}"
+                assert faults(response) == [(pointer + end, code) for end, code in broken]
+            else:
+                assert "errors" not in problem
+            assert "etag" not in response.headers or status == 412
+            assert everything(client) == before
 
 
 def test_a_missing_tag_can_be_refused(client: TestClient) -> None:
@@ -420,16 +414,15 @@ MALFORMED: dict[str, tuple[Any, list[tuple[str, str]]]] = {
 }
 
 
-@pytest.mark.parametrize(("operations", "broken"), MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_batch_is_refused(
-    client: TestClient, operations: Any, broken: list[tuple[str, str]]
-) -> None:
+def test_a_malformed_batch_is_refused(client: TestClient, subtests: pytest.Subtests) -> None:
     TaskFactory.create()
     before = everything(client)
-    response = send(client, operations)
-    assert faults(response) == [(f"/operations{pointer}", code) for pointer, code in broken]
-    first = re.match(r"/\d+", broken[0][0])
-    assert response.json().get("pointer") == (f"/operations{first[0]}" if first else None)
+    for name, (operations, broken) in MALFORMED.items():
+        with subtests.test(name):
+            response = send(client, operations)
+            assert faults(response) == [(f"/operations{pointer}", code) for pointer, code in broken]
+            first = re.match(r"/\d+", broken[0][0])
+            assert response.json().get("pointer") == (f"/operations{first[0]}" if first else None)
     assert everything(client) == before
 
 
@@ -507,13 +500,21 @@ LARGE: dict[str, list[Json]] = {
     "under one task": [create(f"{n}", parent_id=1) for n in range(100)],
     "with one tag": [create(f"{n}", tags=["one"]) for n in range(100)],
     "with tags of their own": [create(f"{n}", tags=[f"a{n}", f"b{n}"]) for n in range(100)],
-    "with as many tags as can be": [
-        create(f"{n}", tags=[f"{n} {m}" for m in range(50)]) for n in range(100)
+    "with more tags than one statement takes": [
+        create(f"{n}", tags=[f"{n} {m}" for m in range(12)]) for n in range(100)
     ],
 }
+LARGEST = [create(f"{n}", tags=[f"{n} {m}" for m in range(50)]) for n in range(100)]
+"""It has as many tags as can be."""
 
 
-@pytest.mark.parametrize("operations", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize(
+    "operations",
+    [
+        *(pytest.param(operations, id=name) for name, operations in LARGE.items()),
+        pytest.param(LARGEST, id="with as many tags as can be", marks=pytest.mark.slow),
+    ],
+)
 def test_a_hundred_new_tasks_take_few_statements(
     client: TestClient,
     database: Database,
@@ -692,17 +693,8 @@ def wrong(problem: Json, prefix: str = "") -> Any:
     ]
 
 
-@settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    # The database is emptied at the beginning of each example.
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(plan=plans())
-def test_a_batch_is_what_its_operations_are_one_by_one(
-    client: TestClient, database: Database, plan: list[Json]
-) -> None:
+def compare(client: TestClient, database: Database, plan: list[Json]) -> None:
+    """Follow a plan one by one; a batch has to be what succeeded, and to fail as the last did."""
     outcomes = one_by_one(client, plan, sow(client, database))
     state = harvest(client)
     done = [(operation, outcome) for operation, outcome in outcomes if outcome[0] < 400]
@@ -712,29 +704,42 @@ def test_a_batch_is_what_its_operations_are_one_by_one(
             outcome for _, outcome in done
         ]
         assert harvest(client) == state
+    failures = [index for index, (_, outcome) in enumerate(outcomes) if outcome[0] >= 400]
+    if failures:
+        last = failures[-1]
+        ahead = [operation for operation, outcome in outcomes[:last] if outcome[0] < 400]
+        failing, failure = outcomes[last]
+        seeds = sow(client, database)
+        state = harvest(client)
+        ((status, what),) = together(client, [*ahead, failing], seeds)
+        assert harvest(client) == state
+        assert (status, what) == failure
 
 
-@settings(
-    max_examples=8,
+PLANS = settings(
+    max_examples=5,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],  # As above.
+    # The database is emptied at the beginning of each example.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+
+
+@PLANS
 @given(plan=plans())
-def test_a_batch_fails_as_its_operations_do_one_by_one(
+def test_a_batch_is_and_fails_as_its_operations_do_one_by_one(
     client: TestClient, database: Database, plan: list[Json]
 ) -> None:
-    outcomes = one_by_one(client, plan, sow(client, database))
-    failures = [index for index, (_, outcome) in enumerate(outcomes) if outcome[0] >= 400]
-    assume(failures)
-    last = failures[-1]
-    done = [operation for operation, outcome in outcomes[:last] if outcome[0] < 400]
-    failing, failure = outcomes[last]
-    seeds = sow(client, database)
-    state = harvest(client)
-    ((status, what),) = together(client, [*done, failing], seeds)
-    assert harvest(client) == state
-    assert (status, what) == failure
+    compare(client, database, plan)
+
+
+@pytest.mark.slow
+@settings(PLANS, max_examples=25)
+@given(plan=plans())
+def test_many_batches_are_and_fail_as_their_operations_do_one_by_one(
+    client: TestClient, database: Database, plan: list[Json]
+) -> None:
+    compare(client, database, plan)
 
 
 def test_many_tasks_move_in_one_request(client: TestClient) -> None:

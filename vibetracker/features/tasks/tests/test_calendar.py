@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import insert, select
 from starlette.testclient import TestClient
 
+from vibetracker.cli.needs import with_needs
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
+from vibetracker.core.discovery import discover, sources
 from vibetracker.features.tasks.calendar import (
     SPELLED_OUT,
     Clock,
@@ -177,7 +179,8 @@ def test_without_a_zone_the_server_has_its_own() -> None:
     """In this zone a day of 2030 ends at 18:15 in UTC."""
     settings = Settings(database_url="sqlite://", time_zone="Asia/Kathmandu", _env_file=None)
     end, last = "2030-05-01T18:15:00Z", "2030-05-01T18:14:59.999999Z"
-    with TestClient(create_app(settings)) as client:
+    features = discover(only=with_needs({"tasks"}, sources()))
+    with TestClient(create_app(settings, features)) as client:
         task = make(client, due_on="2030-05-01")
         assert ids(client, due_before=end) == [task["id"]] == ids(client, due_after=last)
         assert ids(client, due_before=last) == ids(client, due_after=end) == []

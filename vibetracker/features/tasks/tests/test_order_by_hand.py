@@ -36,18 +36,24 @@ def test_a_new_task_is_the_last_among_its_siblings(client: TestClient) -> None:
     assert by_hand(client, parent_id=parent["id"]) == children
 
 
-@pytest.mark.parametrize("nested", [False, True])
+MOVES: list[tuple[int, Json, list[int]]] = [
+    (4, {"to": "first"}, [4, 1, 2, 3]),
+    (1, {"to": "last"}, [2, 3, 4, 1]),
+    (4, {"before_id": 2}, [1, 4, 2, 3]),
+    (1, {"after_id": 2}, [2, 1, 3, 4]),
+    (4, {"before_id": 1}, [4, 1, 2, 3]),
+    (1, {"before_id": 4}, [2, 3, 1, 4]),
+    (1, {"after_id": 4}, [2, 3, 4, 1]),
+    (4, {"after_id": 1}, [1, 4, 2, 3]),
+]
+
+
 @pytest.mark.parametrize(
-    ("moved", "place", "order"),
+    ("moved", "place", "order", "nested"),
     [
-        (4, {"to": "first"}, [4, 1, 2, 3]),
-        (1, {"to": "last"}, [2, 3, 4, 1]),
-        (4, {"before_id": 2}, [1, 4, 2, 3]),
-        (4, {"before_id": 1}, [4, 1, 2, 3]),
-        (1, {"before_id": 4}, [2, 3, 1, 4]),
-        (1, {"after_id": 2}, [2, 1, 3, 4]),
-        (1, {"after_id": 4}, [2, 3, 4, 1]),
-        (4, {"after_id": 1}, [1, 4, 2, 3]),
+        *((*move, False) for move in MOVES),
+        *((*move, True) for move in MOVES[:4]),
+        *(pytest.param(*move, True, marks=pytest.mark.slow) for move in MOVES[4:]),
     ],
 )
 def test_a_move_writes_the_moved_task_alone(
@@ -132,43 +138,42 @@ def test_the_place_is_next_to_the_sibling_whatever_was_between_them(client: Test
     assert sorted(by_hand(client)) == [1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("place", "fault"),
-    [
-        ({}, ("", "one_place")),
-        ({"parent_id": 6}, ("", "one_place")),
-        ({"to": "last", "before_id": 2}, ("", "one_place")),
-        ({"after_id": 3, "before_id": 2}, ("", "one_place")),
-        ({"after_id": 3, "before_id": 2, "to": "first"}, ("", "one_place")),
-        ({"to": "middle"}, ("/to", "literal_error")),
-        ({"to": None}, ("/to", "literal_error")),
-        ({"before_id": None}, ("/before_id", "int_type")),
-        ({"before_id": "2"}, ("/before_id", "int_type")),
-        ({"after_id": True}, ("/after_id", "int_type")),
-        ({"after_id": 0}, ("/after_id", "greater_than_equal")),
-        ({"after_id": 2**53}, ("/after_id", "less_than_equal")),
-        ({"before_id": 1}, ("/before_id", "not_a_sibling")),
-        ({"before_id": 77}, ("/before_id", "not_a_sibling")),
-        ({"after_id": 4}, ("/after_id", "not_a_sibling")),
-        ({"after_id": 7}, ("/after_id", "not_a_sibling")),
-        ({"before_id": 2, "parent_id": 6}, ("/before_id", "not_a_sibling")),
-        ({"to": "first", "parent_id": 77}, ("/parent_id", "unknown_parent")),
-        ({"to": "first", "parent_id": "6"}, ("/parent_id", "int_type")),
-        ({"to": "first", "position": "8"}, ("/position", "extra_forbidden")),
-    ],
-)
-def test_a_place_that_is_none_breaks_a_rule(
-    client: TestClient, place: Json, fault: tuple[str, str]
-) -> None:
+NO_PLACES: list[tuple[Json, tuple[str, str]]] = [
+    ({}, ("", "one_place")),
+    ({"parent_id": 6}, ("", "one_place")),
+    ({"to": "last", "before_id": 2}, ("", "one_place")),
+    ({"after_id": 3, "before_id": 2}, ("", "one_place")),
+    ({"after_id": 3, "before_id": 2, "to": "first"}, ("", "one_place")),
+    ({"to": "middle"}, ("/to", "literal_error")),
+    ({"to": None}, ("/to", "literal_error")),
+    ({"before_id": None}, ("/before_id", "int_type")),
+    ({"before_id": "2"}, ("/before_id", "int_type")),
+    ({"after_id": True}, ("/after_id", "int_type")),
+    ({"after_id": 0}, ("/after_id", "greater_than_equal")),
+    ({"after_id": 2**53}, ("/after_id", "less_than_equal")),
+    ({"before_id": 1}, ("/before_id", "not_a_sibling")),
+    ({"before_id": 77}, ("/before_id", "not_a_sibling")),
+    ({"after_id": 4}, ("/after_id", "not_a_sibling")),
+    ({"after_id": 7}, ("/after_id", "not_a_sibling")),
+    ({"before_id": 2, "parent_id": 6}, ("/before_id", "not_a_sibling")),
+    ({"to": "first", "parent_id": 77}, ("/parent_id", "unknown_parent")),
+    ({"to": "first", "parent_id": "6"}, ("/parent_id", "int_type")),
+    ({"to": "first", "position": "8"}, ("/position", "extra_forbidden")),
+]
+
+
+def test_a_place_that_is_none_breaks_a_rule(client: TestClient, subtests: pytest.Subtests) -> None:
     siblings(None)
     client.delete("/tasks/4")
     TaskFactory.create()
     TaskFactory.create()
     TaskFactory.create(parent_id=6)
     before = everything(client)
-    response = client.post("/tasks/1/move", json=place)
-    assert fault in faults(response)
-    assert everything(client) == before
+    for place, fault in NO_PLACES:
+        with subtests.test(str(place)):
+            response = client.post("/tasks/1/move", json=place)
+            assert fault in faults(response)
+            assert everything(client) == before
 
 
 def test_tasks_of_one_position_are_ordered_by_id_and_can_be_parted(client: TestClient) -> None:

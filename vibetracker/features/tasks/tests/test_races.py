@@ -22,6 +22,8 @@ from vibetracker.testing import Factory
 from .calls import Json, change, ids, make, read, walk
 from .factory import TaskFactory
 
+ROUNDS = 2
+
 
 @pytest.fixture
 def client(
@@ -102,7 +104,7 @@ def test_tasks_created_at_once_have_places_of_their_own(client: TestClient, kind
 def test_tasks_put_under_each_other_at_once_make_no_cycle(
     client: TestClient, length: int, *, move: bool
 ) -> None:
-    for _ in range(4):
+    for _ in range(ROUNDS):
         tasks = [task.id for task in TaskFactory.create_batch(length)]
         ring = [*zip(tasks, [*tasks[1:], tasks[0]], strict=True)]
 
@@ -210,7 +212,7 @@ def test_tags_can_change_while_they_are_put_on_tasks(client: TestClient) -> None
 def test_a_version_shows_one_representation_whoever_changes_tags_meanwhile(
     client: TestClient,
 ) -> None:
-    for number in range(4):
+    for number in range(ROUNDS):
         names = [f"a {number}", f"b {number}", f"c {number}"]
         task_id = make(client, tags=names[:1])["id"]
         (tag_id,) = (found["id"] for found in walk(client, "/tags") if found["name"] == names[0])
@@ -251,7 +253,7 @@ def test_subtasks_are_in_the_project_of_their_parent_whatever_moves_at_once(
     client: TestClient,
 ) -> None:
     projects = [project.id for project in ProjectFactory.create_batch(3)]
-    for _ in range(4):
+    for _ in range(ROUNDS):
         roots = [make(client, project_id=project_id)["id"] for project_id in projects]
         below = [make(client, parent_id=root)["id"] for root in roots]
         low = make(client, parent_id=below[0])["id"]

@@ -3,6 +3,7 @@
 import pytest
 from starlette.testclient import TestClient
 
+from vibetracker.core.db.database import Database
 from vibetracker.features.tasks.tree import FEW
 
 from .calls import Json, change, everything, faults, ids, make, read, walk
@@ -179,9 +180,11 @@ def test_all_that_is_below_a_task_is_a_list_like_any(client: TestClient) -> None
     assert client.get("/tasks?ancestor_id=0").status_code == 422
 
 
-def test_there_may_be_many_below_a_task(client: TestClient) -> None:
+def test_there_may_be_many_below_a_task(client: TestClient, database: Database) -> None:
     root = TaskFactory.create()
-    TaskFactory.create_batch(FEW + 1, parent_id=root.id)
+    with database.session(write=True) as session:
+        session.add_all(TaskFactory.build_batch(FEW + 1, parent_id=root.id))
+        session.commit()
     TaskFactory.create()
     page = client.get(f"/tasks?ancestor_id={root.id}&include_total=true&limit=200&sort=id").json()
     assert page["total"] == FEW + 1
