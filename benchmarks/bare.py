@@ -150,7 +150,7 @@ def _create(session: Session, new: list[NewTask]) -> list[dict[str, Any]]:
         position = connection.scalar(LAST_ROOT)
         rows = []
         for task in new:
-            position = ranking.between(position, None)
+            position = ranking.behind(position, ranking.further(task.title))
             own = {"title": task.title, "description": "", "position": position, "version": 1}
             states = {"status": Status.TODO, "priority": Priority.NONE}
             moments = {"created_at": now, "updated_at": now}

@@ -177,8 +177,8 @@ def _insert(
         (position,) = cursor.fetchone() or (None,)
         titles = [task["title"] for task in tasks]
         positions = []
-        for _ in tasks:
-            position = ranking.between(position, None)
+        for title in titles:
+            position = ranking.behind(position, ranking.further(title))
             positions.append(position)
         _insert_rows(
             cursor,

@@ -260,7 +260,7 @@ async def _make(session: AsyncSession, contents: Sequence[TaskCreate]) -> list[T
         )
         tasks = []
         for content in contents:
-            position = ranking.between(position, None)
+            position = ranking.behind(position, ranking.further(content.title))
             task = Task(
                 title=content.title,
                 description=content.description,

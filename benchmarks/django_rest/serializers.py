@@ -124,7 +124,7 @@ def make_tasks(contents: list[dict[str, Any]]) -> list[Task]:
         tasks = []
         pairs = []
         for content in contents:
-            position = ranking.between(position, None)
+            position = ranking.behind(position, ranking.further(content["title"]))
             tag_keys = {name.casefold() for name in content.pop("tags")}
             task = Task(**content, position=position)
             task.derive()
