@@ -483,6 +483,18 @@ def plant(package: Path, planted: Planted) -> dict[str, list[str]]:
     return wanted
 
 
+def run(command: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder."""
+    return subprocess.run(  # noqa: S603 - our own arguments
+        [COMMAND, command],
+        cwd=folder,
+        env=environment(**changes),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
 def matches(problems: list[str], wanted: list[str]) -> bool:
     """Whether the problems are those that are wanted, no fewer and no more."""
     return len(problems) == len(wanted) and all(
@@ -493,14 +505,7 @@ def matches(problems: list[str], wanted: list[str]) -> bool:
 def test_every_planted_breach_is_found_and_nothing_else(tmp_path: Path) -> None:
     changes = copy_project(tmp_path)
     wanted = ELSEWHERE | plant(tmp_path / "vibetracker", PLANTED)
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        [COMMAND, "check"],
-        cwd=tmp_path,
-        env=environment(**changes),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = run("check", tmp_path, **changes)
     assert done.returncode == 1, done.stderr
     reported: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
@@ -518,20 +523,10 @@ def test_every_planted_breach_is_found_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_resource_without_what_every_resource_has_is_found(tmp_path: Path) -> None:
     changes = copy_project(tmp_path)
-    folder = tmp_path / "vibetracker/features/things"
-    (folder / "tests").mkdir(parents=True)
-    model = f"{SOUND['model.py'].rstrip()}\n            __table_args__ = ()\n"
-    for file, text in {**SOUND, "model.py": model}.items():
-        filled = text.format(things="things", Thing="Thing")
-        (folder / file).write_text(dedent(filled).strip() + "\n")
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        [COMMAND, "check"],
-        cwd=tmp_path,
-        env=environment(**changes),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    own_arguments = f"{SOUND['model.py'].rstrip()}\n            __table_args__ = ()\n"
+    model = own_arguments.format(things="things", Thing="Thing")
+    plant(tmp_path / "vibetracker", {"things": {"model.py": model}})
+    done = run("check", tmp_path, **changes)
     assert "Thing would use ids again on SQLite" in done.stdout
 
 
@@ -557,14 +552,7 @@ def test_a_mapper_that_cannot_be_configured_is_blamed_on_its_feature_alone(
             cage: Mapped[Resource] = relationship("Cage")
     """
     plant(tmp_path / "vibetracker", {"before": {}, "gadgets": {"model.py": model}, "later": {}})
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        [COMMAND, command],
-        cwd=tmp_path,
-        env=environment(**changes),
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = run(command, tmp_path, **changes)
     output = done.stdout + done.stderr
     assert done.returncode == status, output
     assert place in output

@@ -4,6 +4,7 @@ import json
 from copy import deepcopy
 
 import pytest
+from httpx2 import Response
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
@@ -31,6 +32,12 @@ def due(client: TestClient, task_id: int) -> str:
     return day
 
 
+def import_file(client: TestClient, content: bytes | str) -> Response:
+    """Import a file of whatever media type."""
+    headers = {"Content-Type": "application/octet-stream"}
+    return client.post("/transfer/import", content=content, headers=headers)
+
+
 def test_an_import_brings_recurrences_to_where_they_were(
     client: TestClient, database: Database
 ) -> None:
@@ -41,12 +48,11 @@ def test_an_import_brings_recurrences_to_where_they_were(
     before = [client.get(path).json() for path in LISTS]
     file = client.get("/transfer/export").content
     empty(database)
-    headers = {"Content-Type": "application/octet-stream"}
-    imported = client.post("/transfer/import", content=file, headers=headers).json()
+    imported = import_file(client, file).json()
     assert imported == {"created": {"tasks": 4, "recurrences": 3}, "skipped": []}
     assert [client.get(path).json() for path in LISTS] == before
     # Beside what is there, everything has other ids.
-    assert client.post("/transfer/import", content=file, headers=headers).status_code == 200
+    assert import_file(client, file).status_code == 200
     (_, other) = client.get("/recurrences").json()["items"]
     finish(client, other["task_id"])
     (_, moved) = client.get("/recurrences").json()["items"]
@@ -67,19 +73,18 @@ def test_an_import_into_an_empty_service_keeps_the_id_of_a_task_before_that_is_d
     assert before[0]["items"][0]["previous_task_id"] == first
     file = client.get("/transfer/export").content
     empty(database)
-    headers = {"Content-Type": "application/octet-stream"}
-    imported = client.post("/transfer/import", content=file, headers=headers).json()
+    imported = import_file(client, file).json()
     assert imported == {"created": {"tasks": 1, "recurrences": 1}, "skipped": []}
     assert [client.get(path).json() for path in LISTS] == before
     # Beside what is there, the id is that of another task.
-    other = client.post("/transfer/import", content=file, headers=headers).json()
+    other = import_file(client, file).json()
     assert [entry["code"] for entry in other["skipped"]] == ["unknown_task"]
     # Without a word of the ids that were assigned, another task would get it.
     empty(database)
     untold = {name: rows for name, rows in json.loads(file).items() if name != "last_ids"}
     untold["recurrences"][0]["previous_task_id"] = 99
     content = json.dumps(untold)
-    other = client.post("/transfer/import", content=content, headers=headers).json()
+    other = import_file(client, content).json()
     assert [entry["code"] for entry in other["skipped"]] == ["unknown_task"]
 
 
@@ -105,8 +110,7 @@ def test_an_import_takes_nothing_that_no_recurrence_can_have(
         with subtests.test(f"{member} {value}"):
             file = deepcopy(exported)
             file["recurrences"][0][member] = value
-            headers = {"Content-Type": "application/octet-stream"}
-            refused = client.post("/transfer/import", content=json.dumps(file), headers=headers)
+            refused = import_file(client, json.dumps(file))
             assert refused.status_code == 422
             assert refused.json()["errors"][0]["pointer"] == f"/recurrences/0/{member}"
 
