@@ -36,6 +36,11 @@ _PROJECTS = (
 )
 
 
+def lock_projects(session: Session, ids: Collection[int]) -> dict[int, bool]:
+    """Lock projects until the transaction ends; return by their ids whether they are archived."""
+    return {row.id: row.archived for row in session.execute(_PROJECTS, {"ids": ids})}
+
+
 class TaskChanges:
     """The changes of one transaction; ``flush`` writes them."""
 
@@ -215,8 +220,7 @@ class TaskChanges:
         So that none is archived or deleted before the tasks are committed.
         """
         if ids := set(ids):
-            rows = self.session.execute(_PROJECTS, {"ids": ids})
-            self._known_projects |= {row.id: row.archived for row in rows}
+            self._known_projects |= lock_projects(self.session, ids)
 
     def _check_parent(self, parent_id: int, row: TaskRow | None = None) -> int | None:
         """Refuse a parent that a task cannot have; return the project that it is in."""

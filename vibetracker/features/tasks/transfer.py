@@ -14,7 +14,7 @@ from vibetracker.features.projects.model import Project
 from vibetracker.features.projects.problems import ProjectArchived
 
 from . import ranking
-from .changes import DATES, check_times
+from .changes import DATES, check_times, lock_projects
 from .model import Status, Task, Values
 from .rows import LAST_ROOT
 from .schema import TaskCreate
@@ -152,9 +152,7 @@ class TaskImport:
         there = self._stand_ins.get(Project.__tablename__, ())
         if project_id is None or project_id not in there or project_id in self._open_projects:
             return
-        lock = {"read": True, "key_share": True}
-        project = self._session.get(Project, project_id, with_for_update=lock)
-        if project is not None and project.archived:
+        if lock_projects(self._session, [project_id]).get(project_id):
             raise ProjectArchived(f"Project {project_id} is archived", project_id=project_id)
         self._open_projects.add(project_id)
 
