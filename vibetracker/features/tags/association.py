@@ -82,13 +82,8 @@ class TagNames(TypeDecorator[list[str]]):
 
 
 def _names(joined: str | None) -> list[str]:
-    return list(_sorted_names(joined)) if joined else []
-
-
-@lru_cache(maxsize=1024)
-def _sorted_names(joined: str) -> tuple[str, ...]:
-    # No name has a comma; and the same few sets of tags come again and again.
-    return tuple(sorted(joined.split(","), key=_search_key))
+    # No name has a comma.
+    return sorted(joined.split(","), key=_search_key) if joined else []
 
 
 def names_of_tags(association: Table, owner_id: Any) -> ScalarSelect[list[str]]:
