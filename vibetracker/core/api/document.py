@@ -44,7 +44,7 @@ def build(app: FastAPI) -> Schema:
         for verb, operation in methods.items():
             operations.append(operation)
             _tidy_operation(operation, verb, schemas)
-    _give_examples(operations, schemas)
+    _add_examples(operations, schemas)
     used = {
         name
         for operation in operations
@@ -139,7 +139,7 @@ def _tidy_parameter(parameter: Schema) -> None:
         parameter["description"] = f"{parameter['name'].replace('_', ' ').capitalize()}."
 
 
-def _give_examples(operations: list[Schema], schemas: Schema) -> None:
+def _add_examples(operations: list[Schema], schemas: Schema) -> None:
     """Add an example to each body and each parameter, alike within a feature."""
     makers: defaultdict[str, Examples] = defaultdict(lambda: Examples(schemas))
     for operation in operations:

@@ -128,7 +128,7 @@ class Watcher:
                 while draining is None or not draining.is_set():
                     woken.clear()
                     try:
-                        seen = await self._tell_what_is_behind(seen)
+                        seen = await self._offer_what_is_behind(seen)
                     except ChangesExpired:
                         # The journal is another one: clients that reconnect begin again.
                         self._end_followers()
@@ -145,7 +145,7 @@ class Watcher:
         for follower in self.followers:
             follower.end()
 
-    async def _tell_what_is_behind(self, seen: Cursor) -> Cursor:
+    async def _offer_what_is_behind(self, seen: Cursor) -> Cursor:
         while True:
             look = partial(stretch, place=seen, wanted=Wanted(), limit=READ_AT_ONCE)
             found = await reading(self.database, look)

@@ -226,7 +226,7 @@ class Import:
                 return None
             if known is None and member in collection.lasting and self._was_deleted(target, wanted):
                 known = wanted
-            if known is None and not self._tell_missing(record, collection, member, target):
+            if known is None and not self._report_missing(record, collection, member, target):
                 return {}
             ids[member] = known
         keeps_id = self._is_empty and isinstance(key, int)
@@ -238,7 +238,7 @@ class Import:
         last = self._last_ids.get(target, 0) if self._is_empty else 0
         return isinstance(row_id, int) and row_id <= last
 
-    def _tell_missing(
+    def _report_missing(
         self, record: Record, collection: Collection, member: str, target: str
     ) -> bool:
         """Record a reference to what the file does not have; return whether it can be left out."""
