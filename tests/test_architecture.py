@@ -76,6 +76,7 @@ def test_the_import_contracts_are_kept_and_name_no_feature() -> None:
         assert feature.parent.name not in str(settings)
 
 
+@pytest.mark.slow
 def test_the_import_contracts_notice_a_breach_by_features_not_yet_written(tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "tests")
     shutil.copytree(PROJECT / "vibetracker", tmp_path / "vibetracker", ignore=ignored)

@@ -409,11 +409,7 @@ def test_postgresql_that_cannot_have_the_tables_is_reported_in_one_line(
 
 
 ALONE_OR_NOT = pytest.mark.parametrize(
-    "arguments",
-    [
-        pytest.param([], id="alone"),
-        pytest.param(["--workers", "2"], id="workers", marks=pytest.mark.slow),
-    ],
+    "arguments", [[], ["--workers", "2"]], ids=["alone", "workers"]
 )
 
 
@@ -441,6 +437,7 @@ def test_serve_takes_requests_and_is_not_ready_until_the_drain_delay_is_over(
             os.killpg(server.process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @ALONE_OR_NOT
 def test_serve_finishes_the_requests_that_it_has_begun_before_it_ends(
     arguments: list[str], tmp_path: Path

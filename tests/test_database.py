@@ -70,18 +70,26 @@ def test_many_processes_can_start_on_an_empty_database_at_once(server: PostgresS
         assert int(server.sql(tables, database=f"race_{number}")) > 0
 
 
-def test_a_prepared_database_can_be_prepared_again(postgres: Settings, file: Settings) -> None:
-    for settings in (postgres, file):
-        first, second = Database(settings), Database(settings)
-        first.prepare()
-        with first.session(write=True) as session:
-            session.add(Specimen(label="kept"))
-            session.commit()
-        second.prepare()
-        with second.session(write=False) as session:
-            assert session.get_one(Specimen, 1).label == "kept"
-        first.dispose()
-        second.dispose()
+ON_EACH = pytest.mark.parametrize(
+    "database_fixture", [pytest.param("postgres", marks=pytest.mark.slow), "file"]
+)
+
+
+@ON_EACH
+def test_a_prepared_database_can_be_prepared_again(
+    request: pytest.FixtureRequest, database_fixture: str
+) -> None:
+    settings: Settings = request.getfixturevalue(database_fixture)
+    first, second = Database(settings), Database(settings)
+    first.prepare()
+    with first.session(write=True) as session:
+        session.add(Specimen(label="kept"))
+        session.commit()
+    second.prepare()
+    with second.session(write=False) as session:
+        assert session.get_one(Specimen, 1).label == "kept"
+    first.dispose()
+    second.dispose()
 
 
 def outdate(settings: Settings) -> None:
@@ -94,7 +102,7 @@ def outdate(settings: Settings) -> None:
     database.dispose()
 
 
-@pytest.mark.parametrize("database_fixture", ["postgres", "file"])
+@ON_EACH
 def test_an_older_database_is_refused_with_the_names_of_what_it_lacks(
     request: pytest.FixtureRequest, database_fixture: str
 ) -> None:
@@ -109,6 +117,7 @@ def test_an_older_database_is_refused_with_the_names_of_what_it_lacks(
     database.dispose()
 
 
+@pytest.mark.slow
 def test_an_older_database_that_comes_late_is_refused_in_the_log(
     postgres: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -120,6 +129,7 @@ def test_an_older_database_that_comes_late_is_refused_in_the_log(
     database.dispose()
 
 
+@pytest.mark.slow
 def test_a_role_that_may_not_create_tables_is_reported_in_the_log(
     server: PostgresServer, postgres: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,6 +189,7 @@ LOGINS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("user", "name", "why", "mend"), LOGINS.values(), ids=LOGINS)
 def test_a_login_that_is_refused_is_an_error_in_the_log_and_waited_for(
     postgres: Settings,
@@ -210,6 +221,7 @@ def test_a_login_that_is_refused_is_an_error_in_the_log_and_waited_for(
     database.dispose()
 
 
+@pytest.mark.slow
 def test_a_database_that_goes_is_an_outage_and_its_return_needs_no_restart(
     server: PostgresServer, postgres: Settings
 ) -> None:
@@ -267,6 +279,7 @@ def test_an_unreachable_host_is_skipped_for_the_next_one(
         database.dispose()
 
 
+@pytest.mark.slow
 def test_an_exhausted_pool_is_an_outage_and_no_hang(
     postgres: Settings, server: PostgresServer
 ) -> None:

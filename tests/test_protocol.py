@@ -18,7 +18,7 @@ from vibetracker.core.config import Settings
 from .processes import serving
 from .specimens import FEATURE
 
-PATIENCE = 0.5
+PATIENCE = 0.25
 LARGE = 16 * 1024 * 1024
 """Bytes of a response, more than the buffers of the system hold."""
 MOST_CONNECTIONS = 20

@@ -16,14 +16,13 @@ import pytest
 from sqlalchemy import inspect, text
 
 from vibetracker.cli import main
-from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database, OutdatedSchemaError
 from vibetracker.features.tasks.model import tasks
 from vibetracker.testing import free_port
 
 from .documents import blocks, follow, turns
-from .processes import ROOT, Server, call, copy_project, running, serving
+from .processes import ROOT, Server, call, copy_project, running
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 NGINX_CONF = """\
@@ -50,22 +49,13 @@ http {{
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the conversation is one with curl")
-def test_the_conversation_goes_as_it_is_shown(tmp_path: Path) -> None:
-    settings = Settings(database_url=f"sqlite:///{tmp_path / 'tracker.db'}", _env_file=None)
-    shown = turns(README)
-    assert len(shown) == README.count("$ curl")
-    with serving(create_app(settings)) as (port, _):
-        for turn in shown:
-            follow(turn, tmp_path, f"127.0.0.1:{port}")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the conversation is one with curl")
 def test_the_conversation_goes_as_it_is_shown_with_the_command_that_it_names(
     tmp_path: Path,
 ) -> None:
     shown = turns(README)
+    assert len(shown) == README.count("$ curl")
     changes = copy_project(tmp_path / "project")
     with running("dev", folder=tmp_path, **changes) as server:
         for turn in shown:

@@ -87,6 +87,7 @@ def test_a_feature_with_every_type_of_field_passes_its_tests(project: Path, app:
     run_tests(project, "vibetracker/features/gizmos")
 
 
+@pytest.mark.slow
 def test_it_is_formatted_and_free_of_lint(project: Path, app: FastAPI) -> None:
     assert new("gizmos", *ONE_OF_EACH, *WITH_LIMITS, *fields_of_features(app)) == 0
     for check in (["format", "--check"], ["check"]):

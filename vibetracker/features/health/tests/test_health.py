@@ -137,6 +137,7 @@ def seen(server: PostgresServer, client: TestClient, app: FastAPI) -> Iterator[T
     database.dispose()
 
 
+@pytest.mark.slow
 def test_the_verdict_follows_the_database_and_its_cause_is_in_the_log_alone(
     seen: TestClient, server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -154,6 +155,7 @@ def test_the_verdict_follows_the_database_and_its_cause_is_in_the_log_alone(
         assert seen.get(url).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_login_that_is_refused_is_distinguished_in_the_log_alone(
     seen: TestClient, app: FastAPI, server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_login_that_is_refused_is_distinguished_in_the_log_alone(
     away.dispose()
 
 
+@pytest.mark.slow
 def test_the_verdict_on_a_frozen_database_comes_within_two_seconds(
     seen: TestClient, server: PostgresServer
 ) -> None:
