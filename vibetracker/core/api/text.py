@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import chain
 from string import whitespace
 from typing import Any, override
 
@@ -31,18 +32,12 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def _is_mark(character: str) -> bool:
-    return unicodedata.category(character).startswith("M")
-
-
 # Planes 0 and 1, and what there is of 14: the others have neither marks nor what is invisible.
-_SOME = "".join(map(chr, (*range(0x20000), *range(0xE0000, 0xE1000))))
-# Those are left out; letters that do not decompose have a plain one beside.
-_PLAIN = {
-    **dict.fromkeys(map(ord, filter(_is_mark, _SOME))),
-    **dict.fromkeys(map(ord, re.findall(f"[{_ALL_INVISIBLE}]", _SOME))),
-    **str.maketrans("łøđðħıŧ", "loddhit"),
-}
+_SOME = "".join(map(chr, chain(range(0x20000), range(0xE0000, 0xE1000))))
+_IGNORED = "".join(it for it in _SOME if unicodedata.category(it)[0] == "M")
+_IGNORED += "".join(re.findall(f"[{_ALL_INVISIBLE}]", _SOME))
+_PLAIN = str.maketrans("łøđðħıŧ", "loddhit", _IGNORED)
+"""Letters that do not decompose have a plain one."""
 
 
 def searchable(text: str) -> str:

@@ -536,7 +536,13 @@ HOSTILE: dict[str, tuple[str, bytes | str, tuple[int, str] | int]] = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "ics with an endless zone" else ())
+        for name in HOSTILE
+    ],
+)
 def test_a_hostile_file_is_refused_with_its_line_and_stores_nothing(
     client: TestClient, name: str
 ) -> None:
