@@ -502,6 +502,7 @@ def matches(problems: list[str], wanted: list[str]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_every_planted_breach_is_found_and_nothing_else(tmp_path: Path) -> None:
     changes = copy_project(tmp_path)
     wanted = ELSEWHERE | plant(tmp_path / "vibetracker", PLANTED)
