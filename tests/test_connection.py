@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from vibetracker.core.api.routing import Router
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
+from vibetracker.core.discovery import Feature
 
 from .processes import serving
 from .specimens import FEATURE
@@ -99,6 +101,26 @@ def test_a_request_names_one_host(port: int, head: bytes) -> None:
     response = exchange(port, head)
     assert response.status == 400
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_probe_of_http_1_0_names_no_host() -> None:
+    router = Router("/probes", description="Tested.", any_host=True)
+
+    @router.get("")
+    def probe() -> str:
+        return "well"
+
+    @router.post("")
+    def write() -> str:
+        return "written"
+
+    settings = Settings(database_url="sqlite://", _env_file=None)
+    with serving(create_app(settings, features=[Feature("probes", __name__, router)])) as (port, _):
+        assert exchange(port, b"GET /probes HTTP/1.0\r\n\r\n").status == 200
+        assert exchange(port, b"GET /probes HTTP/1.1\r\n\r\n").status == 400
+        assert exchange(port, b"GET /problems HTTP/1.0\r\n\r\n").status == 400
+        head = b"POST /probes HTTP/1.0\r\nOrigin: http://elsewhere.example\r\n\r\n"
+        assert exchange(port, head).status == 403
 
 
 def test_a_body_that_is_announced_too_large_is_not_waited_for(port: int) -> None:

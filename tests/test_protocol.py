@@ -209,11 +209,27 @@ def test_the_number_of_pipelined_requests_is_limited(
     assert rest_of(client).count(b"HTTP/1.1 200 ") == answers
 
 
-def test_an_upgrade_is_ignored(client: socket.socket) -> None:
-    client.sendall(GET + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n")
-    answer = rest_of(client)
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"connection: close" in answer
+LABEL = b'{"label": "abcd"}'
+FRAMED = {
+    "length": b"Content-Length: 17\r\n\r\n" + LABEL,
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n11\r\n" + LABEL + b"\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("body", FRAMED.values(), ids=FRAMED)
+@pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
+def test_an_upgrade_is_ignored(port: int, offer: bytes, body: bytes) -> None:
+    """Java's own client offers one with each of its requests."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: " + offer + b"\r\n"
+    request = POST.replace(b"specimens", b"specimens?dry_run=true") + upgrade + body
+    for cut in (len(request), 40, -5):
+        with connect(port) as client:
+            client.sendall(request[:cut])
+            client.sendall(request[cut:] + GET + upgrade + b"\r\n")
+            client.sendall(GET + b"Connection: close\r\n\r\n")
+            answers = rest_of(client)
+        assert answers.count(b"HTTP/1.1 200 ") == 3, answers
+        assert answers.count(b'"label":"abcd"') == 1
 
 
 def test_a_trailer_field_is_no_header_field(client: socket.socket) -> None:

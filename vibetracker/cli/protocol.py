@@ -5,9 +5,10 @@ import logging
 import resource
 from collections import deque
 from http import HTTPStatus
-from typing import cast, override
+from typing import Any, cast, override
 from uuid import uuid4
 
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -52,6 +53,36 @@ class HeadTooLarge(Problem):
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
+class Parser(HttpRequestParser):
+    """Ignores the offer of an upgrade (RFC 9110 section 7.8), after which it would read no body."""
+
+    def __init__(self, protocol: "BoundedProtocol") -> None:
+        super().__init__(protocol)
+        # As uvicorn does it, for the first of several requests to be answered.
+        self.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.protocol = protocol
+
+    @override
+    def feed_data(self, data: Any) -> None:
+        try:
+            super().feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            (end_of_head,) = upgrade.args
+            head = self._head_without_offer()
+            self.protocol.parser = Parser(self.protocol)
+            self.protocol.parser.feed_data(head + data[end_of_head:])
+
+    @property
+    def offers_upgrade(self) -> bool:
+        """Whether the client goes on with what it offers to leave, which a CONNECT does not."""
+        return self.should_upgrade() and self.get_method() != b"CONNECT"
+
+    def _head_without_offer(self) -> bytes:
+        line = self.get_method(), self.protocol.url, self.get_http_version().encode()
+        fields = (b"%b: %b\r\n" % it for it in self.protocol.headers if it[0] != b"upgrade")
+        return b"%b %b HTTP/%b\r\n" % line + b"".join(fields) + b"\r\n"
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's connection of a client, where uvicorn bounds neither size nor time.
 
@@ -94,6 +125,11 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.transport.get_write_buffer_size()
 
     @override
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.parser: Parser = Parser(self)
+
+    @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
         self.idle_since = self.loop.time()
@@ -124,11 +160,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refusal = MalformedRequest("Wait for the answers")
         if self._refusal is not None:
             raise ValueError(self._refusal.detail)  # reaches send_400_response
+        if self.parser.offers_upgrade:
+            return
         super().on_headers_complete()
         self._held = 0
-        if self.parser.should_upgrade():
-            # The parser reads nothing after it, although the upgrade is ignored (RFC 9110 7.8).
-            self.cycle.keep_alive = False
         # Trailer fields would be merged into the header fields, without limit (RFC 9110 6.5).
         self.headers = DROPPED
 
@@ -136,6 +171,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._held = 0
         super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        if not self.parser.offers_upgrade:
+            super().on_message_complete()
 
     @override
     def on_response_complete(self) -> None:

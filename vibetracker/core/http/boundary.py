@@ -150,11 +150,14 @@ class _Exchange:
 
     def _check_host(self) -> None:
         hosts = self.headers.getlist("host")
-        if len(hosts) == 1 and (host := HOST.fullmatch(hosts[0])):
+        host = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if host:
             name = host[1].lower()
             allowed = self.settings.allowed_hosts
             if any(it == name or (it[0] == "*" and name.endswith(it[1:])) for it in allowed):
                 return
+        # HTTP/1.0, which some probes speak, has no Host (RFC 9112 3.2).
+        if host or (self.scope["http_version"] == "1.0" and not hosts):
             path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
             if self.boundary.answers_any_host(path):
                 return
@@ -174,7 +177,7 @@ class _Exchange:
             foreign = site not in {"same-origin", "none"}
             why = "Sec-Fetch-Site says that the page is of another one"
         else:
-            host = self.headers["host"].lower()
+            host = self.headers.get("host", "").lower()
             foreign = origin is not None and origin.lower().partition("://")[2] != host
             why = "Origin differs from Host, which a proxy has to leave as it is"
         if foreign and "*" not in self.settings.cors_origins:
