@@ -232,6 +232,13 @@ def test_an_upgrade_is_ignored(port: int, offer: bytes, body: bytes) -> None:
         assert answers.count(b'"label":"abcd"') == 1
 
 
+def test_a_connection_has_no_tunnel(client: socket.socket) -> None:
+    client.sendall(b"CONNECT /specimens HTTP/1.1\r\nHost: a\r\n\r\n" + GET + b"\r\n")
+    answers = rest_of(client)
+    assert answers.startswith(b"HTTP/1.1 405 ")
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
 def test_a_trailer_field_is_no_header_field(client: socket.socket) -> None:
     client.sendall(
         POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -67,6 +67,8 @@ class Parser(HttpRequestParser):
         try:
             super().feed_data(data)
         except HttpParserUpgrade as upgrade:
+            if not self.offers_upgrade:
+                raise
             (end_of_head,) = upgrade.args
             head = self._head_without_offer()
             self.protocol.parser = Parser(self.protocol)
@@ -164,6 +166,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._held = 0
+        if self.parser.should_upgrade():
+            # After a CONNECT the parser reads nothing.
+            self.cycle.keep_alive = False
         # Trailer fields would be merged into the header fields, without limit (RFC 9110 6.5).
         self.headers = DROPPED
 
