@@ -39,7 +39,7 @@ class ProblemRead(BaseModel):
     instance: str = Field(description="Path of the request.")
     request_id: str = Field(description="Value of `X-Request-ID`; finds the request in the logs.")
     errors: list[Fault] | MISSING = Field(
-        MISSING, description="Every broken rule; on validation errors only."
+        MISSING, description="The broken rules, the first 50; on validation errors only."
     )
 
 

@@ -58,6 +58,12 @@ class UpdateData(TaskUpdate):
     parent_ref: ParentRef | MISSING = MISSING
 
 
+class MoveData(TaskMove):
+    """A place among siblings, perhaps under a task that the same batch creates."""
+
+    parent_ref: ParentRef | MISSING = MISSING
+
+
 class CreateOperation(Input):
     """Create a task."""
 
@@ -81,7 +87,7 @@ class MoveOperation(Input):
     op: Literal["move"] = OP
     id: Id
     if_match: IfMatch | MISSING = MISSING
-    data: TaskMove = Field(description="As the body of `POST /tasks/{task_id}/move`.")
+    data: MoveData = Field(description="As the body of `POST /tasks/{task_id}/move`.")
 
 
 class DeleteOperation(Input):
@@ -232,8 +238,8 @@ class TaskBatch:
             self.changes.trash(task)
             self._results.append((HTTPStatus.NO_CONTENT, operation.id))
         elif isinstance(operation, MoveOperation):
-            with _located("/data"):
-                self.changes.move(task, operation.data)
+            with _in_data(operation.data):
+                self.changes.move(task, self._with_parent(operation.data))
             self.changes.flush()
             self._results.append((HTTPStatus.OK, task))
         else:
@@ -251,7 +257,7 @@ class TaskBatch:
             self._refs[ref] = task
         self._results.append((HTTPStatus.CREATED, task))
 
-    def _with_parent[D: (CreateData, UpdateData)](self, data: D) -> D:
+    def _with_parent[D: (CreateData, UpdateData, MoveData)](self, data: D) -> D:
         """Put the id of the task that ``parent_ref`` names into the data."""
         if data.parent_ref is MISSING:
             return data
@@ -298,7 +304,7 @@ def _touches_tree(operation: Operation) -> bool:
 
 
 @contextmanager
-def _in_data(data: CreateData | UpdateData) -> Iterator[None]:
+def _in_data(data: CreateData | UpdateData | MoveData) -> Iterator[None]:
     """Let the pointers of a problem lead to the data, and to the parent as it was named."""
     with _located("/data"):
         try:

@@ -128,6 +128,18 @@ def test_a_parent_can_be_one_that_the_batch_creates(client: TestClient) -> None:
     assert ids(client, sort="position", is_subtask=False) == [3, 6]
 
 
+def test_a_task_can_move_under_one_that_the_batch_creates(client: TestClient) -> None:
+    TaskFactory.create_batch(2)
+    run(
+        client,
+        create("root", ref="root"),
+        create("first", parent_ref="root"),
+        {"op": "move", "id": 1, "data": {"to": "first", "parent_ref": "root"}},
+        {"op": "move", "id": 2, "data": {"after_id": 1, "parent_ref": "root"}},
+    )
+    assert ids(client, "/tasks/3/subtasks", sort="position") == [1, 2, 4]
+
+
 def test_a_new_task_can_be_addressed_by_the_id_that_it_gets(client: TestClient) -> None:
     TaskFactory.create_batch(2)
     results = run(
@@ -299,6 +311,13 @@ FAILURES: dict[str, tuple[list[Json], int, str, str, list[tuple[str, str]]]] = {
     ),
     "a ref before its create": (
         [update(1, parent_ref="r")],
+        422,
+        "validation-failed",
+        "/data",
+        [("/parent_ref", "unknown_ref")],
+    ),
+    "a move under a ref that no create has": (
+        [{"op": "move", "id": 1, "data": {"to": "first", "parent_ref": "r"}}],
         422,
         "validation-failed",
         "/data",
