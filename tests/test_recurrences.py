@@ -163,6 +163,44 @@ def test_undoing_the_change_of_the_task_does_so_too(client: TestClient) -> None:
     assert task["due_on"] == "2040-02-29"
 
 
+@pytest.mark.parametrize(
+    ("at_once", "since"), [({"title": "paid"}, {}), ({}, {"title": "paid", "due_on": "2039-01-31"})]
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_undoing_a_completion_takes_the_next_one_back_whatever_the_task_is_called(
+    client: TestClient, at_once: dict[str, str], since: dict[str, str], *, whole: bool
+) -> None:
+    """The change of the task and the whole request alike."""
+    task_id = recurring(client)
+    finish(client, task_id)
+    task_id = client.get("/recurrences").json()["items"][0]["task_id"]
+    body, headers = {"status": "done", **at_once}, {"X-Request-ID": "done"}
+    client.patch(f"/tasks/{task_id}", json=body, headers=headers)
+    client.patch(f"/tasks/{task_id}", json=since)
+    path = "/changes/revert" if whole else f"/changes/{change_of(client, task_id, 'done')}/revert"
+    undone = client.post(path, json={"request_id": "done"} if whole else None)
+    assert undone.status_code == 200
+    (task,) = client.get("/tasks?is_open=true").json()["items"]
+    (recurrence,) = client.get("/recurrences").json()["items"]
+    assert (task["id"], recurrence["task_id"], recurrence["number"]) == (task_id, task_id, 2)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_undoing_a_completion_leaves_a_next_one_whose_due_was_moved(
+    client: TestClient, *, whole: bool
+) -> None:
+    task_id = recurring(client)
+    headers = {"X-Request-ID": "done"}
+    client.patch(f"/tasks/{task_id}", json={"status": "done"}, headers=headers)
+    following = client.get("/recurrences").json()["items"][0]["task_id"]
+    client.patch(f"/tasks/{following}", json={"due_on": "2041-02-28"})
+    path = "/changes/revert" if whole else f"/changes/{change_of(client, task_id, 'done')}/revert"
+    undone = client.post(path, json={"request_id": "done"} if whole else None)
+    assert undone.status_code == (409 if whole else 200)
+    (recurrence,) = client.get("/recurrences").json()["items"]
+    assert (recurrence["task_id"], recurrence["number"]) == (following, 2)
+
+
 def test_undoing_the_end_of_a_recurrence_lets_it_go_on(client: TestClient) -> None:
     task_id = recurring(client)
     headers = {"X-Request-ID": "end"}

@@ -45,7 +45,7 @@ def on_changes(session: Session, changes: Sequence[Change]) -> None:
             # There is no next task yet where the same transaction has completed it.
             and completed.pop(change.id, None) is None
         ):
-            _take_back(session, change.after, change.before["completed_at"])
+            _take_back(session, change.before)
     for task in completed.values():
         _move_on(session, task)
 
@@ -98,33 +98,26 @@ def _position_behind(session: Session, task: Values) -> str:
     return ranking.between(position, behind and behind[0]) or position
 
 
-def _take_back(session: Session, task: Values, completed_at: datetime) -> None:
-    recurrence = _locked(session, Recurrence.previous_task_id == task["id"])
+def _take_back(session: Session, done: Values) -> None:
+    """Let a recurrence be what it was before a completion, if nobody has touched the copy."""
+    recurrence = _locked(session, Recurrence.previous_task_id == done["id"])
     if recurrence is None:
         return
     recurrence.previous_task_id = None
     try_lock_tree(session)
-    found = lock_tasks(session, [task["id"], recurrence.task_id])
+    found = lock_tasks(session, [done["id"], recurrence.task_id])
     copy = found[recurrence.task_id]
-    due, next_due = due_of(task), due_of(copy.values)
-    if task["id"] not in found or not _is_untouched(session, copy, task):
+    # Whatever is changed of a task is a new version of it, but not what is put below it.
+    is_touched = copy["version"] > 1 or levels_below(session, copy["id"])
+    if done["id"] not in found or is_touched:
         return
-    recurrence.task_id = task["id"]
-    if due is not None and next_due is not None:
-        steps = recurrence.series(due, completed_at).steps_to(next_due)
+    recurrence.task_id = done["id"]
+    due, completed_at = due_of(done), done["completed_at"]
+    if due is not None:
+        steps, _ = next(recurrence.series(due, completed_at).dues(completed_at, 0), (1, due))
         recurrence.number = max(1, recurrence.number - steps)
         recurrence.anchor_again(due)
     TaskChanges(session, Clock(UTC)).trash(copy)
-
-
-def _is_untouched(session: Session, copy: TaskRow, task: Values) -> bool:
-    """Return whether nobody has worked with a copy of a task."""
-    return (
-        copy["status"] == Status.TODO
-        and copy["deleted_at"] is None
-        and all(copy[name] == task[name] for name in COPIED)
-        and not levels_below(session, copy["id"])
-    )
 
 
 def _locked(session: Session, condition: ColumnElement[bool]) -> Recurrence | None:

@@ -4,7 +4,7 @@ from calendar import monthrange
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
@@ -90,11 +90,6 @@ class Series:
         last_year = max(self.day.year, now.year) + HORIZON
         following = enumerate(islice(self._from_day(last_year), left), number + 1)
         return ((index, due) for index, due in following if self.end(due) > now)
-
-    def steps_to(self, wanted: Due) -> int:
-        """Count the dues up to one of them."""
-        following = self._from_day(self.day.year + HORIZON)
-        return 1 + sum(1 for _ in takewhile(lambda due: due < wanted, following))
 
     @property
     def _clock(self) -> time | None:

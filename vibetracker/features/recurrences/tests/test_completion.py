@@ -379,20 +379,49 @@ def test_opening_the_task_again_takes_the_day_of_its_completion_back(
     assert client.get(f"{path}/occurrences").json() == before
 
 
-@pytest.mark.parametrize("work", ["changed", "begun", "divided"])
+WORK: dict[str, Json] = {
+    "changed": {"description": "Notes"},
+    "begun": {"status": "in_progress"},
+    "moved": {"due_on": "2041-02-28"},
+    "put off": {"start_at": "2040-02-20T08:00:00Z"},
+    "divided": {},
+}
+
+
+@pytest.mark.parametrize("work", WORK)
 def test_a_next_task_that_somebody_has_worked_with_stays(client: TestClient, work: str) -> None:
-    task = recurring(client, due_on="2040-01-31")
+    task = recurring(client, "FREQ=MONTHLY;COUNT=4", due_on="2040-01-31")
     following = complete(client, task["id"])
     if work == "divided":
         make(client, parent_id=following["id"])
     else:
-        fields = {"changed": {"description": "Notes"}, "begun": {"status": "in_progress"}}
-        change(client, following["id"], **fields[work])
+        change(client, following["id"], **WORK[work])
     # The recurrence does not belong to the task before any more.
     for status in ("in_progress", "done", "todo"):
         change(client, task["id"], status=status)
         assert {task["id"], following["id"]} <= set(ids(client))
         assert ids(client, is_recurring=True) == [following["id"]]
+        assert [it["number"] for it in walk(client, "/recurrences")] == [2]
+
+
+@pytest.mark.parametrize(
+    ("since", "opened"),
+    [
+        ({"title": "paid", "due_on": "2039-01-31"}, {}),
+        ({}, {"title": "again", "due_on": "2040-06-30"}),
+    ],
+)
+def test_a_next_task_that_nobody_has_touched_goes_whatever_becomes_of_the_one_before(
+    client: TestClient, since: Json, opened: Json
+) -> None:
+    task = recurring(client, "FREQ=MONTHLY;COUNT=6", due_on="2040-01-31")
+    for _ in range(3):
+        task = complete(client, task["id"])
+    change(client, task["id"], status="done")
+    change(client, task["id"], **since)
+    change(client, task["id"], status="todo", **opened)
+    assert ids(client, is_open=True) == ids(client, is_recurring=True) == [task["id"]]
+    assert [it["number"] for it in walk(client, "/recurrences")] == [4]
 
 
 def test_opening_an_older_task_changes_nothing_else(client: TestClient) -> None:
