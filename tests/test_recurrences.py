@@ -115,6 +115,31 @@ def test_an_import_takes_nothing_that_no_recurrence_can_have(
             assert refused.json()["errors"][0]["pointer"] == f"/recurrences/0/{member}"
 
 
+def test_an_import_of_the_highest_number_goes_on(client: TestClient, database: Database) -> None:
+    task_id = recurring(client, "FREQ=MONTHLY")
+    file = client.get("/transfer/export").json()
+    file["recurrences"][0]["number"] = 2**31 - 1
+    empty(database)
+    assert import_file(client, json.dumps(file)).status_code == 200
+    finish(client, task_id)
+    assert client.get("/recurrences").json()["items"][0]["number"] == 2**31 - 1
+    assert import_file(client, client.get("/transfer/export").content).status_code == 200
+
+
+def test_a_task_that_a_file_says_to_be_the_one_before_itself_stays_when_it_is_opened(
+    client: TestClient, database: Database
+) -> None:
+    task_id = recurring(client)
+    finish(client, task_id)
+    file = client.get("/transfer/export").json()
+    file["recurrences"][0] |= {"task_id": task_id, "previous_task_id": task_id}
+    empty(database)
+    assert import_file(client, json.dumps(file)).status_code == 200
+    finish(client, task_id, "todo")
+    assert due(client, task_id) == "2040-01-31"
+    assert client.get("/recurrences").json()["items"][0]["task_id"] == task_id
+
+
 def change_of(client: TestClient, task_id: int, request_id: str) -> int:
     """Return the id of the change that a request has made of a task."""
     query = f"request_id={request_id}&resource=tasks&resource_id={task_id}"

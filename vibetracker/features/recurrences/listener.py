@@ -18,7 +18,7 @@ from vibetracker.features.tasks.schema import TaskCreate
 from vibetracker.features.tasks.siblings import Siblings
 from vibetracker.features.tasks.tree import levels_below, try_lock_tree
 
-from .model import Recurrence
+from .model import LAST_NUMBER, Recurrence
 from .occurrences import Due, due_of, dues_of
 
 COPIED = TaskCreate.model_fields.keys() - {
@@ -66,7 +66,7 @@ def _move_on(session: Session, task: Values) -> None:
         # Or the parent is in the trash by now. Nothing is written yet: the recurrence has ended.
         return
     recurrence.task_id, recurrence.previous_task_id = following["id"], task["id"]
-    recurrence.number, recurrence.anchor = number, series.anchor.isoformat()
+    recurrence.number, recurrence.anchor = min(number, LAST_NUMBER), series.anchor.isoformat()
 
 
 def _copy(session: Session, task: Values, due: Due, distance: timedelta) -> TaskRow:

@@ -18,6 +18,10 @@ CAN_RECUR = and_(Task.live(), Task.status.in_(OPEN), Task.due.is_not(None))
 """The condition of a task whose recurrence has not ended."""
 
 
+LAST_NUMBER = 2**31 - 1
+"""What the column holds; dues behind it have the same number."""
+
+
 class Mode(StrEnum):
     """What the next due is counted from."""
 

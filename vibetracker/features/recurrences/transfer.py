@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from vibetracker.core.api.schema import WHOLE, Id, Timestamp
 from vibetracker.features.tasks.model import Task
 
+from .model import LAST_NUMBER
 from .schema import RecurrenceCreate, TimeZone
 
 REFERENCES = {"previous_task_id": Task.__tablename__}
@@ -38,7 +39,7 @@ class RecurrenceRecord(RecurrenceCreate):
     id: Id
     time_zone: TimeZone
     anchor: Anchor
-    number: Annotated[int, Field(ge=1, le=2**31 - 1), WHOLE] = 1
+    number: Annotated[int, Field(ge=1, le=LAST_NUMBER), WHOLE] = 1
     previous_task_id: Id | None = None
     created_at: Timestamp | MISSING = MISSING
     updated_at: Timestamp | MISSING = MISSING
