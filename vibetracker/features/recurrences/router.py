@@ -85,9 +85,10 @@ def create_recurrence(
 
     When it is done, the same transaction creates the next one: a copy in the same place, with the
     due of the next occurrence that lies in the future, and the start at the same distance. The
-    recurrence moves on to it. It ends while its task is cancelled, in the trash or without a due.
-    Whoever opens the task again that was done last takes the copy back into the trash, unless that
-    has been changed since.
+    recurrence moves on to it. It ends while its task is cancelled, in the trash or without a due,
+    and with a task that is done in an archived project, where no copy can be. Whoever opens the
+    task again that was done last takes the copy back into the trash, unless that has been changed
+    since, or has subtasks.
     """
     task = lock_tasks(session, [data.task_id]).get(data.task_id)
     if task is None or task["deleted_at"] is not None:
