@@ -409,6 +409,8 @@ def test_a_rule_in_a_zone_of_the_calendar_counts_in_utc_where_the_day_is_the_sam
         ("DUE:20400131T093000Z", "RRULE:" + "FREQ=DAILY;" * 100),
         ("DTSTART:20400131T093000Z", "RRULE:FREQ=DAILY"),
         ("DUE:20400131T093000Z", "RRULE:FREQ=DAILY", "STATUS:COMPLETED"),
+        ("DUE:20200131T093000Z", "RRULE:FREQ=DAILY;UNTIL=20200331T093000Z"),
+        ("DUE;VALUE=DATE:20200131", "RRULE:until=20200331;freq=daily"),
         (
             "DTSTART;VALUE=DATE:20400130",
             "DUE;VALUE=DATE:20400131",

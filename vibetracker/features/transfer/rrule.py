@@ -1,14 +1,20 @@
 """The RRULE of a VTODO, as recurrences are stored where there are any."""
 
+import re
 from collections.abc import Iterator
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
+from vibetracker.core.db.types import utcnow
+from vibetracker.features.tasks.calendar import DAY
 from vibetracker.features.tasks.model import OPEN
 
 from .lines import instant
 from .records import LeftOut, Place, Record, Values
 from .vtimezone import Zone
+
+UNTIL = re.compile(r"\bUNTIL=(\d{8})", re.ASCII | re.IGNORECASE)
+"""Its day; where that ends last, in the west, the next one has begun in UTC long before."""
 
 
 def recurrence(
@@ -33,6 +39,8 @@ def recurrence(
             "The RRULE is left out: it names days of the DTSTART, "
             "which is not on the day of the DUE",
         )
+    elif (until := UNTIL.search(rule)) and until[1] < f"{utcnow() - DAY:%Y%m%d}":
+        yield LeftOut(place, "recurrence", "The RRULE is left out: its UNTIL has passed")
     else:
         yield from _from(due, rule, values["id"], place)
 
