@@ -5,7 +5,7 @@ from typing import Annotated, Any, override
 
 import pytest
 from fastapi import Path
-from sqlalchemy import ColumnElement, ForeignKey, update
+from sqlalchemy import ColumnElement, ForeignKey, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.testclient import TestClient
 
@@ -48,6 +48,9 @@ class Twig(Resource):
     leans_on_id: Mapped[int | None] = mapped_column(
         BigInt, ForeignKey(Branch.id, ondelete="SET NULL"), default=None
     )
+    newest_id: Mapped[int | None] = mapped_column(
+        BigInt, ForeignKey("leaves.id", ondelete="SET NULL", use_alter=True), default=None
+    )
 
 
 class Leaf(Resource):
@@ -56,6 +59,27 @@ class Leaf(Resource):
     __tablename__ = "leaves"
 
     twig_id: Mapped[int] = mapped_column(BigInt, ForeignKey(Twig.id, ondelete="CASCADE"))
+
+
+class Vine(Resource):
+    """A row that belongs to a branch and to a grape, which belongs to a vine."""
+
+    __tablename__ = "vines"
+
+    branch_id: Mapped[int] = mapped_column(BigInt, ForeignKey(Branch.id, ondelete="CASCADE"))
+    grape_id: Mapped[int] = mapped_column(
+        BigInt, ForeignKey("grapes.id", ondelete="CASCADE", use_alter=True)
+    )
+
+
+class Grape(Resource):
+    """A row that belongs to a vine."""
+
+    __tablename__ = "grapes"
+
+    vine_id: Mapped[int] = mapped_column(
+        BigInt, ForeignKey(Vine.id, ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+    )
 
 
 class LeafRead(Output):
@@ -148,3 +172,16 @@ def test_a_row_is_in_the_trash_with_what_it_belongs_to(
         assert leaves.request(method, "/leaves/1", headers=headers).status_code == 410
         assert leaves.request(method, "/leaves/2").status_code == 404
     assert leaves.post("/leaves/1/check").status_code == 422
+
+
+def test_rows_that_belong_to_each_other_are_in_the_trash_together(database: Database) -> None:
+    BranchFactory.create()
+    with database.session(write=True) as session:
+        session.add_all([Grape(id=1, vine_id=1), Vine(id=1, branch_id=1, grape_id=1)])
+        session.commit()
+    for is_there in (True, False):
+        with database.session(write=False) as session:
+            for model in (Vine, Grape):
+                found = session.scalars(select(model.id).where(model.live())).all()
+                assert found == [1] * is_there
+        cut(database, 1)

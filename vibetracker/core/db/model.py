@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 from functools import cache
+from inspect import getattr_static
 from typing import Any
 
 from sqlalchemy import (
@@ -85,16 +86,25 @@ class Resource(Base):
 
 
 @cache
-def _live_with_owners(model: type[Resource]) -> ColumnElement[bool]:
+def _live_with_owners(model: type[Resource], *within: type[Resource]) -> ColumnElement[bool]:
+    """Return the condition; ``within`` are models that belong to this one, perhaps in a circle."""
+    if within and getattr_static(model, "live") is not getattr_static(Resource, "live"):
+        return model.live()
     table: Any = inspect(model).local_table
     owners = [
-        is_found(select(owner.id).where(owner.id == key.parent, owner.live()).correlate(table))
+        is_found(select(owner.id).where(owner.id == key.parent, live).correlate(table))
         for key in table.foreign_keys
-        for owner in (mapper.class_ for mapper in Base.registry.mappers)
-        if owner.__table__ is key.column.table and owner is not model and has_trash(owner)
         if key.ondelete == "CASCADE" and not key.parent.nullable
+        for owner in _resources()
+        if owner.__table__ is key.column.table and owner not in {model, *within}
+        if (live := _live_with_owners(owner, model, *within)) is not true()
     ]
     return and_(*owners) if owners else true()
+
+
+def _resources() -> list[type[Resource]]:
+    models = (mapper.class_ for mapper in Base.registry.mappers)
+    return [model for model in models if issubclass(model, Resource)]
 
 
 def has_trash(model: Any) -> bool:
