@@ -12,12 +12,13 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.api.representations import reader
 from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import Output
 from vibetracker.core.api.session import SessionDep, get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.changes import Change, Listener, announce_new, table_of
 from vibetracker.core.db.database import Database
-from vibetracker.core.db.model import Resource, WritingSession
+from vibetracker.core.db.model import Base, Resource, WritingSession
 from vibetracker.core.db.types import BigInt, utcnow
 from vibetracker.core.discovery import Feature, FeatureError, discover
 from vibetracker.core.http.problems import Conflict
@@ -53,7 +54,43 @@ class Sign(Resource):
     )
 
 
+class Slip(Base):
+    """A row that is no resource, though it counts versions of its own."""
+
+    __tablename__ = "slips"
+
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    version: Mapped[int] = mapped_column()
+    specimen_id: Mapped[int | None] = mapped_column(
+        BigInt, ForeignKey("specimens.id", ondelete="SET NULL"), default=None
+    )
+
+    __mapper_args__ = {"version_id_col": version}
+    __table_args__ = {"sqlite_autoincrement": True}
+
+
+class SignRead(Output):
+    """A sign."""
+
+    id: int
+    specimen_id: int | None
+    version: int
+
+
 router = Router("/specimens", description="Written in other ways.")
+
+
+@router.post("/signs", status_code=201, response_model=SignRead)
+def create_sign(session: SessionDep) -> Sign:
+    """Create a sign that refers to a specimen, and does so no more at its second flush."""
+    specimen = Specimen(label="a")
+    session.add(specimen)
+    session.flush()
+    sign = Sign(specimen_id=specimen.id)
+    session.add(sign)
+    session.flush()
+    sign.specimen_id = None
+    return sign
 
 
 @router.post("/{count}", status_code=204)
@@ -285,11 +322,14 @@ def test_what_the_database_deletes_or_clears_is_seen(
         session.flush()
         session.add(Shelf(specimen_id=1))
         session.flush()
-        session.add_all([Sign(shelf_id=1), Sign(specimen_id=1)])
+        slip = Slip(specimen_id=1)
+        session.add_all([Sign(shelf_id=1), Sign(specimen_id=1), slip])
         session.commit()
         heard.clear()
         session.delete(session.get_one(Specimen, 1))
         session.commit()
+        session.refresh(slip)
+        assert (slip.specimen_id, slip.version) == (None, 1)
     assert members(heard, "specimen_id", "version") == [
         (Specimen, 1, (None, 1), None),
         (Shelf, 1, (1, 1), None),
@@ -297,6 +337,16 @@ def test_what_the_database_deletes_or_clears_is_seen(
         (Sign, 2, (1, 1), (None, 2)),
     ]
     assert albums.get("/albums").json()["items"] == []
+
+
+def test_a_reference_that_is_cleared_in_a_second_flush_is_the_same_version(
+    albums: TestClient, database: Database
+) -> None:
+    created = albums.post("/specimens/signs")
+    assert (created.json()["specimen_id"], created.headers["etag"]) == (None, '"1"')
+    with database.session(write=False) as session:
+        sign = session.get_one(Sign, 1)
+        assert (sign.specimen_id, sign.version) == (None, 1)
 
 
 def test_a_collection_is_part_of_a_representation(

@@ -184,18 +184,17 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER tr_{table}_{column} BEFORE UPDATE OF {column} ON {table}
-FOR EACH ROW WHEN ({lost}) EXECUTE FUNCTION vibetracker_touch()
+FOR EACH ROW WHEN (OLD.{column} IS NOT NULL AND NEW.{column} IS NULL AND pg_trigger_depth() > 0)
+EXECUTE FUNCTION vibetracker_touch()
 """
 _SQLITE = """\
 CREATE TRIGGER tr_{table}_{column} AFTER UPDATE OF {column} ON {table}
-FOR EACH ROW WHEN {lost} BEGIN
+FOR EACH ROW WHEN NEW.{column} IS NULL
+AND OLD.{column} NOT IN (SELECT {key} FROM {parent}) BEGIN
     UPDATE {table}
     SET version = version + 1, updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now')
     WHERE id = NEW.id;
 END
-"""
-_LOST = """\
-OLD.{column} IS NOT NULL AND NEW.{column} IS NULL AND NEW.version = OLD.version\
 """
 
 
@@ -203,12 +202,14 @@ OLD.{column} IS NOT NULL AND NEW.{column} IS NULL AND NEW.version = OLD.version\
 def _count_lost_references(table: Table, connection: Connection, **_: Any) -> None:
     """Add one to the version of a resource when the row that it refers to is deleted.
 
-    The database itself then clears the column (``ondelete="SET NULL"``), whoever deletes.
+    The database itself then clears the column (``ondelete="SET NULL"``), whoever deletes: on
+    PostgreSQL by a trigger of its own, on SQLite when the other row is not there any more.
     """
-    if "version" not in table.columns:
+    if not any(model.__table__ is table for model in _resources()):
         return
+    trigger = _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE
     for key in table.foreign_keys:
         if key.ondelete == "SET NULL":
-            names = {"table": table.name, "column": key.parent.name}
-            trigger = _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE
-            connection.execute(text(trigger.format(lost=_LOST.format(**names), **names)))
+            parent = {"parent": key.column.table.name, "key": key.column.name}
+            names = {"table": table.name, "column": key.parent.name, **parent}
+            connection.execute(text(trigger.format(**names)))
