@@ -1,8 +1,10 @@
 """What clients see of rows, read outside of an operation."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, inspect, select
+from pydantic import MISSING, create_model
+from sqlalchemy import Connection, LargeBinary, bindparam, inspect, select
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.answers import is_plain
@@ -14,11 +16,22 @@ from vibetracker.core.db.model import Resource
 def reader(resource: type[Resource], output: type[Output] | None) -> Reader:
     """Return the function that reads the representations of some rows, by their ids.
 
-    Without an ``output`` they are all columns.
+    Without an ``output`` they are all columns but those of bytes, which JSON does not have.
     """
-    columns = inspect(resource).column_attrs.keys()
-    sources = dict(zip(columns, columns, strict=True)) if output is None else output.sources()
-    if output is None or (is_plain(output) and {*sources.values()} <= {*columns}):
+    columns = inspect(resource).column_attrs
+    if output is None:
+        types = {it.key: it.columns[0].type for it in columns}
+        texts = [name for name, type_ in types.items() if not isinstance(type_, LargeBinary)]
+        return _reader_of_columns(resource, dict(zip(texts, texts, strict=True)))
+    # What a handler computes is no part of what the row is.
+    computed: dict[str, Any] = {
+        name: (output.model_fields[name].annotation | MISSING, MISSING)
+        for name, source in output.sources().items()
+        if source.isidentifier() and not hasattr(resource, source)
+    }
+    output = create_model(output.__name__, __base__=output, **computed) if computed else output
+    sources = output.sources()
+    if is_plain(output) and {*sources.values()} <= {*columns.keys()}:
         return _reader_of_columns(resource, sources)
 
     def read(connection: Connection, ids: Sequence[int]) -> dict[int, Values]:

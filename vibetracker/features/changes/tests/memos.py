@@ -33,6 +33,23 @@ class Memo(Resource):
         return pinned
 
 
+class Picture(Resource):
+    """A row that has no representation of its own, and a column that JSON does not have."""
+
+    __tablename__ = "pictures"
+
+    name: Mapped[str]
+    data: Mapped[bytes]
+
+
+class Frame(Resource):
+    """A row whose handler answers with more than it has."""
+
+    __tablename__ = "frames"
+
+    name: Mapped[str]
+
+
 Text = Annotated[str, Line(80)]
 
 
@@ -64,6 +81,15 @@ class MemoRead(Output):
     version: int
 
 
+class FrameRead(Output):
+    """A frame with what its handler computes."""
+
+    id: int
+    name: str
+    size: int
+    version: int
+
+
 router = Router("/memos", description="Memos.")
 MemoId = Annotated[UrlId, Path()]
 
@@ -81,6 +107,16 @@ def create_memos(session: SessionDep) -> None:
     """Create two memos, and change one that there is."""
     session.add_all([Memo(text="first of two"), Memo(text="second of two")])
     find(session, Memo, 1).text = "beside two"
+
+
+@router.post("/frames", status_code=201)
+def create_frame(session: SessionDep) -> FrameRead:
+    """Create a frame for a new picture."""
+    picture, frame = Picture(name="sea", data=b"\xff"), Frame(name="oak")
+    session.add_all([picture, frame])
+    session.flush()
+    size = len(picture.data)
+    return FrameRead(id=frame.id, name=frame.name, size=size, version=frame.version)
 
 
 @router.get("/{memo_id}", response_model=MemoRead)
@@ -101,4 +137,9 @@ def delete_memo(session: SessionDep, memo_id: MemoId) -> None:
     session.delete(find(session, Memo, memo_id))
 
 
-FEATURE = Feature("memos", "vibetracker.features.changes.tests", router, resources={Memo: MemoRead})
+FEATURE = Feature(
+    "memos",
+    "vibetracker.features.changes.tests",
+    router,
+    resources={Memo: MemoRead, Picture: None, Frame: FrameRead},
+)

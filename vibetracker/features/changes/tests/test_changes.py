@@ -82,6 +82,15 @@ def test_what_changes_nothing_is_none(memos: TestClient) -> None:
     assert summary(feed(memos)) == [(1, "created", 1)]
 
 
+def test_what_a_row_does_not_have_and_what_json_does_not_have_is_left_out(
+    memos: TestClient,
+) -> None:
+    frame = memos.post("/memos/frames")
+    assert (frame.status_code, frame.json()["size"]) == (201, 1)
+    found = {it["resource"]: {*it["changes"]} for it in feed(memos)["items"]}
+    assert found == {"frames": {"id", "name"}, "pictures": {"id", "name", "created_at"}}
+
+
 def test_cursors_show_everything_once_and_now_only_what_comes(memos: TestClient) -> None:
     for number in range(5):
         create(memos, f"memo {number}")
