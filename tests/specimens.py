@@ -1,6 +1,7 @@
 """A feature for tests of the shared rules, so that none of them depends on a real feature."""
 
 from datetime import datetime
+from enum import Enum
 from typing import Annotated
 
 from factory.declarations import Sequence
@@ -93,9 +94,16 @@ class Keyed(Resource):
 
 
 class Crate(Resource):
-    """A row with a mutable column, and one that the database computes from another."""
+    """A row with an enum, a mutable column, and one that the database computes from another."""
 
     __tablename__ = "crates"
+
+    class Kind(Enum):
+        """Of what it is made."""
+
+        WOOD = "wood"
+
+    kind: Mapped[Kind] = mapped_column(default=Kind.WOOD)
 
     side: Mapped[int] = mapped_column(default=1)
     area: Mapped[int] = mapped_column(Computed("side * side", persisted=True))
@@ -103,9 +111,16 @@ class Crate(Resource):
 
 
 class Label(Resource):
-    """A row with a JSON column, whose null is another than that of SQL."""
+    """A row with an enum of the same name, and a JSON column, whose null is another than SQL's."""
 
     __tablename__ = "labels"
+
+    class Kind(Enum):
+        """How it is written."""
+
+        PRINTED = "printed"
+
+    kind: Mapped[Kind] = mapped_column(default=Kind.PRINTED)
 
     content: Mapped[object | None] = mapped_column(JSON)
 

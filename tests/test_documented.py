@@ -548,7 +548,10 @@ UNSENDABLE: list[tuple[str, int, int]] = [
 
 
 def test_a_value_that_a_driver_cannot_send_is_refused(
-    mount: Mount, database: Database, subtests: pytest.Subtests
+    mount: Mount,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    subtests: pytest.Subtests,
 ) -> None:
     router = shelf()
 
@@ -575,7 +578,9 @@ def test_a_value_that_a_driver_cannot_send_is_refused(
                 assert (
                     answer.json()["detail"] == "A value is outside of what the database can store"
                 )
+            caplog.clear()
             assert client.post(f"/shelf/{2**63}").status_code == 422
+            assert caplog.text.count("a value cannot be stored") == 1
             assert titles(database) == []
 
 

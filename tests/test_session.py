@@ -3,11 +3,13 @@
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy import null as sql_null
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, IntegrityError, PendingRollbackError
 from sqlalchemy.orm import aliased
 from sqlalchemy.orm.exc import StaleDataError
 
 from vibetracker.core.api.preconditions import lock_rows
+from vibetracker.core.db.changes import table_of
 from vibetracker.core.db.database import Database
 from vibetracker.core.db.types import utcnow
 
@@ -158,6 +160,17 @@ def test_columns_and_defaults_are_those_of_sqlalchemy(database: Database) -> Non
         session.commit()
         assert (odd.maker, odd.version) == ("somebody else", 2)
         assert tuple(session.execute(select(Keyed.kind, Keyed.maker)).one()) == ("keyed", "python")
+
+
+def test_two_enums_of_one_name_are_stored_as_text(database: Database) -> None:
+    with database.session(write=True) as session:
+        session.add_all([Crate(), Label()])
+        session.commit()
+        assert session.scalars(select(Crate.kind).where(Crate.kind == Crate.Kind.WOOD)).all()
+        assert session.scalars(select(Label.kind)).all() == [Label.Kind.PRINTED]
+    for model in (Crate, Label):
+        on_postgresql = table_of(model).c.kind.type.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call] # SQLAlchemy's own
+        assert on_postgresql.startswith("VARCHAR")
 
 
 def test_null_is_that_of_sql_unless_json_says_so(database: Database) -> None:

@@ -92,6 +92,7 @@ def problem_of(error: SQLAlchemyError) -> Problem:
     if isinstance(error, IntegrityError):
         return _violation(error)
     if isinstance(error, DataError):
+        logger.warning("a value cannot be stored: %s", reason(error))
         return ValidationFailed("A value is outside of what the database can store")
     if isinstance(error, StaleDataError):
         # Each try has found the row changed, by others or past its object by its own statements.

@@ -1,5 +1,6 @@
 """What every table is built from: the declarative base, and versioned resources."""
 
+import enum
 import re
 from datetime import datetime
 from functools import cache
@@ -9,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Enum,
     MetaData,
     Table,
     Update,
@@ -37,8 +39,12 @@ COUNTED = "_counted"
 
 
 class Base(DeclarativeBase):
-    """The base of every model; constraints are named, so that their violations are recognised."""
+    """The base of every model; constraints are named, so that their violations are recognised.
 
+    Enums are stored as text: PostgreSQL has one type for all enums of the same name.
+    """
+
+    type_annotation_map = {enum.Enum: Enum(enum.Enum, native_enum=False)}
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
