@@ -199,6 +199,35 @@ MALFORMED = {
         "Gadget would use ids again on SQLite",
         "end its __table_args__ with Resource.__table_args__",
     ),
+    "a resource whose id is no whole number": (
+        {
+            "model": """
+                from uuid import UUID, uuid4
+                from sqlalchemy.orm import Mapped, mapped_column
+                from vibetracker.core.db.model import Resource
+
+                class Gadget(Resource):
+                    __tablename__ = "gadgets"
+                    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+            """
+        },
+        "the id of Gadget is no whole number",
+        "leave the id to Resource",
+    ),
+    "a constraint without a name": (
+        {
+            "model": """
+                from sqlalchemy import CheckConstraint
+                from vibetracker.core.db.model import Resource
+
+                class Gadget(Resource):
+                    __tablename__ = "gadgets"
+                    __table_args__ = (CheckConstraint("id > 0"), Resource.__table_args__)
+            """
+        },
+        "requires that constraint is explicitly named",
+        "correct that",
+    ),
     "a relationship with no class": (
         {
             "model": """

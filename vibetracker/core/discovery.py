@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from fastapi.routing import APIRoute, iter_route_contexts
-from sqlalchemy import event, inspect
+from sqlalchemy import Integer, event, inspect
 from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.orm import Mapper, configure_mappers
 
@@ -190,7 +190,8 @@ def load_model(source: Source) -> None:
         module_of(source.package, "model")
     except InvalidRequestError as error:
         problem = f"its model cannot be mapped ({error})"
-        mend = "give its tables names that no other feature has"
+        is_taken = "is already defined" in str(error)
+        mend = "give its tables names that no other feature has" if is_taken else "correct that"
         raise source.fault(problem, mend, file="model.py") from error
 
 
@@ -207,6 +208,9 @@ def model_faults(source: Source) -> Iterator[FeatureError]:
         elif not mapper.local_table.dialect_options["sqlite"]["autoincrement"]:
             problem = f"{name} would use ids again on SQLite"
             mend = "end its __table_args__ with Resource.__table_args__"
+        elif not isinstance(mapper.primary_key[0].type, Integer):
+            problem = f"the id of {name} is no whole number"
+            mend = "leave the id to Resource, and have the other as a column of its own"
         else:
             continue
         yield FeatureError(source.name, problem, mend, *place_of(model))
