@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from vibetracker.cli import main, transfer
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.changes import Change
@@ -25,6 +27,7 @@ from vibetracker.features.transfer.imports import PORTION
 from vibetracker.testing import empty
 
 from . import practices
+from .gauges.model import Gauge
 from .operations import operations
 
 README = Path(__file__).parents[1] / "README.md"
@@ -431,6 +434,29 @@ def test_a_rule_that_no_recurrence_can_have_is_left_out_and_reported(
 def test_every_resource_of_every_feature_is_transferred(client: TestClient, app: FastAPI) -> None:
     created = {it.path.removeprefix("/") for it in operations(app) if "201" in it.spec["responses"]}
     assert created <= client.get("/transfer/export").json().keys()
+
+
+def test_values_that_json_does_not_have_come_back_as_they_were(
+    app: FastAPI, database: Database
+) -> None:
+    gauges = Feature("gauges", "tests.gauges", Router("/gauges", description="."))
+    settings = Settings(database_url="sqlite://", _env_file=None)
+    (of_files,) = (it for it in app.state.features if it.name == "transfer")
+    made = create_app(settings, [of_files, gauges])
+    made.dependency_overrides[get_database] = lambda: database
+    with database.session(write=True) as session:
+        session.add_all([Gauge(label=label, note="said") for label in "ab"])
+        session.commit()
+    client = TestClient(made)
+    file = client.get("/transfer/export").text
+    assert json.loads(file)["gauges"][1]["worth"] == "5.00"
+    again = send(client, "json", file).json()
+    assert {it["detail"] for it in again["skipped"]} == {
+        f"The gauge {it} is there, and stays as it is" for it in (1, 2)
+    }
+    empty(database)
+    assert send(client, "json", file).json()["skipped"] == []
+    assert client.get("/transfer/export").text == file
 
 
 @pytest.fixture

@@ -12,17 +12,17 @@ than its clients see has a module ``transfer`` with a ``<Model>Record``, and the
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from enum import Enum
 from functools import cache
 from graphlib import TopologicalSorter
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin
 
 from pydantic import MISSING, BaseModel, Field, create_model
-from sqlalchemy import Select, Table, UniqueConstraint, inspect
+from sqlalchemy import Column, Select, Table, UniqueConstraint, inspect
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.schema import CalendarDate, Input, Output, Timestamp, select_attributes
+from vibetracker.core.api.support import FOREIGN_TO_JSON
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.discovery import Feature, models_of, module_of
 from vibetracker.features.tags.association import association_of
@@ -67,13 +67,15 @@ class Collection:
     record: type[BaseModel]
     sources: Mapping[str, str]
     """The attributes of the model that the members of a record come from."""
+    columns: Mapping[str, Column[Any]]
+    """By their attributes the columns that rows are written into; the database computes others."""
     references: Mapping[str, str]
     """Members that refer to rows, and the tables of those."""
     agreement: type[Agreement] | None
     association: Table | None
     """Through which the rows have tags."""
     unique: Sequence[tuple[str, ...]] = field(default=())
-    """Columns of which no two rows have the same values."""
+    """Attributes of which no two rows have the same values."""
     lasting: Container[str] = field(default=())
     """Members that refer to rows which may be deleted."""
 
@@ -120,7 +122,8 @@ def _collection(
     record: Any = getattr(transfer, f"{name}Record", None)
     if read is None or (record or create) is None:
         return None
-    attributes = inspect(model).column_attrs
+    mapper = inspect(model)
+    attributes = mapper.column_attrs
     record = record or _record(create, read, model)
     named = read.sources()
     sources = {
@@ -129,21 +132,27 @@ def _collection(
         if member in record.model_fields and (source := named.get(member, member)) in attributes
     }
     table = Base.metadata.tables[model.__tablename__]
+    columns = {
+        it.key: column
+        for it in attributes
+        if isinstance(column := it.columns[0], Column) and column.computed is None
+    }
     references = {
         member: next(iter(keys)).column.table.name
         for member, source in sources.items()
-        if source in table.c and (keys := table.c[source].foreign_keys)
+        if source in columns and (keys := columns[source].foreign_keys)
     }
     return Collection(
         table.name,
         model,
         record,
         sources,
+        columns,
         {**references, **getattr(transfer, "REFERENCES", {})},
         getattr(transfer, f"{name}Import", None),
         association_of(table.name) if TAGS in sources.values() else None,
         [
-            tuple(column.name for column in constraint.columns)
+            tuple(mapper.get_property_by_column(column).key for column in constraint.columns)
             for constraint in table.constraints
             if isinstance(constraint, UniqueConstraint)
         ],
@@ -170,6 +179,6 @@ def _lenient(annotation: Any) -> Any:
         return CalendarDate
     if get_origin(annotation) in {Union, UnionType}:
         return Union[tuple(_lenient(part) for part in get_args(annotation))]  # noqa: UP007
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
+    if isinstance(annotation, type) and issubclass(annotation, FOREIGN_TO_JSON):
         return Annotated[annotation, Field(strict=False)]
     return annotation

@@ -242,7 +242,7 @@ class Import:
         self, record: Record, collection: Collection, member: str, target: str
     ) -> bool:
         """Record a reference to what the file does not have; return whether it can be left out."""
-        column = collection.table.c[collection.sources[member]]
+        column = collection.columns[collection.sources[member]]
         kind = noun(self.collections[target].model) if target in self.collections else target
         place = record.place.of(member)
         code = f"unknown_{kind.replace(' ', '_')}"
@@ -269,11 +269,10 @@ class Import:
         except ValidationFailed:
             # The check has reported that it is left out.
             return
-        columns = collection.table.c
         values = {
             source: value
             for member, source in collection.sources.items()
-            if source in columns and (value := getattr(checked, member)) is not MISSING
+            if source in collection.columns and (value := getattr(checked, member)) is not MISSING
         }
         if collection.name in self._agreements:
             try:

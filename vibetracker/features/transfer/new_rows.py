@@ -55,24 +55,24 @@ class Twins:
         self.stand_ins: defaultdict[str, set[int]] = defaultdict(set)
         """Ids of rows that were there before and are such a twin, by table."""
         self._known: defaultdict[tuple[str, ...], dict[tuple[Any, ...], int]] = defaultdict(dict)
-        """By table and columns: the values of rows, and their ids."""
+        """By table and attributes: the values of rows, and their ids."""
 
     def of(
         self, collection: Collection, rows: Sequence[New], *, look: bool
     ) -> list[tuple[New, int]]:
         """Return those that have such a twin, each with the id of it; ``look`` in the table too."""
         found: dict[New, int] = {}
-        for columns in collection.unique:
-            known = self._known[collection.name, *columns]
+        for names in collection.unique:
+            known = self._known[collection.name, *names]
             if look:
                 # Those that this import has written are known already.
-                there = self._stored(collection, columns, rows)
+                there = self._stored(collection, names, rows)
                 self.stand_ins[collection.name].update(
                     row_id for values, row_id in there.items() if values not in known
                 )
                 known |= there
             for new in rows:
-                values = tuple(getattr(new.row, name) for name in columns)
+                values = tuple(getattr(new.row, name) for name in names)
                 if None in values or new in found:
                     continue
                 if values in known:
@@ -82,12 +82,12 @@ class Twins:
         return list(found.items())
 
     def _stored(
-        self, collection: Collection, columns: Sequence[str], rows: Sequence[New]
+        self, collection: Collection, names: Sequence[str], rows: Sequence[New]
     ) -> dict[tuple[Any, ...], int]:
-        table = collection.table.c
-        first = [getattr(new.row, columns[0]) for new in rows]
-        there = select(*(table[name] for name in columns), table.id)
-        stored = self._session.execute(there.where(table[columns[0]].in_(first)))
+        columns = [collection.columns[name] for name in names]
+        first = [getattr(new.row, names[0]) for new in rows]
+        there = select(*columns, collection.table.c.id).where(columns[0].in_(first))
+        stored = self._session.execute(there)
         return {tuple(row[:-1]): row[-1] for row in stored}
 
 

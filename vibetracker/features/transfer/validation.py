@@ -33,7 +33,7 @@ def validated(
     found: Sequence[ErrorDetails] = ()
     for _ in range(ROUNDS):
         try:
-            return collection.record.model_validate({**values, **ids})
+            return collection.record.model_validate({**values, **ids}, by_name=True)
         except ValidationError as error:
             found = error.errors()
         told = _fit(values, found, record) if record.is_foreign else []
