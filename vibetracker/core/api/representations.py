@@ -20,9 +20,8 @@ def reader(resource: type[Resource], output: type[Output] | None) -> Reader:
     """
     columns = inspect(resource).column_attrs
     if output is None:
-        types = {it.key: it.columns[0].type for it in columns}
-        texts = [name for name, type_ in types.items() if not isinstance(type_, LargeBinary)]
-        return _reader_of_columns(resource, dict(zip(texts, texts, strict=True)))
+        texts = [it.key for it in columns if not isinstance(it.columns[0].type, LargeBinary)]
+        return _reader_of_columns(resource, {name: name for name in texts})
     # What a handler computes is no part of what the row is.
     computed: dict[str, Any] = {
         name: (output.model_fields[name].annotation | MISSING, MISSING)

@@ -196,7 +196,7 @@ EXECUTE FUNCTION vibetracker_touch()
 _SQLITE = """\
 CREATE TRIGGER tr_{table}_{column} AFTER UPDATE OF {column} ON {table}
 FOR EACH ROW WHEN NEW.{column} IS NULL
-AND OLD.{column} NOT IN (SELECT {key} FROM {parent}) BEGIN
+AND OLD.{column} NOT IN (SELECT {target.name} FROM {target.table}) BEGIN
     UPDATE {table}
     SET version = version + 1, updated_at = strftime('%Y-%m-%d %H:%M:%f000', 'now')
     WHERE id = NEW.id;
@@ -216,6 +216,5 @@ def _count_lost_references(table: Table, connection: Connection, **_: Any) -> No
     trigger = _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE
     for key in table.foreign_keys:
         if key.ondelete == "SET NULL":
-            parent = {"parent": key.column.table.name, "key": key.column.name}
-            names = {"table": table.name, "column": key.parent.name, **parent}
+            names = {"table": table.name, "column": key.parent.name, "target": key.column}
             connection.execute(text(trigger.format(**names)))
