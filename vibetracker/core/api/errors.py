@@ -92,7 +92,8 @@ def problem_of(error: SQLAlchemyError) -> Problem:
     if isinstance(error, IntegrityError):
         return _violation(error)
     if isinstance(error, DataError):
-        logger.warning("a value cannot be stored: %s", reason(error))
+        # The message of the driver quotes the value.
+        logger.warning("a value cannot be stored: %s", code_of(error))
         return ValidationFailed("A value is outside of what the database can store")
     if isinstance(error, StaleDataError):
         # Each try has found the row changed, by others or past its object by its own statements.
