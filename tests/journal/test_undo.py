@@ -96,3 +96,29 @@ def test_a_new_tag_that_others_have_put_on_something_stays(client: TestClient) -
     assert client.post("/changes/revert", json=undo).status_code == 200
     assert client.get("/tags").json()["items"] == []
     assert client.get("/tasks/1").status_code == 410
+
+
+@pytest.mark.parametrize(
+    ("change", "members"),
+    [
+        ({"due_on": "2030-01-01", "start_at": "2026-01-01T00:00:00Z"}, ["due_on", "start_at"]),
+        ({"parent_id": 1}, ["parent_id", "position"]),
+        ({"status": "done"}, ["completed_at", "status"]),
+    ],
+)
+def test_a_new_task_that_has_changed_is_not_undone(
+    client: TestClient, change: dict[str, Any], members: list[str]
+) -> None:
+    create(client, "tasks", title="above")
+    create(client, "tasks", title="new")
+    client.patch("/tasks/2", json=change)
+    answer = client.post("/changes/2/revert")
+    assert (answer.status_code, answer.json()["members"]) == (409, members)
+    assert client.get("/tasks/2").status_code == 200
+
+
+def test_a_new_task_that_is_in_the_trash_stays_there(client: TestClient) -> None:
+    create(client, "tasks", title="new")
+    client.delete("/tasks/1")
+    assert client.post("/changes/1/revert").status_code == 200
+    assert client.get("/tasks/1").status_code == 410

@@ -74,6 +74,20 @@ def test_what_has_changed_since_is_named(memos: TestClient) -> None:
     assert revert(memos, 2).json()["version"] == 5
 
 
+def test_what_was_null_at_the_creation_has_changed_too(memos: TestClient) -> None:
+    create(memos, "a")
+    changed = {"text": "b", "pinned": True, "seen_at": "2026-01-02T03:04:05Z"}
+    memos.patch("/memos/1", json=changed)
+    answer = revert(memos, 1)
+    assert (answer.status_code, problem(answer)) == (409, "change-overtaken")
+    assert answer.json()["members"] == ["pinned", "pinned_at", "seen_at", "text"]
+    memos.patch("/memos/1", json={"text": "a", "pinned": False})
+    assert revert(memos, 1).json()["members"] == ["seen_at"]
+    memos.patch("/memos/1", json={"seen_at": None})
+    assert revert(memos, 1).status_code == 200
+    assert memos.get("/memos/1").status_code == 404
+
+
 def test_the_rules_of_every_write_hold(memos: TestClient) -> None:
     create(memos, "a")
     memos.patch("/memos/1", json={"text": "b"})
