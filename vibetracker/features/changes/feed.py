@@ -58,6 +58,11 @@ class Cursor(NamedTuple):
     turn: int
     id: int
 
+    @property
+    def before(self) -> "Cursor":
+        """The place before that change."""
+        return Cursor(self.turn, self.id - 1)
+
     def encode(self) -> str:
         """Return what clients get."""
         text = f"{self.turn}.{self.id}"

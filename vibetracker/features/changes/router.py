@@ -47,7 +47,7 @@ from .schema import (
     RevertedResource,
 )
 from .undo import owners, revert
-from .watcher import READ_AT_ONCE, Follower, Watcher, event_of
+from .watcher import READ_AT_ONCE, Follower, Watcher, event_of, place_of
 
 router = Router("/changes", description="What has changed, to be followed and undone.")
 
@@ -174,25 +174,30 @@ async def follow(
             place = await _place(database, after, last_event_id)
             wanted = Wanted(resource)
             found = await _look(database, place, wanted, READ_AT_ONCE)
-            yield _events(database, follower, place, wanted, found)
+            yield _events(database, follower, wanted, found)
     finally:
         watcher.followers.discard(follower)
 
 
 async def _events(
-    database: Database, follower: Follower, place: Cursor | None, wanted: Wanted, found: Stretch
+    database: Database, follower: Follower, wanted: Wanted, found: Stretch
 ) -> AsyncIterator[ServerSentEvent]:
     # So that a client knows its place before anything has come.
-    yield ServerSentEvent(id=(place or START).encode(), retry=FIRST_RETRY)
+    begin = found.items[0][0].before if found.items else found.end
+    yield ServerSentEvent(id=begin.encode(), retry=FIRST_RETRY)
     while True:
         for cursor, change in found.items:
             yield event_of(cursor, change)
         if not found.has_more:
             break
         found = await _look(database, found.end, wanted, READ_AT_ONCE)
+    place = found.end
+    if found.items and place > found.items[-1][0]:
+        yield place_of(place)
     while (coming := await follower.next()) is not None:
         cursor, event = coming
-        if cursor > found.end:
+        if cursor > place:
+            place = cursor
             yield event
 
 
@@ -220,7 +225,8 @@ async def get_stream(
     """Stream the changes behind a cursor, and those that come, as server-sent events.
 
     The `id` of an event is the cursor behind it, `event` is the feature and the action, such as
-    `tasks.updated`, and `data` is the change.
+    `tasks.updated`, and `data` is the change. Where only others change than are asked for, an `id`
+    alone comes now and then, so that the client's `Last-Event-ID` does not expire.
     """
     async for event in events:
         yield event

@@ -20,7 +20,7 @@ from vibetracker.core.db.database import Database
 from vibetracker.core.db.failures import reason
 
 from .bell import CHANNEL, Bell, notify
-from .feed import Cursor, Json, Wanted, boundary, reading, stretch
+from .feed import START, Cursor, Json, Wanted, boundary, reading, stretch
 from .problems import ChangesExpired
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ QUICK_CLOCK = 0.25
 READ_AT_ONCE = 200
 UNREAD = 1000
 """Changes that may wait for one reader."""
+MOVES_ON = 10.0
+"""Seconds after which a reader is told its place if there was nothing for it."""
 LISTENS_AGAIN = 10.0
 """Seconds until it tries once more to listen."""
 
@@ -42,6 +44,11 @@ def event_of(cursor: Cursor, change: Json) -> ServerSentEvent:
     return ServerSentEvent(id=cursor.encode(), event=name, raw_data=to_json(change).decode())
 
 
+def place_of(cursor: Cursor) -> ServerSentEvent:
+    """Return what moves a client on to a place, and is no event for it (HTML 9.2.6)."""
+    return ServerSentEvent(id=cursor.encode())
+
+
 class Follower:
     """One reader of what comes."""
 
@@ -50,9 +57,11 @@ class Follower:
         self._coming: asyncio.Queue[tuple[Cursor, ServerSentEvent] | None] = asyncio.Queue(
             UNREAD + 1
         )
+        self._place = START
 
     def offer(self, resource: str, cursor: Cursor, event: ServerSentEvent) -> None:
         """Put a change into the queue; a reader that is too far behind gets its end instead."""
+        self._place = cursor
         if self._resources and resource not in self._resources:
             return
         if self._coming.qsize() >= UNREAD:
@@ -67,8 +76,13 @@ class Follower:
         self._coming.put_nowait(None)
 
     async def next(self) -> tuple[Cursor, ServerSentEvent] | None:
-        """Wait for the next change; None is the end."""
-        return await self._coming.get()
+        """Wait for the next change, or for no more than a place; None is the end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MOVES_ON):
+                return await self._coming.get()
+        if not self._coming.empty():
+            return self._coming.get_nowait()
+        return self._place, place_of(self._place)
 
 
 class Watcher:

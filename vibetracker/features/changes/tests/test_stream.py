@@ -4,17 +4,21 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
 from fastapi.sse import ServerSentEvent
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
+from vibetracker.core.db.types import utcnow
 from vibetracker.features.changes import router as changes_router
 from vibetracker.features.changes import watcher
 from vibetracker.features.changes.bell import Bell
 from vibetracker.features.changes.feed import Cursor
+from vibetracker.features.changes.model import Entry
 
 from .conftest import ServerSent, Stream
 from .factory import EntryFactory
@@ -93,6 +97,58 @@ def test_now_is_where_it_begins_and_other_features_are_left_out(memos: TestClien
         assert texts(stream, 1) == ["b"]
         EntryFactory.create(resource="others", changes='{"text":["a","c"]}')
         assert texts(other, 1) == ["c"]
+
+
+def resumes(client: TestClient, event: ServerSent | None) -> bool:
+    """Return whether the id of an event is a place to go on from."""
+    assert event is not None
+    headers = {"Last-Event-ID": event.id}
+    return client.head("/changes/stream?resource=nothing", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["", "?resource=nothing", "?resource=tags", "?resource=others"])
+def test_a_stream_begins_with_a_place_that_has_not_expired(
+    memos: TestClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    for name in ("CLOCK", "QUICK_CLOCK"):
+        monkeypatch.setattr(watcher, name, 0.02)
+    EntryFactory.create_batch(2, at=utcnow() - timedelta(days=31))
+    EntryFactory.create(resource="others")
+    with Stream(memos, f"/changes/stream{path}", {}) as stream:
+        first = stream.read()
+    assert resumes(memos, first)
+    assert first is not None
+    with following(memos, path, **{"Last-Event-ID": first.id}) as stream:
+        EntryFactory.create(resource="nothing", resource_id=4)
+        EntryFactory.create_batch(2, resource="tags", resource_id=5)
+        EntryFactory.create(resource="others", resource_id=6)
+        event = stream.read()
+    assert event is not None
+    of = {"": 1, "?resource=nothing": 4, "?resource=tags": 5, "?resource=others": 1}
+    assert json.loads(event.data)["resource_id"] == of[path]
+
+
+def test_a_place_moves_on_with_what_is_left_out(
+    memos: TestClient, monkeypatch: pytest.MonkeyPatch, busy_database: Database
+) -> None:
+    for name in ("MOVES_ON", "CLOCK", "QUICK_CLOCK"):
+        monkeypatch.setattr(watcher, name, 0.02)
+    EntryFactory.create(resource="others")
+    EntryFactory.create()
+    with following(memos, "?resource=others") as stream:
+        assert [event.event for _ in range(2) if (event := stream.read())] == ["others.updated", ""]
+        EntryFactory.create()
+        moved = stream.read()
+        with busy_database.session(write=True) as session:
+            session.execute(update(Entry).values(at=utcnow() - timedelta(days=31)))
+            session.commit()
+        EntryFactory.create(resource="others")
+        event = stream.read()
+    assert moved is not None
+    assert (moved.event, moved.data) == ("", "")
+    assert event is not None
+    assert event.event == "others.updated"
+    assert resumes(memos, moved)
 
 
 def test_changes_of_another_server_are_sent(memos: TestClient, busy_database: Database) -> None:
