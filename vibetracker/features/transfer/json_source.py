@@ -3,9 +3,10 @@
 import codecs
 import json
 import re
+from io import SEEK_END
 from typing import Any, BinaryIO
 
-from vibetracker.core.http.problems import MalformedRequest
+from vibetracker.core.http.problems import MalformedRequest, Problem
 
 from .records import Place, broken
 
@@ -13,6 +14,8 @@ CHUNK = 64 * 1024
 MAX_VALUE = 1024 * 1024
 """Characters of one value; the longest record of a task has about a third."""
 
+LITERAL = 10
+"""More characters than `Infinity` or an escape has, which may be cut off."""
 NO_SURROGATES = "The name of a member has no lone surrogates"
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -71,8 +74,10 @@ class JsonSource:
             except ValueError as error:
                 if isinstance(error, _MembersError):
                     raise broken(Place(self.place), error.code, str(error)) from None
-                if self._is_whole or len(self._text) - self._at > MAX_VALUE:
+                if self._is_whole:
                     raise self.malformed("a value is cut off, or none") from None
+                if len(self._text) - self._at > MAX_VALUE:
+                    raise self._too_long(error) from None
                 self._read()
             else:
                 # A number may go on behind the window.
@@ -89,6 +94,20 @@ class JsonSource:
         """Make the problem of a file that is no JSON."""
         detail = f"The file is not JSON in UTF-8 in line {self.place}: {what}"
         return MalformedRequest(detail, line=self.place)
+
+    def _too_long(self, error: ValueError) -> Problem:
+        """Make the problem of a value of which this much is not whole.
+
+        It breaks a rule, unless something is wrong in it so far, or the file is cut off.
+        """
+        goes_on = isinstance(error, json.JSONDecodeError) and (
+            error.msg.startswith("Unterminated string") or len(error.doc) - error.pos < LITERAL
+        )
+        self._file.seek(-CHUNK, SEEK_END)
+        if goes_on and self._file.read().rstrip().endswith((b"}", b"]")):
+            detail = f"A value has at most {MAX_VALUE} characters"
+            return broken(Place(self.place), "too_long", detail)
+        return self.malformed("a value is cut off, or none")
 
     def _go(self, at: int) -> None:
         self.place += self._text.count("\n", self._at, at)

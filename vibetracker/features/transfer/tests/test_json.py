@@ -200,6 +200,7 @@ def test_a_broken_record_is_refused_with_its_line(
         (b'{"tasks": ' + b'{"a": ' * 100_000, 1),
         (b'{"tasks": [{"title": NaN}]}', 1),
         (b'{"tasks": [{"title": "' + b"x" * 3_000_000, 1),
+        (b'{"tasks": [{"title" "' + b"x" * 3_000_000 + b'"}]}', 1),
         (b'{"tasks": [{"id": ' + b"9" * 5000 + b"}]}", 1),
         (b'{"tasks": []} trailing', 1),
         (b'{"tasks": [{"title": "a"} {"title": "b"}]}', 1),
@@ -225,6 +226,11 @@ def test_what_is_no_json_is_refused_with_its_line(
         ('{"last_ids": []}', (1, "/last_ids", "last_ids")),
         ('{"last_ids": {"tasks": true}}', (1, "/last_ids", "last_ids")),
         ('{"last_ids": {"tasks": 9007199254740991}}', (1, "/last_ids", "last_ids")),
+        (
+            '{"tasks": [\n{"title": "a", "description": "%s"}]}' % ("x" * 3_000_000),
+            (2, "", "too_long"),
+        ),
+        ('{"foo": {"a": [%s0]}}\n' % ("17, " * 800_000), (1, "", "too_long")),
     ],
 )
 def test_json_that_is_no_export_is_refused_with_its_line(
