@@ -98,8 +98,9 @@ def _task(task: Values, projects: dict[int, str], comments: list[Values]) -> Val
         "entry": _stamp(task["created_at"]),
         "modified": _stamp(task["updated_at"]),
         "annotations": [
-            {"entry": _stamp(comment["created_at"]), "description": one_line(comment["body"])}
+            {"entry": _stamp(comment["created_at"]), "description": body}
             for comment in comments
+            if (body := one_line(comment["body"]))
         ],
     }
     return {name: value for name, value in values.items() if value}

@@ -51,10 +51,14 @@ IN_KEY = {
 
 
 def write(export: Export) -> Iterator[bytes]:
-    """Write the live tasks."""
+    """Write the live tasks, and without any a blank line, since no byte is no file."""
     projects = export.names("projects")
+    text = ""
     for portion in export.portions("tasks"):
-        yield "".join(f"{_line(task, projects)}\n" for task in portion).encode()
+        text = "".join(f"{_line(task, projects)}\n" for task in portion)
+        yield text.encode()
+    if not text:
+        yield b"\n"
 
 
 def _line(task: Values, projects: dict[int, str]) -> str:

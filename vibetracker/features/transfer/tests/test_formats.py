@@ -150,8 +150,15 @@ def test_nothing_is_exported_from_nothing(client: TestClient, format: str) -> No
     response = client.get(f"/transfer/export?format={format}")
     assert response.headers["Content-Disposition"].startswith("attachment; filename=")
     result = send(client, response.content, f"?format={format}")
-    if response.content:
-        assert result.json() == {"created": {}, "skipped": []}
+    assert result.json() == {"created": {}, "skipped": []}
+
+
+def test_a_comment_without_a_word_is_no_annotation(client: TestClient) -> None:
+    client.post("/tasks", json={"title": "a"})
+    for body in (" \n ", "b"):
+        assert client.post("/comments", json={"task_id": 1, "body": body}).status_code == 201
+    result = imported(client, exported(client, "?format=taskwarrior"), "?format=taskwarrior")
+    assert result == {"created": {"tasks": 1, "comments": 1}, "skipped": []}
 
 
 def test_todoist_is_read_with_its_levels_notes_and_what_has_no_place(client: TestClient) -> None:
