@@ -186,6 +186,8 @@ NAMED = {
     "previous_task_id": "tasks",
 }
 """Members that refer to something, and what that is."""
+LOST_AS = {"project_id": "projects", "due_on": "due_at"}
+"""Members whose loss has the name of another one."""
 
 
 def fill_with_everything(client: TestClient) -> None:
@@ -197,8 +199,8 @@ def fill_with_everything(client: TestClient) -> None:
         task_id = create(
             client,
             "tasks",
-            title=f"task {number}",
-            description="One\nTwo",
+            title=f"task  {number}",
+            description="One\r\nTwo",
             priority=["none", "low", "medium", "high", "urgent"][number % 5],
             status=["todo", "in_progress", "done", "cancelled"][number % 4],
             tags=["Big house"],
@@ -209,8 +211,12 @@ def fill_with_everything(client: TestClient) -> None:
         create(client, "comments", task_id=task_id, body="One\nTwo", author="Ada")
         if number % 4 == 0:
             create(client, "recurrences", task_id=task_id, rule="FREQ=WEEKLY")
+    create(client, "tasks", title="midnight", due_at="2040-03-01T00:00:00Z")
+    client.patch("/tasks/3", json={"status": "done"})
     client.post("/tasks/2/move", json={"to": "last"})
-    client.delete(f"/tasks/{create(client, 'tasks', title='in the trash')}")
+    top = create(client, "tasks", title="in the trash")
+    for task_id in (create(client, "tasks", title="there before", parent_id=top), top):
+        client.delete(f"/tasks/{task_id}")
     client.patch(f"/projects/{project_id}", json={"archived": True})
 
 
@@ -258,7 +264,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
                     old, new = row[member], found[member]
                     if old != new:
                         is_whole = str(old).partition(".")[0] == str(new).removesuffix("Z")
-                        lost = "projects" if member == "project_id" else member
+                        lost = LOST_AS.get(member, member)
                         yield "fractions of a second" if is_whole else lost
 
 

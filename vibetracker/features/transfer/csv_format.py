@@ -29,11 +29,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 COLUMNS = (
     *("id", "title", "description", "status", "priority", "due_on", "due_at", "start_at"),
     *("parent_id", "project", "tags", "started_at", "completed_at", "cancelled_at"),
-    *("created_at", "updated_at", "deleted_at"),
+    *("created_at", "updated_at", "deleted_at", "deleted_with"),
 )
 NAMES = {"project_id": "project", "name": "project"}
 """The columns of members that have another name here."""
-NUMBERS = {"id", "parent_id"}
+NUMBERS = {"id", "parent_id", "deleted_with"}
 MAX_DIGITS = 16
 
 type Rows = Iterator[tuple[int, list[str]]]

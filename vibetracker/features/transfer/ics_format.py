@@ -22,8 +22,9 @@ MEDIA_TYPE = "text/calendar"
 EXTENSION = "ics"
 HAS_TRASH = False
 LOST = {
-    "start_at": "the time of day, where the due is a day",
-    "comments": "authors and times",
+    "start_at": "the time of day, where the due is a day; all of it on that day",
+    "description": "CR of line breaks",
+    "comments": "authors, times, CR of line breaks",
     **dict.fromkeys(("tags", "projects"), "all but the names"),
     **dict.fromkeys(("id", "position", "version", "started_at", "cancelled_at"), ""),
     **dict.fromkeys(("recurrences", "trash", "fractions of a second"), ""),

@@ -99,7 +99,9 @@ def get_export(
     if asked_for or not chosen.HAS_TRASH:
         if chosen.HAS_TRASH and "deleted" not in asked_for:
             filters = filters.model_copy(update={"deleted": "include"})
-        narrowed = filters.conditions(Asked(session, clock))
+        narrowed = [*filters.conditions(Asked(session, clock))]
+        if not chosen.HAS_TRASH:
+            narrowed.append(live)
     name = f"vibetracker-{utcnow():%Y-%m-%d}.{chosen.EXTENSION}"
     return StreamingResponse(
         chosen.write(Export(session, collections(request.app.state.features), narrowed)),

@@ -25,7 +25,8 @@ EXAMPLE = '[{"description": "Paint the shed", "status": "pending", "due": "20260
 HAS_TRASH = False
 LOST = {
     "priority": "`urgent` is `high`",
-    "comments": "authors and line breaks",
+    "due_at": "of midnight in UTC there is the day",
+    "comments": "authors, line breaks, those without a word",
     "tags": "all but the names, spaces in those",
     "projects": "all but the names",
     **dict.fromkeys(("id", "description", "parent_id", "position", "version"), ""),
@@ -93,7 +94,7 @@ def _task(task: Values, projects: dict[int, str], comments: list[Values]) -> Val
         "tags": ["_".join(tag.split()) for tag in task["tags"]],
         "due": due and f"{due:{FORM}}" if task["due_at"] else due and f"{due:%Y%m%d}T000000Z",
         "scheduled": _stamp(task["start_at"]),
-        "start": _stamp(task["started_at"]) if task["status"] == "in_progress" else None,
+        "start": _stamp(task["started_at"]),
         "end": _stamp(task["completed_at"] or task["cancelled_at"]),
         "entry": _stamp(task["created_at"]),
         "modified": _stamp(task["updated_at"]),

@@ -153,6 +153,17 @@ def test_nothing_is_exported_from_nothing(client: TestClient, format: str) -> No
     assert result.json() == {"created": {}, "skipped": []}
 
 
+@pytest.mark.parametrize("format", ["ics", "taskwarrior", "todotxt"])
+def test_what_cannot_say_so_has_no_task_of_the_trash(client: TestClient, format: str) -> None:  # noqa: A002 - the parameter's name
+    for title in ("live", "in the trash"):
+        client.post("/tasks", json={"title": title})
+    client.delete("/tasks/2")
+    for deleted, number in (("include", 1), ("only", 0)):
+        file = exported(client, f"?format={format}&deleted={deleted}")
+        created = imported(client, file, f"?format={format}&dry_run=true")["created"]
+        assert created.get("tasks", 0) == number
+
+
 def test_a_comment_without_a_word_is_no_annotation(client: TestClient) -> None:
     client.post("/tasks", json={"title": "a"})
     for body in (" \n ", "b"):
