@@ -3,11 +3,11 @@
 from collections.abc import Container, Mapping
 from typing import Annotated, Self
 
-from pydantic import MISSING, Field, StringConstraints, model_validator
+from pydantic import MISSING, AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy.orm import Session
 
-from vibetracker.core.api.schema import WHOLE, Id, Timestamp
+from vibetracker.core.api.schema import MAX_ID, WHOLE, Id, Timestamp
 from vibetracker.core.db.types import utcnow
 from vibetracker.core.http.problems import invalid
 from vibetracker.features.projects.model import Project
@@ -26,7 +26,10 @@ ENDS = {Status.DONE: "completed_at", Status.CANCELLED: "cancelled_at"}
 """What has an instant, which is now where the file has none."""
 
 Position = Annotated[str, StringConstraints(pattern=ranking.RANK)]
-Version = Annotated[int, Field(ge=1, le=2**31), WHOLE]
+# One that nothing has come to by itself is less here, so that no export has one that is refused.
+Version = Annotated[
+    int, Field(ge=1, le=MAX_ID), WHOLE, AfterValidator(lambda it: min(it, MAX_ID // 2))
+]
 
 
 class TaskRecord(TaskCreate):

@@ -150,6 +150,7 @@ BROKEN_RECORDS: list[tuple[str, tuple[int, str, str]]] = [
         '{"title": "a", "due_on": "2026-01-01", "due_at": "2026-01-01T00:00:00Z"}',
         (1, "/tasks/0/due_at", "two_dues"),
     ),
+    ('{"title": "a", "version": 9007199254740992}', (1, "/tasks/0/version", "less_than_equal")),
     ('{"title": "a", "completed_at": "2026-01-01T00:00:00Z"}', (1, "/tasks/0", "does_not_fit")),
     ('{"title": "a", "position": "zz"}', (1, "/tasks/0/position", "string_pattern_mismatch")),
     ('{"title": "a", "title": "b"}', (1, "", "repeated")),
@@ -237,6 +238,13 @@ def test_json_that_is_no_export_is_refused_with_its_line(
     client: TestClient, file: str, expected: tuple[int, str, str]
 ) -> None:
     assert faults(send(client, file)) == [expected]
+
+
+def test_whatever_version_a_task_comes_with_it_can_go_on_and_out_again(client: TestClient) -> None:
+    imported(client, {"tasks": [{"title": "a", "version": 2**53 - 1}]})
+    assert client.patch("/tasks/1", json={"title": "b"}).status_code == 200
+    assert imported(client, exported(client))["created"] == {"tasks": 1}
+    assert client.patch("/tasks/2", json={"title": "c"}).status_code == 200
 
 
 def test_json_is_read_however_it_is_laid_out(client: TestClient) -> None:
