@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import MISSING, AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from vibetracker.core.api.schema import WHOLE, Id, Timestamp
+from vibetracker.core.api.schema import MAX_ID, WHOLE, Id, Timestamp
 from vibetracker.features.tasks.model import Task
 
 from .model import LAST_NUMBER
@@ -43,4 +43,4 @@ class RecurrenceRecord(RecurrenceCreate):
     previous_task_id: Id | None = None
     created_at: Timestamp | MISSING = MISSING
     updated_at: Timestamp | MISSING = MISSING
-    version: Annotated[int, Field(ge=1, le=2**31), WHOLE] | MISSING = MISSING
+    version: Annotated[int, Field(ge=1, le=MAX_ID), WHOLE] | MISSING = MISSING
