@@ -335,6 +335,15 @@ def test_an_error_of_a_comment_is_where_the_other_program_has_it(
     assert fault in f"{error.get('pointer')} {error['detail']}"
 
 
+def test_a_comment_without_a_word_is_no_annotation(client: TestClient) -> None:
+    task_id = create(client, "tasks", title="a")
+    for body in (" \n ", "b"):
+        create(client, "comments", task_id=task_id, body=body)
+    file = client.get("/transfer/export?format=taskwarrior").text
+    created = send(client, "taskwarrior", file).json()["created"]
+    assert created == {"tasks": 1, "comments": 1}
+
+
 def test_annotations_of_taskwarrior_are_comments_of_a_task_without_a_uuid_too(
     client: TestClient,
 ) -> None:

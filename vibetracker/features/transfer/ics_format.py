@@ -22,7 +22,7 @@ MEDIA_TYPE = "text/calendar"
 EXTENSION = "ics"
 HAS_TRASH = False
 LOST = {
-    "start_at": "the time of day, where the due is a day; all of it on that day",
+    "start_at": "the time of day, where the due is a day; all of it from that day on",
     "description": "CR of line breaks",
     "comments": "authors, times, CR of line breaks",
     **dict.fromkeys(("tags", "projects"), "all but the names"),

@@ -15,8 +15,8 @@ MAX_LINE = 512 * 1024
 """Bytes of a line; the longest description has less than half of it."""
 MAX_LINES = 5_000_000
 """Of a file; the most records with a dozen lines each have less."""
-BREAKS = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")
-"""White space that no title has, with what is around it."""
+BREAKS = re.compile(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]+")
+"""White space that no title has."""
 MAX_ZONE = 100
 """Characters of the name of a time zone; a longer one may be of many levels of folders."""
 
@@ -44,7 +44,7 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[int, str]]:
 
 def one_line(text: str) -> str:
     """Return a text as a title can have it."""
-    return BREAKS.sub(" ", text).strip()
+    return " ".join(filter(None, map(str.strip, BREAKS.split(text))))
 
 
 class Projects:

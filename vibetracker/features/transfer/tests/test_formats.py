@@ -164,14 +164,6 @@ def test_what_cannot_say_so_has_no_task_of_the_trash(client: TestClient, format:
         assert created.get("tasks", 0) == number
 
 
-def test_a_comment_without_a_word_is_no_annotation(client: TestClient) -> None:
-    client.post("/tasks", json={"title": "a"})
-    for body in (" \n ", "b"):
-        assert client.post("/comments", json={"task_id": 1, "body": body}).status_code == 201
-    result = imported(client, exported(client, "?format=taskwarrior"), "?format=taskwarrior")
-    assert result == {"created": {"tasks": 1, "comments": 1}, "skipped": []}
-
-
 def test_todoist_is_read_with_its_levels_notes_and_what_has_no_place(client: TestClient) -> None:
     result = imported(client, TODOIST, "?format=csv", "text/csv")
     assert result["created"]["tasks"] == 4
