@@ -329,6 +329,35 @@ def test_a_creation_need_not_have_a_model(mount: Mount) -> None:
     assert documented["201"]["description"] == "It is there."
 
 
+def test_a_dry_run_is_documented_with_the_schema_of_the_creation(mount: Mount) -> None:
+    class Box[T](Output):
+        content: T
+
+    class Namesake(Output):
+        title: str
+
+    Namesake.__name__ = AlbumRead.__name__
+    router = shelf()
+
+    @router.post("/box", status_code=201)
+    def create_box(session: SessionDep) -> Box[AlbumRead]:
+        album = Album(title="Boxed")
+        session.add(album)
+        session.flush()
+        return Box(content=AlbumRead.model_validate(album))
+
+    @router.post("/album", status_code=201)
+    def create_namesake(session: SessionDep) -> Namesake:
+        session.add(Album(title="Named"))
+        return Namesake(title="Named")
+
+    client = mount(router)
+    for path in ("/shelf/box", "/shelf/album"):
+        responses = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+        assert responses["200"]["content"] == responses["201"]["content"]
+        assert client.post(f"{path}?dry_run=true").status_code == 200
+
+
 def test_a_file_is_not_stored_for_a_key(mount: Mount, tmp_path: Path) -> None:
     (tmp_path / "sea.txt").write_text("waves")
     router = shelf()

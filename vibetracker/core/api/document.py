@@ -107,6 +107,9 @@ def _tidy_operation(operation: Schema, verb: str, schemas: Schema) -> None:
         _tidy_parameter(parameter)
     if operation.get("security"):
         operation["responses"].setdefault("401", unauthorized())
+    dry_run, created = (operation["responses"].get(status, {}) for status in ("200", "201"))
+    if "content" in created:
+        dry_run.setdefault("content", created["content"])
     for response in operation["responses"].values():
         for content in response.get("content", {}).values():
             # The schema of the items of a stream, which is a word of OpenAPI 3.2.

@@ -77,9 +77,6 @@ def document(
         route.responses[304] = {"description": "Unchanged", "headers": _headers("ETag")}
     if success == 201:
         route.responses[200] = {"description": "What would have been created (dry run)"}
-        if members:
-            schema = {"$ref": REF.format(model=route.response_model.__name__)}
-            route.responses[200]["content"] = {"application/json": {"schema": schema}}
     said = _first_paragraph(route.response_model) if members else "Done."
     if route.response_description != "Successful Response":
         said = route.response_description
