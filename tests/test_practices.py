@@ -14,7 +14,7 @@ from httpx2 import Response
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -175,6 +175,33 @@ def test_a_background_task_runs_after_the_commit(albums: TestClient) -> None:
     created = create(albums)
     assert (created.status_code, created.json()["prints"]) == (201, 0)
     assert prints(albums) == 1
+
+
+@pytest.mark.parametrize("response_class", [JSONResponse, HTMLResponse])
+def test_a_background_task_of_a_get_has_a_connection(
+    mount: Callable[[Router], TestClient], database: Database, response_class: type[Answer]
+) -> None:
+    def look() -> None:
+        pool: Any = database.engine.pool
+        busy.append(pool.checkedout())
+
+    router = Router("/looking", description="Tested.")
+    busy: list[int] = []
+
+    @router.get("/returned")
+    def return_response(session: SessionDep, background: BackgroundTasks) -> Answer:
+        background.add_task(look)
+        return response_class(f"{session.scalar(select(func.count(Album.id)))}")
+
+    @router.get("/made", response_class=response_class)
+    def count_albums(session: SessionDep, background: BackgroundTasks) -> str:
+        background.add_task(look)
+        return f"{session.scalar(select(func.count(Album.id)))}"
+
+    client = mount(router)
+    for path in ("returned", "made"):
+        assert client.get(f"/looking/{path}").is_success
+    assert busy == [0, 0]
 
 
 def test_no_background_task_runs_for_a_replay_a_failure_or_a_dry_run(

@@ -204,8 +204,8 @@ class Operation(APIRoute):
                 without_background(response)
             elif not self._has_late_work:
                 transaction.commit()
-            # What a handler has made itself may read from the session while it is sent.
-            is_over = not self._has_late_work and type(response) is Response
+            # A stream, which has no body yet, may read from the session while it is sent.
+            is_over = not self._has_late_work and hasattr(response, "body")
             if not is_over and not self._has_late_work:
                 transaction.refuse_writes()
             return response
