@@ -190,6 +190,15 @@ PLANTED: Planted = {
                     savepoint.rollback()
                 other = session.begin_nested()
                 other.commit()
+
+
+            def work_afterwards(database):
+                with database.session(write=True) as session:
+                    session.commit()
+
+
+            def work_again(session):
+                session.commit()  #! commit() ends the transaction
         """,
     },
     "untested": {"tests/factory.py": None, "tests/test_things.py": None},

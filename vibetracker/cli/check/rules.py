@@ -23,7 +23,6 @@ MISSPELT = {"ge", "gt", "le", "lt", "min_length", "max_length", "multiple_of"}
 """Names of bounds that are Pydantic's and not JSON Schema's."""
 BOUNDED = {"enum", "const", "format", "pattern", "maxLength", "contentMediaType"}
 """The words of JSON Schema of which a text in a body has one, or no end."""
-SAVEPOINT = re.compile(r"begin_nested\(\) as (\w+)|(\w+) = .*begin_nested\(\)")
 CONSTANT = re.compile(r'^(\w+) = f?("[^"\n]*")$', re.MULTILINE)
 REQUEST = re.compile(r'[."](get|post|put|patch|delete)(?:\(|",)\s*f?"(/[^"?]*)', re.IGNORECASE)
 """A method and a path, as in ``client.get("/things")`` or ``("GET", "/things")``."""
@@ -66,7 +65,7 @@ def _is_from_wheel(source: Source) -> bool:
 
 def _call(node: ast.Call, path: Path) -> Rules:
     owner, _, name = ast.unparse(node.func).rpartition(".")
-    if name in {"commit", "rollback"} and not node.args and not _is_savepoint(owner, path):
+    if name in {"commit", "rollback"} and not node.args and not _has_begun(owner, node, path):
         problem = f"{name}() ends the transaction before its response is made"
         yield problem, "leave it out: the operation commits"
     if any(keyword.arg == "backref" for keyword in node.keywords):
@@ -74,8 +73,10 @@ def _call(node: ast.Call, path: Path) -> Rules:
         yield problem, "write both sides with back_populates, or none"
 
 
-def _is_savepoint(name: str, path: Path) -> bool:
-    return any(name in names for names in SAVEPOINT.findall(path.read_text()))
+def _has_begun(name: str, node: ast.Call, path: Path) -> bool:
+    """Whether a function has made what it ends: a savepoint, or a session of its own."""
+    before = "\n".join(path.read_text().splitlines()[: node.lineno]).rpartition("def ")[2]
+    return re.search(rf"\bas {re.escape(name)}\b|\b{re.escape(name)} = ", before) is not None
 
 
 def _import(source: Source, found: Mapping[str, Source], imported: Import) -> Rules:
