@@ -37,6 +37,7 @@ from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.api.text import Line
 from vibetracker.core.db.database import Database
 from vibetracker.core.http.problems import Conflict, Gone
+from vibetracker.testing import documented
 
 from .practices import Album
 
@@ -302,9 +303,13 @@ def test_a_class_of_responses_has_its_own_status_and_gets_json(mount: Mount) -> 
         return [{"title": row.title, "created_at": row.created_at}]
 
     client = mount(router)
+    app: Any = client.app
     for path, status in (("away", 307), ("found", 302)):
         answer = client.get(f"/shelf/{path}", follow_redirects=False)
         assert (answer.status_code, answer.headers["Location"]) == (status, "/albums/1")
+        documented(app)(answer)
+        responses = app.openapi()["paths"][f"/shelf/{path}"]["get"]["responses"]
+        assert [it for it in responses if it < "400"] == [str(status)]
     (row,) = client.get("/shelf/rows").json()
     assert row["title"] == "Sea"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from vibetracker.core.api.fields import answer_of, schema_of
 from vibetracker.core.http import problems
@@ -52,7 +53,9 @@ def document(
 ) -> None:
     """Write into a route what follows from the shared rules: parameters, headers and problems."""
     members: dict[str, object] = getattr(route.response_model, "model_fields", {})
-    success = route.status_code or 200
+    # A class of responses has a status of its own, which FastAPI documents.
+    class_: Any = route.response_class if isinstance(route.response_class, type) else Response
+    success = route.status_code or inspect.signature(class_).parameters["status_code"].default
     below, writes = "{" in route.path_format, transaction and not reads
     answer = answer_of(route) if reads else None
     own = {"fields": {"schema": schema_of(answer)}} if answer else {}
@@ -67,7 +70,7 @@ def document(
         (writes, ["dry_run"], [problems.Conflict]),
         (writes and below, ["If-Match"], [problems.PreconditionFailed]),
         (writes and verb == "POST", POST, [problems.InFlight, problems.KeyReused]),
-        (success == 201, ["Location"], []),
+        (success == 201 or 300 <= success < 400, ["Location"], []),
         ("next_cursor" in members, ["Link"], []),
     ):
         if applies:
