@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator
-from pydantic import ConfigDict, Field
+from pydantic import MISSING, ConfigDict, Field
 from starlette.testclient import TestClient
 
 from vibetracker.core.api.routing import Router
@@ -88,6 +88,35 @@ class Shade(StrEnum):
     LIGHT = "light"
 
 
+class Not(Input):
+    """A rule about another rule."""
+
+    op: Literal["not"]
+    rule: "Rule"
+
+
+class Leaf(Input):
+    """A rule about leaves."""
+
+    op: Literal["leaf"]
+    count: int
+
+
+type Rule = Annotated[Not | Leaf, Field(discriminator="op")]
+
+
+class Trunk(Input):
+    """What has a root, which has a trunk again."""
+
+    root: "Root | MISSING" = MISSING
+
+
+class Root(Input):
+    """What has a trunk."""
+
+    trunk: Trunk
+
+
 class Branch(Input):
     """A tree, under a title that no schema can be called by."""
 
@@ -100,6 +129,8 @@ class Branch(Input):
     depth: int = Field(le=-3)
     needles: list[str] = Field(min_length=2)
     branches: list["Branch"]
+    rule: Rule
+    trunk: Trunk
 
 
 def test_generated_examples_fit_their_schemas() -> None:

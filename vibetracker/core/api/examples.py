@@ -48,8 +48,9 @@ class Examples:
         if "enum" in schema:
             return schema["enum"][0]
         if alternatives := schema.get("anyOf") or schema.get("oneOf"):
-            nullable = {"type": "null"} in alternatives
-            return None if nullable else self.of(alternatives[0], name)
+            finite = [it for it in alternatives if self._resolve(it) not in self._inside]
+            nullable = {"type": "null"} in alternatives or not finite
+            return None if nullable else self.of(finite[0], name)
         return self._plainest(schema, name)
 
     def _plainest(self, schema: Schema, name: str) -> Any:
@@ -71,7 +72,7 @@ class Examples:
 
     def _array(self, schema: Schema) -> list[Any]:
         items = schema.get("items", {})
-        if items in self._inside:
+        if items in self._inside or self._resolve(items) in self._inside:
             # A tree, whose leaves have no branches.
             return []
         self._inside.append(items)
@@ -80,13 +81,19 @@ class Examples:
         return [item] * max(schema.get("minItems", 1), 1)
 
     def _object(self, schema: Schema) -> dict[str, Any]:
+        if schema in self._inside:
+            return {}
         properties = schema.get("properties", {})
         shown = [
             name
             for name, member in properties.items()
             if name in schema.get("required", ()) or any(self._explicit(member))
         ]
-        return {name: self.of(properties[name], name) for name in shown or list(properties)[:1]}
+        self._inside.append(schema)
+        names = shown or list(properties)[:1]
+        example = {name: self.of(properties[name], name) for name in names}
+        self._inside.pop()
+        return example
 
     def _explicit(self, schema: Schema) -> Iterator[Any]:
         schema = self._resolve(schema)
