@@ -112,6 +112,34 @@ def test_what_a_route_excludes_is_not_to_be_had_by_fields(mount: Mount) -> None:
 
 
 @pytest.mark.usefixtures("album")
+def test_a_resource_may_have_members_that_a_page_has(mount: Mount) -> None:
+    class Reader(Output):
+        id: int
+        version: int
+        next_cursor: str = Field(validation_alias="title")
+        items: list[int] | None = Field(validation_alias="prints")
+
+    class Results(BaseModel):
+        results: list[int]
+        next_cursor: str | None = None
+
+    router = shelf()
+
+    @router.get("/reader", response_model=Reader)
+    def get_reader(session: SessionDep) -> dict[str, Any]:
+        album = session.get_one(Album, 1)
+        return {"id": album.id, "version": 1, "title": album.title, "prints": [album.prints]}
+
+    @router.get("/results")
+    def get_results() -> Results:
+        return Results(results=[1])
+
+    client = mount(router)
+    assert client.get("/shelf/reader?fields=id,items").json() == {"id": 1, "items": [0]}
+    assert client.get("/shelf/results").json() == {"results": [1], "next_cursor": None}
+
+
+@pytest.mark.usefixtures("album")
 def test_serializers_and_validators_in_annotations_hold_for_columns_too(mount: Mount) -> None:
     class Loud(Output):
         id: int

@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateTable
 
 from vibetracker.cli.needs import Import, imports_of, missing, modules_of
 from vibetracker.core import discovery
+from vibetracker.core.api.fields import item_of
 from vibetracker.core.api.routing import Operation
 from vibetracker.core.db.model import Base
 from vibetracker.core.discovery import Feature, FeatureError, Source
@@ -151,8 +152,8 @@ def _described(operation: Operation, spec: Schema, document: Schema) -> Rules:
 
 def _answered(operation: Operation, spec: Schema) -> Rules:
     verb, name, status = operation.verb, spec["operationId"], operation.status_code or 200
-    is_page = "next_cursor" in getattr(operation.response_model, "model_fields", {})
-    prefixes = {"GET": "list_" if is_page else "get_", "PATCH": "update_", "DELETE": "delete_"}
+    get = "list_" if item_of(operation.response_model) else "get_"
+    prefixes = {"GET": get, "PATCH": "update_", "DELETE": "delete_"}
     if operation.path_format.count("/") == 1:
         prefixes["POST"] = "create_"
     if not name.startswith(prefixes.get(verb, "")) or not name.islower():

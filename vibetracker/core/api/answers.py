@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from vibetracker.core.api.fields import Fields, pruned
+from vibetracker.core.api.fields import Fields, item_of, pruned
 from vibetracker.core.api.includes import View
 from vibetracker.core.api.paging import Rows
 from vibetracker.core.api.preconditions import REVALIDATED
@@ -116,7 +116,8 @@ class Answers:
         if fields is not None:
             is_written_as_it_is = self.is_plain and isinstance(result, Members)
             answer: Any = result if is_written_as_it_is else self._validated(result, as_json=False)
-            content = to_json(pruned(fields, answer))
+            is_page = item_of(self._route.response_model) is not None
+            content = to_json(pruned(fields, answer, is_page=is_page))
         elif self.is_plain and isinstance(result, Members):
             content = to_json(result)
         elif self._adapter is None:

@@ -4,7 +4,7 @@ Every operation has it that answers a GET with a resource, or with a page of the
 """
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -25,6 +25,13 @@ class Fields:
     """Whether members are written as they are read, so that the others need not be."""
 
 
+def item_of(model: Any) -> Any:
+    """Return the type of the items where a model is a page of them, and else None."""
+    members = getattr(model, "model_fields", {})
+    items = members["items"].annotation if {"items", "next_cursor"} <= members.keys() else None
+    return next(iter(get_args(items)), None) if get_origin(items) is list else None
+
+
 def answer_of(route: APIRoute) -> type[Output] | None:
     """Return the answer for one resource that a route has, or has a page of.
 
@@ -33,10 +40,7 @@ def answer_of(route: APIRoute) -> type[Output] | None:
     chooses = route.response_model_include or route.response_model_exclude
     if chooses or not route.response_model_by_alias:
         return None
-    model = route.response_model
-    members = getattr(model, "model_fields", {})
-    if "next_cursor" in members:
-        (model,) = get_args(members["items"].annotation)
+    model = item_of(route.response_model) or route.response_model
     is_resource = isinstance(model, type) and issubclass(model, Output)
     return model if is_resource and {"id", "version"} <= model.model_fields.keys() else None
 
@@ -85,8 +89,8 @@ def narrowed(
     )
 
 
-def pruned(fields: Fields, answer: dict[str, Any]) -> dict[str, Any]:
+def pruned(fields: Fields, answer: dict[str, Any], *, is_page: bool) -> dict[str, Any]:
     """Return an answer, or a page of them, without the members that are not asked for."""
-    if "next_cursor" in answer:
-        return {**answer, "items": [pruned(fields, item) for item in answer["items"]]}
+    if is_page:
+        return {**answer, "items": [pruned(fields, it, is_page=False) for it in answer["items"]]}
     return {name: value for name, value in answer.items() if name not in fields.others}

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from vibetracker.core.api.fields import answer_of, schema_of
+from vibetracker.core.api.fields import answer_of, item_of, schema_of
 from vibetracker.core.http import problems
 from vibetracker.core.http.problems import MEDIA_TYPE, PROBLEMS_PATH, Problem
 
@@ -71,7 +71,7 @@ def document(
         (writes and below, ["If-Match"], [problems.PreconditionFailed]),
         (writes and verb == "POST", POST, [problems.InFlight, problems.KeyReused]),
         (success == 201 or 300 <= success < 400, ["Location"], []),
-        ("next_cursor" in members, ["Link"], []),
+        (item_of(route.response_model), ["Link"], []),
     ):
         if applies:
             applying += names
