@@ -584,7 +584,9 @@ def test_a_handler_may_be_an_object_or_a_partial(mount: Mount, database: Databas
 
 
 def test_a_router_may_say_what_operations_are_called(mount: Mount) -> None:
-    router = shelf(generate_unique_id_function=lambda route: f"shelf_{route.name}")
+    router = shelf(
+        tags=["furniture"], generate_unique_id_function=lambda route: f"shelf_{route.name}"
+    )
 
     @router.get("/one")
     def get_one() -> None: ...
@@ -599,6 +601,7 @@ def test_a_router_may_say_what_operations_are_called(mount: Mount) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     found = [paths[f"/shelf/{path}"]["get"]["operationId"] for path in ("one", "two", "three")]
     assert found == ["shelf_get_one", "second", "own_get_three"]
+    assert paths["/shelf/one"]["get"]["tags"] == ["shelf", "furniture"]
 
 
 UNSENDABLE: list[tuple[str, int, int]] = [

@@ -306,7 +306,7 @@ class Router(APIRouter):
     ) -> None:
         super().__init__(
             prefix=prefix,
-            tags=[prefix.removeprefix("/")],
+            tags=[prefix.removeprefix("/"), *(options.pop("tags", None) or ())],
             route_class=Operation,
             **{"generate_unique_id_function": attrgetter("name"), **options},
         )
