@@ -1,13 +1,14 @@
 """A feature for tests of the shared rules, so that none of them depends on a real feature."""
 
-from datetime import datetime
-from enum import Enum
+import enum
+from datetime import datetime, timedelta
 from typing import Annotated
+from uuid import UUID
 
 from factory.declarations import Sequence
 from fastapi import Path, Query
 from pydantic import MISSING
-from sqlalchemy import JSON, Column, Computed, ForeignKey, Table, UniqueConstraint
+from sqlalchemy import JSON, Column, Computed, Enum, ForeignKey, Table, UniqueConstraint
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
@@ -84,6 +85,27 @@ class Oddity(Resource):
     maker: Mapped[str] = mapped_column(default="somebody", onupdate=lambda: "somebody else")
 
 
+class Colour(enum.Enum):
+    """An enum whose members are no texts, and whose names are not its values."""
+
+    RED = "a"
+    GREEN = "b"
+    BLUE = "c"
+
+
+class Tile(Resource):
+    """A row with columns of types that JSON does not have."""
+
+    __tablename__ = "tiles"
+
+    code: Mapped[UUID]
+    drying: Mapped[timedelta]
+    colour: Mapped[Colour]
+    paint: Mapped[Colour] = mapped_column(
+        Enum(Colour, name="paint", values_callable=lambda it: [member.value for member in it])
+    )
+
+
 class Keyed(Resource):
     """A row with a column that has a ``key``, and one with defaults in Python and in SQL."""
 
@@ -98,7 +120,7 @@ class Crate(Resource):
 
     __tablename__ = "crates"
 
-    class Kind(Enum):
+    class Kind(enum.Enum):
         """Of what it is made."""
 
         WOOD = "wood"
@@ -115,7 +137,7 @@ class Label(Resource):
 
     __tablename__ = "labels"
 
-    class Kind(Enum):
+    class Kind(enum.Enum):
         """How it is written."""
 
         PRINTED = "printed"

@@ -2,12 +2,13 @@
 
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from itertools import islice
 from random import Random
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
@@ -15,12 +16,15 @@ from sqlalchemy import func, insert, select
 from starlette.testclient import TestClient
 
 from vibetracker.core.api.cursors import Binding
-from vibetracker.core.api.paging import PageQuery, PageRequest, paginate
+from vibetracker.core.api.paging import Page, PageDep, PageQuery, PageRequest, Rows, paginate
+from vibetracker.core.api.routing import Router
+from vibetracker.core.api.schema import Output
+from vibetracker.core.api.session import SessionDep
 from vibetracker.core.api.sorting import Key, Sorting
 from vibetracker.core.db.database import Database
 
 from .operations import errors_of, operations
-from .specimens import Specimen, SpecimenFactory
+from .specimens import Colour, Specimen, SpecimenFactory, Tile
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NUMBER = 16
@@ -300,10 +304,45 @@ def test_an_altered_cursor_is_refused(collection: TestClient, cursor: str) -> No
 
 def test_a_cursor_has_values_of_every_kind_that_columns_sort_by() -> None:
     binding = Binding("/things", ())
-    values = [None, True, 7, 0.5, "x", START, START.date(), time(9, 30), Decimal("1.50")]
+    values: list[object] = [None, True, 7, 0.5, "x", START, START.date(), time(9, 30)]
+    values += [Decimal("1.50"), UUID(int=7), timedelta(days=-40, microseconds=1)]
     assert binding.decode("id", binding.encode("id", values)) == values
     with pytest.raises(TypeError, match="a list cannot be sorted by a bytes"):
         binding.encode("id", [b"x"])
+
+
+@pytest.mark.parametrize("key", ["code", "drying", "colour", "paint"])
+def test_a_list_is_sorted_by_columns_of_any_type(
+    mount: Callable[[Router], TestClient], database: Database, key: str
+) -> None:
+    class TileRead(Output):
+        id: int
+
+    colours = [Colour.RED, Colour.BLUE, Colour.GREEN, Colour.RED]
+    with database.session(write=True) as session:
+        for number, colour in enumerate(colours):
+            drying = timedelta(days=-number, microseconds=1)
+            code = UUID(int=2**127 >> number)
+            session.add(Tile(code=code, drying=drying, colour=colour, paint=colour))
+        session.commit()
+    router = Router("/tiles", description="Tested.")
+    sorting = Sorting("id", id=Key(Tile.id), key=Key(getattr(Tile, key)))
+
+    @router.get("", response_model=Page[TileRead])
+    def list_tiles(session: SessionDep, page: PageDep, sort: Annotated[str, sorting]) -> Rows:
+        return paginate(session, TileRead.select(Tile), page, sorting, sort)
+
+    client = mount(router)
+    for sort in ("key", "-key"):
+        whole = client.get(f"/tiles?sort={sort}").json()["items"]
+        walked = []
+        cursor: str | None = ""
+        while cursor is not None:
+            more = f"&cursor={cursor}" if cursor else ""
+            page = client.get(f"/tiles?sort={sort}&limit=1{more}").json()
+            walked += page["items"]
+            cursor = page["next_cursor"]
+        assert walked == whole
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from fastapi import Request
 
@@ -65,7 +66,7 @@ class Binding:
         return [_untagged(value) for value in json.loads(data[9:])]
 
 
-def _tagged(value: object) -> dict[str, str]:
+def _tagged(value: object) -> dict[str, Any]:
     match value:
         case datetime():
             return {"t": value.isoformat()}
@@ -75,17 +76,25 @@ def _tagged(value: object) -> dict[str, str]:
             return {"c": value.isoformat()}
         case Decimal():
             return {"n": str(value)}
+        case UUID():
+            return {"u": value.hex}
+        case timedelta():
+            return {"l": [value.days, value.seconds, value.microseconds]}
     raise TypeError(f"a list cannot be sorted by a {type(value).__name__}")
 
 
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "t": lambda text: datetime.fromisoformat(text).astimezone(UTC),
+    "d": date.fromisoformat,
+    "c": time.fromisoformat,
+    "n": Decimal,
+    "u": UUID,
+    "l": lambda parts: timedelta(*parts),
+}
+
+
 def _untagged(value: Any) -> Any:
-    match value:
-        case {"t": instant}:
-            return datetime.fromisoformat(instant).astimezone(UTC)
-        case {"d": day}:
-            return date.fromisoformat(day)
-        case {"c": clock}:
-            return time.fromisoformat(clock)
-        case {"n": number}:
-            return Decimal(number)
-    return value
+    if not isinstance(value, dict):
+        return value
+    ((tag, text),) = value.items()
+    return _READERS[tag](text)

@@ -107,7 +107,7 @@ def paginate(
     total = None
     if query.include_total:
         total = session.scalar(select(func.count()).select_from(statement.subquery()))
-    ordered = statement.add_columns(*(term.column for term in terms))
+    ordered = statement.add_columns(*(term.stored for term in terms))
     ordered = ordered.order_by(*map(_order, terms)).limit(AT_MOST)
     parts = [ordered]
     if query.cursor is not None:

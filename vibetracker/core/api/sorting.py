@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Enum, Text, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute
 
 type SortExpression = InstrumentedAttribute[Any] | ColumnElement[Any]
@@ -34,6 +34,12 @@ class Term(NamedTuple):
     key: Key
     descending: bool
     column: SortExpression
+
+    @property
+    def stored(self) -> SortExpression:
+        """What a cursor has of it: of an enum the text, which compares with the column as well."""
+        is_enum = isinstance(self.column.type, Enum)
+        return type_coerce(self.column, Text) if is_enum else self.column
 
 
 class Sorting:
