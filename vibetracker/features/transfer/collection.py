@@ -11,18 +11,20 @@ than its clients see has a module ``transfer`` with a ``<Model>Record``, and the
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from functools import cache
 from graphlib import TopologicalSorter
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Protocol, Union, get_args, get_origin
+from uuid import UUID
 
 from pydantic import MISSING, BaseModel, Field, create_model
 from sqlalchemy import Column, Select, Table, UniqueConstraint, inspect
 from sqlalchemy.orm import Session
 
 from vibetracker.core.api.schema import CalendarDate, Input, Output, Timestamp, select_attributes
-from vibetracker.core.api.support import FOREIGN_TO_JSON
 from vibetracker.core.db.model import Base, Resource
 from vibetracker.core.discovery import Feature, models_of, module_of
 from vibetracker.features.tags.association import association_of
@@ -32,6 +34,8 @@ from .records import Values
 
 TAGS = "tag_names"
 """The attribute of rows that have tags."""
+AS_TEXT = (Enum, UUID, Decimal, time, timedelta, bytes)
+"""Types of which JSON has texts or numbers."""
 
 
 class Agreement(Protocol):
@@ -179,6 +183,6 @@ def _lenient(annotation: Any) -> Any:
         return CalendarDate
     if get_origin(annotation) in {Union, UnionType}:
         return Union[tuple(_lenient(part) for part in get_args(annotation))]  # noqa: UP007
-    if isinstance(annotation, type) and issubclass(annotation, FOREIGN_TO_JSON):
+    if isinstance(annotation, type) and issubclass(annotation, AS_TEXT):
         return Annotated[annotation, Field(strict=False)]
     return annotation
