@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
+from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
@@ -379,6 +381,18 @@ OPERATIONS = {
         """,
         "create_note: the body must be one subclass",
     ),
+    "a loose body of another type of JSON": (
+        """
+        from typing import Annotated
+        from fastapi import Body
+        from pydantic import BaseModel
+        class Loose(BaseModel):
+            text: str
+        @router.post("")
+        def create_note(data: Annotated[Loose, Body(media_type="application/vnd.api+json")]): ...
+        """,
+        "create_note: the body must be one subclass of core.api.schema.Input",
+    ),
     "an async handler that waits for the database": (
         """
         from vibetracker.core.api.session import SessionDep
@@ -483,6 +497,46 @@ OPERATIONS = {
         """,
         "create_note: NoteCreate.kinds is of a type that JSON does not have",
     ),
+    "a list of a type that JSON does not have, which alone is said to be loose": (
+        """
+        from typing import Annotated
+        from uuid import UUID
+        from pydantic import Field
+        from vibetracker.core.api.schema import Input
+        class NoteCreate(Input):
+            ids: Annotated[list[UUID], Field(strict=False)]
+        @router.post("")
+        def create_note(data: NoteCreate) -> None: ...
+        """,
+        "create_note: NoteCreate.ids is of a type that JSON does not have",
+    ),
+    "a union with a type that JSON does not have": (
+        """
+        from datetime import date
+        from typing import Literal
+        from vibetracker.core.api.schema import Input
+        type Until = date | Literal["ever"]
+        class NoteCreate(Input):
+            until: Until
+        @router.post("")
+        def create_note(data: NoteCreate) -> None: ...
+        """,
+        "create_note: NoteCreate.until is of a type that JSON does not have",
+    ),
+    "an object of Python": (
+        """
+        from dataclasses import dataclass
+        from vibetracker.core.api.schema import Input
+        @dataclass
+        class Point:
+            x: int
+        class NoteCreate(Input):
+            points: list[Point]
+        @router.post("")
+        def create_note(data: NoteCreate) -> None: ...
+        """,
+        "create_note: NoteCreate.points is of a type that JSON does not have",
+    ),
     "members below that would be ignored": (
         """
         from pydantic import BaseModel
@@ -491,6 +545,20 @@ OPERATIONS = {
             text: str
         class NoteCreate(Input):
             lines: list[Line]
+        @router.post("")
+        def create_note(data: NoteCreate) -> None: ...
+        """,
+        "create_note: Line would ignore members that it does not know; derive it from Input",
+    ),
+    "members below a type that has a name": (
+        """
+        from pydantic import BaseModel
+        from vibetracker.core.api.schema import Input
+        class Line(BaseModel):
+            text: str
+        type Lines = list[Lines] | list[Line]
+        class NoteCreate(Input):
+            lines: Lines
         @router.post("")
         def create_note(data: NoteCreate) -> None: ...
         """,
@@ -624,6 +692,7 @@ def test_a_body_may_have_what_json_has_not_where_it_says_how(folder: Path) -> No
         """
         from decimal import Decimal
         from enum import StrEnum
+        from ipaddress import IPv4Address
         from typing import Annotated
         from uuid import UUID
         from pydantic import BeforeValidator, Field
@@ -636,6 +705,10 @@ def test_a_body_may_have_what_json_has_not_where_it_says_how(folder: Path) -> No
             until: CalendarDate | None = None
             at: Timestamp | None = None
             name: str | UUID = ""
+            number: Annotated[UUID | None, Field(strict=False)] = None
+            address: Annotated[IPv4Address, Field(strict=False)] | None = None
+            below: "NoteCreate | None" = None
+            type: dict[str, str] = {"type": "model"}
         @router.post("")
         def create_note(data: NoteCreate) -> list[str]:
             return [*data.kinds, str(data.weight), str(data.until)]
@@ -643,7 +716,8 @@ def test_a_body_may_have_what_json_has_not_where_it_says_how(folder: Path) -> No
     )
     write(folder, "alpha", router=source)
     app = create_app(Settings(database_url="sqlite://", _env_file=None))
-    sent = {"kinds": ["loud"], "weight": "2.5", "until": "2026-03-01"}
+    sent: dict[str, Any] = {"kinds": ["loud"], "weight": "2.5", "until": "2026-03-01"}
+    sent["below"] = {"number": str(UUID(int=7)), "address": "127.0.0.1", "below": {"name": "x"}}
     assert TestClient(app).post("/alpha", json=sent).json() == ["loud", "2.5", "2026-03-01"]
 
 

@@ -3,19 +3,12 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
-from pathlib import PurePath
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, cast, get_args, get_origin
-from uuid import UUID
+from typing import Any, cast
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, Strict
-from pydantic.fields import FieldInfo
+from pydantic import TypeAdapter
 
 from vibetracker.core.api.answers import is_plain
 from vibetracker.core.api.fields import answer_of
@@ -31,13 +24,15 @@ from vibetracker.core.api.parameters import (
 from vibetracker.core.api.schema import Input
 from vibetracker.core.api.session import get_session
 
-FOREIGN_TO_JSON = (
-    *(Enum, UUID, Decimal, date, time, timedelta, bytes, PurePath),
-    *(set, frozenset, tuple),
-)
-"""Types of which strict validation takes instances alone, which no JSON is."""
-SCHEMA_HOOK = "__get_pydantic_core_schema__"
-"""What Pydantic asks a mark for that has a schema of its own, as validators have."""
+FOREIGN_TO_JSON = {
+    *("date", "time", "datetime", "timedelta", "decimal", "uuid", "enum", "bytes", "is-instance"),
+    *("set", "frozenset", "tuple", "dataclass"),
+}
+"""Types of Pydantic's core schemas of which strict validation takes instances alone."""
+INNER = {"schema", "items_schema", "keys_schema", "values_schema", "strict_schema", "python_schema"}
+OBJECTS = {"model", "dataclass", "typed-dict"}
+CONVERTING = {"function-before", "function-wrap", "function-plain", "json", "model", "typed-dict"}
+"""Those that have a way of their own to read a value."""
 
 
 class UnsupportedError(TypeError):
@@ -171,51 +166,60 @@ def _of_models(dependant: Dependant) -> Iterator[str]:
 
 def _of_body(route: APIRoute) -> Iterator[str]:
     field = None if route.body_field is None else route.body_field.field_info
-    if isinstance(field, params.Body) and field.media_type == "application/json":
+    if isinstance(field, params.Body) and field.media_type.endswith(("application/json", "+json")):
         model = field.annotation
         if isinstance(model, type) and issubclass(model, Input):
-            yield from _of_members(model, set())
+            for part in _objects_in(TypeAdapter(model).core_schema):
+                yield from _of_members(part)
         else:
             yield f"the body must be one subclass of core.api.schema.Input, is {model!r}"
 
 
-def _of_members(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
-    """Iterate over what is wrong with the members of a body, at any depth."""
-    seen.add(model)
-    if model.model_config.get("extra") != "forbid":
-        yield f"{model.__name__} would ignore members that it does not know; derive it from Input"
-    has_validators = model.__pydantic_decorators__.field_validators
-    is_strict = model.model_config.get("strict") and not has_validators
-    for name, field in model.model_fields.items():
-        if is_strict and not _loosens(field) and _is_foreign_to_json(field.annotation):
+def _objects_in(schema: Any) -> Iterator[dict[str, Any]]:
+    """Iterate over the schemas of the objects in a core schema of Pydantic, at any depth."""
+    if isinstance(schema, dict):
+        # A member may be named like a word of such a schema.
+        if isinstance(schema.get("cls"), type) and schema.get("type") in OBJECTS:
+            yield schema
+        schema = [*schema.values()]
+    for part in schema if isinstance(schema, list | tuple) else ():
+        yield from _objects_in(part)
+
+
+def _of_members(schema: dict[str, Any]) -> Iterator[str]:
+    """Iterate over what is wrong with the members of an object in a body."""
+    name, config = schema["cls"].__name__, schema.get("config", {})
+    if config.get("extra_fields_behavior") != "forbid":
+        yield f"{name} would ignore members that it does not know; derive it from Input"
+    inner: Any = schema
+    while inner and not isinstance(inner.get("fields"), dict):
+        inner = inner.get("schema")
+    for member, field in inner["fields"].items() if inner and config.get("strict") else ():
+        if _is_foreign_to_json(field):
             yield (
-                f"{model.__name__}.{name} is of a type that JSON does not have, and takes nothing; "
-                "annotate it with Field(strict=False), or use Timestamp or CalendarDate"
+                f"{name}.{member} is of a type that JSON does not have, and takes nothing; "
+                "annotate that type, also inside of a list or a union, with Field(strict=False), "
+                "or use Timestamp, CalendarDate or, for a dataclass, an Input"
             )
-        for part in _parts(field.annotation):
-            if isinstance(part, type) and issubclass(part, BaseModel) and part not in seen:
-                yield from _of_members(part, seen)
 
 
-def _parts(annotation: Any) -> Iterator[Any]:
-    yield annotation
-    for part in get_args(annotation):
-        yield from _parts(part)
+def _is_foreign_to_json(schema: Any) -> bool:
+    """Return whether a core schema, or a part of it, takes nothing that JSON has."""
+    if isinstance(schema, list):
+        return any(map(_is_foreign_to_json, schema))
+    kind, is_strict = schema["type"], schema.get("strict", True)
+    if kind in FOREIGN_TO_JSON and is_strict:
+        return True
+    if kind in CONVERTING or (kind == "lax-or-strict" and not is_strict):
+        return False
+    parts = [schema[key] for key in INNER & schema.keys()]
+    choices = [it[0] if isinstance(it, tuple) else it for it in schema.get("choices", ())]
+    if kind == "union" and not any(map(_is_text, choices)):
+        parts += choices
+    return _is_foreign_to_json(parts)
 
 
-def _loosens(mark: object) -> bool:
-    """Return whether what stands in ``Annotated`` has its own way to read a value."""
-    marks = mark.metadata if isinstance(mark, FieldInfo) else [mark]
-    return any(isinstance(it, Strict) or hasattr(it, SCHEMA_HOOK) for it in marks)
-
-
-def _is_foreign_to_json(annotation: Any) -> bool:
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return not any(map(_loosens, parts[1:])) and _is_foreign_to_json(parts[0])
-    if origin in {Union, UnionType}:
-        return all(_is_foreign_to_json(part) for part in parts if part is not NoneType)
-    if origin in {list, dict}:
-        return any(map(_is_foreign_to_json, parts))
-    type_ = origin or annotation
-    return isinstance(type_, type) and issubclass(type_, FOREIGN_TO_JSON)
+def _is_text(schema: Any) -> bool:
+    while "schema" in schema:
+        schema = schema["schema"]
+    return bool(schema["type"] == "str")
