@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 from fastapi import Depends, FastAPI, Path
-from pydantic import Field, field_serializer
+from pydantic import Field, create_model, field_serializer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
@@ -327,6 +327,22 @@ def test_additions_to_no_list_and_names_in_use_are_refused(
     assert isinstance(first, FeatureError)
     assert str(first).startswith(f"feature {fault}")
     assert "\n" not in str(first)
+
+
+def test_another_feature_may_have_a_model_of_the_name_of_an_answer() -> None:
+    another = Router("/another", description="Has a model of that name.")
+
+    @another.get("/one", response_model=create_model("SpecimenRead", id=(int, ...)))
+    def get_another() -> dict[str, int]:
+        return {"id": 1}
+
+    document = app_of(SHELF, Feature("another", "tests.another", another)).openapi()
+    shown = [
+        schema["properties"].keys()
+        for name, schema in document["components"]["schemas"].items()
+        if schema.get("title") == "SpecimenRead"
+    ]
+    assert sorted("length" in names for names in shown) == [False, True]
 
 
 def test_a_response_model_with_a_serializer_takes_no_includes() -> None:

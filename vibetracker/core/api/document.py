@@ -76,7 +76,12 @@ def _include(members: type[Includes], schemas: Schema) -> None:
     added = _schema_of(members, schemas, "serialization")["properties"]
     for name, (member, _) in members.members().items():
         added[member]["description"] += f" Only with `include={name}`."
-    schemas[members.answer.__name__]["properties"] |= added
+    answer = members.answer.model_json_schema(mode="serialization")
+    for schema in schemas.values():
+        # Another feature may have a model of the same name, so that neither schema has it.
+        names = schema.get("properties", {}).keys()
+        if schema.get("title") == answer["title"] and names >= answer["properties"].keys():
+            schema["properties"] |= added
 
 
 def _tidy(schema: Schema) -> None:
