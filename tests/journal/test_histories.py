@@ -234,7 +234,8 @@ def test_a_copy_that_follows_is_complete(busy_client: TestClient, run: Callable[
     follow_all(busy_client, run, seed=1, count=15, clients=3)
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 def test_undo_restores_the_beginning(
     busy_client: TestClient, run: Callable[..., None], seed: int
 ) -> None:

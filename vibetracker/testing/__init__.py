@@ -10,7 +10,7 @@ from anyio import Event
 from factory.base import Factory as FactoryBase
 from fastapi import FastAPI
 from httpx2 import BaseTransport, ByteStream, Request, Response
-from sqlalchemy import delete, inspect, text
+from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 from starlette.types import Message
@@ -78,7 +78,7 @@ def empty(database: Database) -> None:
             sequences = (f"pg_get_serial_sequence('{name}', 'id')" for name in numbered)
             anew = ", ".join(f"setval({sequence}, 1, false)" for sequence in sequences)
             connection.exec_driver_sql(f"SELECT {anew}")
-        elif inspect(connection).has_table("sqlite_sequence"):
+        elif numbered:
             connection.exec_driver_sql("DELETE FROM sqlite_sequence")
 
 

@@ -59,6 +59,7 @@ def check_daily(zone: ZoneInfo, first: date, number: int) -> int:
     return gaps
 
 
+@pytest.mark.slow
 def test_daily_at_half_past_two_across_a_year_of_transitions_of_each_zone() -> None:
     zones = transitions()
     gaps = sum(check_daily(zone, week, 9) for zone, weeks in zones.items() for week in weeks[:2])

@@ -81,7 +81,9 @@ def test_sixteen_requests_create_the_same_new_tags_and_share_them(client: TestCl
     assert {tuple(task["tags"]) for task in walk(client)} == {tuple(tags)}
 
 
-@pytest.mark.parametrize("kind", ["root", "child", "batch"])
+@pytest.mark.parametrize(
+    "kind", ["root", *(pytest.param(it, marks=pytest.mark.slow) for it in ("child", "batch"))]
+)
 def test_tasks_created_at_once_have_places_of_their_own(client: TestClient, kind: str) -> None:
     parent = {"parent_id": make(client)["id"]} if kind == "child" else {}
 
