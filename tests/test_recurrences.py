@@ -38,6 +38,19 @@ def import_file(client: TestClient, content: bytes | str) -> Response:
     return client.post("/transfer/import", content=content, headers=headers)
 
 
+def test_a_next_task_that_became_what_it_was_is_taken_back_too(client: TestClient) -> None:
+    first = recurring(client)
+    client.patch(f"/tasks/{first}", json={"start_at": "2040-01-29T08:00:00Z", "tags": ["home"]})
+    finish(client, first)
+    (recurrence,) = client.get("/recurrences").json()["items"]
+    assert client.patch("/tags/1", json={"name": "house"}).status_code == 200
+    for status in ("cancelled", "todo"):
+        finish(client, recurrence["task_id"], status)
+    finish(client, first, "todo")
+    assert client.get(f"/tasks/{recurrence['task_id']}").status_code == 410
+    assert client.get("/recurrences").json()["items"][0]["task_id"] == first
+
+
 def test_an_import_brings_recurrences_to_where_they_were(
     client: TestClient, database: Database
 ) -> None:

@@ -1,7 +1,7 @@
 """What completing a task and taking that back do to its recurrence."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -19,12 +19,13 @@ from vibetracker.features.tasks.siblings import Siblings
 from vibetracker.features.tasks.tree import levels_below, try_lock_tree
 
 from .model import LAST_NUMBER, Recurrence
-from .occurrences import Due, due_of, dues_of
+from .occurrences import Due, Series, due_of, dues_of
 
 COPIED = TaskCreate.model_fields.keys() - {
     "status", "completed_at", "due_on", "due_at", "start_at",
 }  # fmt: skip
 """Members that the next task has from the one before."""
+UNTOUCHED = {"status": Status.TODO, "deleted_at": None}
 
 
 def on_changes(session: Session, changes: Sequence[Change]) -> None:
@@ -61,7 +62,7 @@ def _move_on(session: Session, task: Values) -> None:
     if next_due is None:
         return
     try:
-        following = _copy(session, task, next_due, series.end(next_due) - series.end(due))
+        following = _copy(session, task, _next_values(task, series, due, next_due))
     except (ProjectArchived, ValidationFailed):
         # Or the parent is in the trash by now. Nothing is written yet: the recurrence has ended.
         return
@@ -69,20 +70,24 @@ def _move_on(session: Session, task: Values) -> None:
     recurrence.number, recurrence.anchor = min(number, LAST_NUMBER), series.anchor.isoformat()
 
 
-def _copy(session: Session, task: Values, due: Due, distance: timedelta) -> TaskRow:
-    """Write a copy of a task, with another due, right behind it."""
+def _next_values(task: Values, series: Series, due: Due, next_due: Due) -> Values:
+    """Return the members of the next task: those of a task, with another due."""
     start_at = task["start_at"]
     if start_at is not None:
         # Where summer time moves the end of a day.
-        latest = due if isinstance(due, datetime) else last_instant(due, LAST_ZONE)
-        start_at = min(start_at + distance, latest)
-    values = {name: task[name] for name in COPIED} | dues_of(due)
+        latest = next_due if isinstance(next_due, datetime) else last_instant(next_due, LAST_ZONE)
+        start_at = min(start_at + (series.end(next_due) - series.end(due)), latest)
+    return {**{name: task[name] for name in COPIED}, **dues_of(next_due), "start_at": start_at}
+
+
+def _copy(session: Session, task: Values, values: Values) -> TaskRow:
+    """Write a copy of a task right behind it."""
     if task["parent_id"] is not None:
         try_lock_tree(session, shared=True)
         # That of the parent, which may have moved to another one since.
-        values["project_id"] = None
+        values = {**values, "project_id": None}
     changes = TaskChanges(session, Clock(UTC))
-    copy = changes.create(TaskCreate(**values, start_at=start_at))
+    copy = changes.create(TaskCreate(**values))
     copy.values["position"] = _position_behind(session, task)
     changes.flush()
     return copy
@@ -107,14 +112,18 @@ def _take_back(session: Session, done: Values) -> None:
     try_lock_tree(session)
     found = lock_tasks(session, [done["id"], recurrence.task_id])
     copy = found[recurrence.task_id]
-    # Whatever is changed of a task is a new version of it, but not what is put below it.
-    is_touched = copy["version"] > 1 or levels_below(session, copy["id"])
-    if done["id"] not in found or is_touched:
+    due, completed_at = due_of(done), done["completed_at"]
+    steps, is_as_made = 0, copy["version"] == 1
+    if due is not None:
+        series = recurrence.series(due, completed_at)
+        steps, next_due = next(series.dues(completed_at, 0), (1, due))
+        # Again, perhaps: a tag of both may have another name, or somebody has thought better of it.
+        made = {**_next_values(done, series, due, next_due), **UNTOUCHED}
+        is_as_made = is_as_made or all(copy[name] == made[name] for name in made)
+    if done["id"] not in found or not is_as_made or levels_below(session, copy["id"]):
         return
     recurrence.task_id = done["id"]
-    due, completed_at = due_of(done), done["completed_at"]
     if due is not None:
-        steps, _ = next(recurrence.series(due, completed_at).dues(completed_at, 0), (1, due))
         recurrence.number = max(1, recurrence.number - steps)
         recurrence.anchor_again(due)
     TaskChanges(session, Clock(UTC)).trash(copy)
