@@ -16,7 +16,7 @@ COUNTED = "get one"
 def workers(tasks: int, seconds: int, turns: int) -> dict[str, list[float]]:
     """Compare the requests per second of two workers with those of one; prints the ratios.
 
-    Also those of the processor time of a request, which tells more where cores are few: it would
+    Also those of the processor time of a request, which says more where cores are few: it would
     grow if workers were in each other's way.
     """
     cores = Cores.apart()

@@ -102,6 +102,11 @@ class BoundedProtocol(HttpToolsProtocol):
     _unread: int | None = None
     """Bytes of the current response that were unread at the last check."""
 
+    @override
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.parser: Parser = Parser(self)
+
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way."""
@@ -125,11 +130,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def unread(self) -> int:
         """The bytes of responses that the client has left unread."""
         return self.transport.get_write_buffer_size()
-
-    @override
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.parser: Parser = Parser(self)
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn

@@ -23,7 +23,7 @@ from vibetracker.core.api.routing import Operation, Router
 from vibetracker.core.api.schema import Output
 from vibetracker.core.api.support import called_by
 from vibetracker.core.db.changes import Listener
-from vibetracker.core.db.model import Base, Resource
+from vibetracker.core.db.model import Resource, resources
 
 ENTRY_POINTS = vibetracker.features.__name__
 """The group in which a distribution declares its features: ``name = "package"``."""
@@ -268,10 +268,10 @@ def models_of(package: str) -> Iterator[type[Resource]]:
 
     In the order of their names, since SQLAlchemy has its mappers in a set.
     """
-    for mapper in sorted(Base.registry.mappers, key=lambda mapper: mapper.class_.__name__):
-        model, module = mapper.class_, mapper.class_.__module__
+    for model in sorted(resources(), key=lambda model: model.__name__):
+        module = model.__module__
         is_own = module.startswith(f"{package}.") and not module.startswith(f"{package}.tests.")
-        if is_own and issubclass(model, Resource):
+        if is_own:
             yield model
 
 

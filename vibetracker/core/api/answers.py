@@ -55,6 +55,7 @@ class Answers:
             "exclude_defaults": route.response_model_exclude_defaults,
             "exclude_none": route.response_model_exclude_none,
         }
+        self._is_page = item_of(model) is not None
         self._options: dict[str, Any] = {"by_alias": route.response_model_by_alias, **omitting}
         is_plain = self._adapter is not None and _is_plain(self._adapter.core_schema)
         self.is_plain = is_plain and not any(omitting.values())
@@ -116,8 +117,7 @@ class Answers:
         if fields is not None:
             is_written_as_it_is = self.is_plain and isinstance(result, Members)
             answer: Any = result if is_written_as_it_is else self._validated(result, as_json=False)
-            is_page = item_of(self._route.response_model) is not None
-            content = to_json(pruned(fields, answer, is_page=is_page))
+            content = to_json(pruned(fields, answer, is_page=self._is_page))
         elif self.is_plain and isinstance(result, Members):
             content = to_json(result)
         elif self._adapter is None:

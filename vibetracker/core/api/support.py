@@ -10,7 +10,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from vibetracker.core.api.answers import is_plain
+from vibetracker.core.api.answers import PARTS, is_plain
 from vibetracker.core.api.fields import answer_of
 from vibetracker.core.api.includes import Include
 from vibetracker.core.api.parameters import (
@@ -29,7 +29,7 @@ FOREIGN_TO_JSON = {
     *("set", "frozenset", "tuple", "dataclass"),
 }
 """Types of Pydantic's core schemas of which strict validation takes instances alone."""
-INNER = {"schema", "items_schema", "keys_schema", "values_schema", "strict_schema", "python_schema"}
+INNER = {*PARTS, "strict_schema", "python_schema"}
 OBJECTS = {"model", "dataclass", "typed-dict"}
 CONVERTING = {"function-before", "function-wrap", "function-plain", "json", "model", "typed-dict"}
 """Those that have a way of their own to read a value."""

@@ -101,14 +101,15 @@ def _live_with_owners(model: type[Resource], *within: type[Resource]) -> ColumnE
         is_found(select(owner.id).where(owner.id == key.parent, live).correlate(table))
         for key in table.foreign_keys
         if key.ondelete == "CASCADE" and not key.parent.nullable
-        for owner in _resources()
+        for owner in resources()
         if owner.__table__ is key.column.table and owner not in {model, *within}
         if (live := _live_with_owners(owner, model, *within)) is not true()
     ]
     return and_(*owners) if owners else true()
 
 
-def _resources() -> list[type[Resource]]:
+def resources() -> list[type[Resource]]:
+    """List the resources of all models that are loaded, in no order."""
     models = (mapper.class_ for mapper in Base.registry.mappers)
     return [model for model in models if issubclass(model, Resource)]
 
@@ -211,7 +212,7 @@ def _count_lost_references(table: Table, connection: Connection, **_: Any) -> No
     The database itself then clears the column (``ondelete="SET NULL"``), whoever deletes: on
     PostgreSQL by a trigger of its own, on SQLite when the other row is not there any more.
     """
-    if not any(model.__table__ is table for model in _resources()):
+    if not any(model.__table__ is table for model in resources()):
         return
     trigger = _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE
     for key in table.foreign_keys:

@@ -20,7 +20,7 @@ from .bell import ring_after_commit
 from .model import Action, entries, order
 from .settings import settings
 
-UNTOLD = {"version", "updated_at"}
+LEFT_OUT = {"version", "updated_at"}
 """Members that differ whenever another one does."""
 SWEPT_AT_ONCE = 100
 SWEPT_EACH = 50
@@ -107,7 +107,7 @@ def _row(change: Change, resource: str) -> dict[str, Any]:
     members = {
         name: (was, now)
         for name in after or before
-        if (was := before.get(name)) != (now := after.get(name)) and name not in UNTOLD
+        if (was := before.get(name)) != (now := after.get(name)) and name not in LEFT_OUT
     }
     return {
         "resource": resource,

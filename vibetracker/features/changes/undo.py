@@ -29,7 +29,7 @@ from vibetracker.core.discovery import Feature, module_of
 from vibetracker.core.http.problems import Problem
 
 from .feed import Json
-from .listener import UNTOLD
+from .listener import LEFT_OUT
 from .model import Action
 from .problems import ChangeIrrevocable, ChangeOvertaken
 
@@ -183,7 +183,7 @@ def _revert_group(session: Session, owner: Owner, action: Action, changes: Seque
         after = {name: it for name, (_, it) in change["changes"].items()}
         if action is Action.CREATED:
             # What was null then is not told; what has gone to the trash is where it is to go.
-            after = dict.fromkeys(members.keys() - UNTOLD - {"deleted_at"}) | after
+            after = dict.fromkeys(members.keys() - LEFT_OUT - {"deleted_at"}) | after
         overtaken = sorted(name for name in after if members.get(name) != after[name])
         if overtaken:
             raise _overtaken(change, overtaken, f"has changed in {', '.join(overtaken)}")

@@ -33,7 +33,7 @@ READ_AT_ONCE = 200
 UNREAD = 1000
 """Changes that may wait for one reader."""
 MOVES_ON = 10.0
-"""Seconds after which a reader is told its place if there was nothing for it."""
+"""Seconds after which a reader gets its place if there was nothing for it."""
 LISTENS_AGAIN = 10.0
 """Seconds until it tries once more to listen."""
 

@@ -76,7 +76,7 @@ def get_tag(session: SessionDep, tag_id: TagId) -> dict[str, Any]:
 
 @router.patch("/{tag_id}", response_model=TagRead, responses=raising(TagNameTaken))
 def update_tag(session: SessionDep, tag_id: TagId, data: TagUpdate) -> Tag:
-    """Change a tag; what is absent stays. A new name gives everything that has it a new version."""
+    """Change a tag; what is absent stays. With a new name, all that has it has a new version."""
     tag = find(session, Tag, tag_id)
     new_name = data.changes().get("name", tag.name)
     if new_name != tag.name:
