@@ -292,7 +292,7 @@ def test_an_export_of_some_tasks_reads_row_by_row_where_postgresql_takes_the_tab
     fill_with_stale_statistics(database, fill)
     response, pages = get_counting("/transfer/export?priority=none")
     assert len(response.json()["tags"]) == 2_000
-    assert max(pages) < 400_000
+    assert max(pages) < 50_000
 
 
 def test_an_import_reads_little_where_postgresql_has_seen_the_tables_empty(
