@@ -142,13 +142,13 @@ def busy_database(
 ) -> Iterator[Database]:
     """Yield an empty database for concurrent requests, which overrides the application's."""
     request.getfixturevalue("database")
+    # Tests before may have ended all connections of PostgreSQL.
+    shared_busy_database.dispose()
     empty(shared_busy_database)
     shared_busy_database.listeners = app.state.database.listeners
     app.dependency_overrides[get_database] = lambda: shared_busy_database
     Factory.database = shared_busy_database
     yield shared_busy_database
-    # Other tests may end all connections of PostgreSQL.
-    shared_busy_database.dispose()
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ TASKS = 8_000
 FILL = """
     INSERT INTO tags (name, key, search_key, description, created_at, updated_at, version)
     SELECT 'tag ' || n, 'tag ' || n, 'tag ' || n, '', now(), now(), 1
-    FROM generate_series(0, 199) n;
+    FROM generate_series(0, 1999) n;
 
     INSERT INTO projects (
         name, key, search_key, description, archived, created_at, updated_at, version
