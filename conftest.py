@@ -139,8 +139,8 @@ def shared_busy_database(
 @pytest.fixture
 def busy_database(
     app: FastAPI, shared_busy_database: Database, request: pytest.FixtureRequest
-) -> Iterator[Database]:
-    """Yield an empty database for concurrent requests, which overrides the application's."""
+) -> Database:
+    """Return an empty database for concurrent requests, which overrides the application's."""
     request.getfixturevalue("database")
     # Tests before may have ended all connections of PostgreSQL.
     shared_busy_database.dispose()
@@ -148,7 +148,7 @@ def busy_database(
     shared_busy_database.listeners = app.state.database.listeners
     app.dependency_overrides[get_database] = lambda: shared_busy_database
     Factory.database = shared_busy_database
-    yield shared_busy_database
+    return shared_busy_database
 
 
 @pytest.fixture

@@ -98,7 +98,8 @@ def database(database: Database) -> Database:
     with database.engine.begin() as connection:
         # PostgreSQL takes the table for empty, and would read it all for each foreign key.
         connection.execute(text("SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = 0"))
-        connection.execute(text(FILL), {"tasks": TASKS})
+        for statement in FILL.strip().removesuffix(";").split(";"):
+            connection.execute(text(statement), {"tasks": TASKS})
     return database
 
 
