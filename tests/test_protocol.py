@@ -242,7 +242,7 @@ def test_a_connection_has_no_tunnel(client: socket.socket) -> None:
 def test_a_trailer_field_is_no_header_field(client: socket.socket) -> None:
     client.sendall(
         POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b'11\r\n{"label": "abcd"}\r\n0\r\nIdempotency-Key: \xff\r\n\r\n'
+        b'11\r\n{"label": "efgh"}\r\n0\r\nIdempotency-Key: \xff\r\n\r\n'
     )
     answer = rest_of(client)
     assert answer.startswith(b"HTTP/1.1 201 "), answer
