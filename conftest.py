@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from httpx2 import Response
 from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from vibetracker.cli.needs import with_needs
@@ -174,6 +175,37 @@ def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
     event.listen(database.engine, "before_cursor_execute", collect)
     yield sent
     event.remove(database.engine, "before_cursor_execute", collect)
+
+
+@pytest.fixture
+def fill_with_stale_statistics(
+    database: Database,
+) -> Iterator[Callable[[Callable[[Session], object]], None]]:
+    """Yield a function that fills tables which PostgreSQL takes for empty, as they once were."""
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("the statistics are PostgreSQL's")
+
+    def run(statement: str) -> None:
+        with database.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql(statement)
+
+    def write(fill: Callable[[Session], object]) -> None:
+        with database.session(write=True) as session:
+            fill(session)
+            session.commit()
+
+    def fill_twice(fill: Callable[[Session], object]) -> None:
+        write(fill)
+        empty(database)
+        # A truncated table would be estimated by its number of pages.
+        run("VACUUM (ANALYZE, TRUNCATE FALSE)")
+        write(fill)
+
+    yield fill_twice
+    # Without statistics, as tests behind expect them: each foreign key would take long.
+    quote = database.engine.dialect.identifier_preparer.format_table
+    run("TRUNCATE " + ", ".join(map(quote, database.tables)))
 
 
 @pytest.fixture

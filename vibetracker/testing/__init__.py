@@ -10,7 +10,7 @@ from anyio import Event
 from factory.base import Factory as FactoryBase
 from fastapi import FastAPI
 from httpx2 import BaseTransport, ByteStream, Request, Response
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 from starlette.types import Message
@@ -30,7 +30,6 @@ __all__ = [
     "at_once",
     "documented",
     "empty",
-    "fill_with_stale_statistics",
     "free_port",
     "pages_read",
 ]
@@ -80,20 +79,6 @@ def empty(database: Database) -> None:
             connection.exec_driver_sql(f"SELECT {anew}")
         elif numbered:
             connection.exec_driver_sql("DELETE FROM sqlite_sequence")
-
-
-def fill_with_stale_statistics(database: Database, fill: Callable[[Session], object]) -> None:
-    """Fill tables that were empty at the last ANALYZE, so that PostgreSQL takes them for empty."""
-    for is_last in (False, True):
-        with database.session(write=True) as session:
-            fill(session)
-            session.commit()
-        if not is_last:
-            empty(database)
-            # Without what tests before have left, which would be read too.
-            with database.engine.connect() as connection:
-                connection.execution_options(isolation_level="AUTOCOMMIT")
-                connection.execute(text("VACUUM (ANALYZE, TRUNCATE FALSE)"))
 
 
 def at_once[T](work: Callable[[int], T], workers: int = 16) -> list[T]:

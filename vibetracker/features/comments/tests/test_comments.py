@@ -20,7 +20,7 @@ from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature, discover, sources
 from vibetracker.features.comments import demo
 from vibetracker.features.tasks.tests.factory import TaskFactory
-from vibetracker.testing import Client, fill_with_stale_statistics
+from vibetracker.testing import Client
 
 from .factory import CommentFactory
 
@@ -218,7 +218,8 @@ def test_demo_data_has_comments_on_some_tasks(client: TestClient, database: Data
 
 
 def test_lists_are_read_row_by_row_where_postgresql_takes_the_tables_for_empty(
-    database: Database, get_counting: Callable[[str], tuple[Response, list[int]]]
+    fill_with_stale_statistics: Callable[[Callable[[Session], object]], None],
+    get_counting: Callable[[str], tuple[Response, list[int]]],
 ) -> None:
     def fill(session: Session) -> None:
         tasks = TaskFactory.build_batch(2_000)
@@ -226,7 +227,7 @@ def test_lists_are_read_row_by_row_where_postgresql_takes_the_tables_for_empty(
         session.flush()
         session.add_all(CommentFactory.build(task_id=task.id) for task in tasks)
 
-    fill_with_stale_statistics(database, fill)
+    fill_with_stale_statistics(fill)
     for path in ("/comments", "/tasks?has_comments=true", "/tasks?has_comments=false"):
         response, pages = get_counting(path)
         assert response.status_code == 200

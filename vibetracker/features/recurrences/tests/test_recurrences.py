@@ -9,11 +9,9 @@ from httpx2 import Response
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
-from vibetracker.core.db.database import Database
 from vibetracker.core.db.types import utcnow
 from vibetracker.features.tasks.tests.calls import change, faults, ids, make, read, walk
 from vibetracker.features.tasks.tests.factory import TaskFactory
-from vibetracker.testing import fill_with_stale_statistics
 
 from .factory import LAST_OF_JANUARY, RecurrenceFactory
 
@@ -244,7 +242,8 @@ def test_tasks_show_what_makes_them_come_again(client: TestClient) -> None:
 
 
 def test_lists_are_read_row_by_row_where_postgresql_takes_the_tables_for_empty(
-    database: Database, get_counting: Callable[[str], tuple[Response, list[int]]]
+    fill_with_stale_statistics: Callable[[Callable[[Session], object]], None],
+    get_counting: Callable[[str], tuple[Response, list[int]]],
 ) -> None:
     def fill(session: Session) -> None:
         tasks = TaskFactory.build_batch(2_000, due_on=LAST_OF_JANUARY)
@@ -252,7 +251,7 @@ def test_lists_are_read_row_by_row_where_postgresql_takes_the_tables_for_empty(
         session.flush()
         session.add_all(RecurrenceFactory.build(task_id=task.id) for task in tasks)
 
-    fill_with_stale_statistics(database, fill)
+    fill_with_stale_statistics(fill)
     for path in ("/recurrences", "/tasks?is_recurring=true", "/tasks?is_recurring=false"):
         response, pages = get_counting(path)
         assert response.status_code == 200

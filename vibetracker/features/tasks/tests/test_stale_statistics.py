@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from httpx2 import Response
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
-from vibetracker.testing import empty
 
 from .test_plans import FILL, FILTERS
 
@@ -27,19 +27,17 @@ COMMON = """
 
 
 @pytest.fixture
-def database(database: Database) -> Database:
-    """Fill the database, empty it, vacuum it, and fill it again."""
-    if database.engine.dialect.name != "postgresql":
-        pytest.skip("the statistics are PostgreSQL's")
-    with database.engine.connect() as connection:
-        for statement in FILL.replace("ANALYZE;", "").strip().removesuffix(";").split(";"):
-            connection.execute(text(statement), {"tasks": TASKS})
-    empty(database)
-    with database.engine.connect() as connection:
-        # A truncated table would be estimated by its number of pages.
-        connection.execute(text("VACUUM (TRUNCATE false)"))
+def database(
+    database: Database,
+    fill_with_stale_statistics: Callable[[Callable[[Session], object]], None],
+) -> Database:
+    """Fill the database, which PostgreSQL takes for empty."""
+
+    def fill(session: Session) -> None:
         for statement in FILL.replace("ANALYZE;", COMMON).strip().split(";"):
-            connection.execute(text(statement), {"tasks": TASKS})
+            session.execute(text(statement), {"tasks": TASKS})
+
+    fill_with_stale_statistics(fill)
     return database
 
 

@@ -17,7 +17,7 @@ from vibetracker.features.transfer.collection import collections
 from vibetracker.features.transfer.export import Export, read_snapshot
 from vibetracker.features.transfer.json_format import write
 from vibetracker.features.transfer.records import MOST_TOLD
-from vibetracker.testing import empty, fill_with_stale_statistics
+from vibetracker.testing import empty
 
 from .databases import exported, faults, imported, lists, send
 
@@ -277,7 +277,8 @@ def test_an_export_is_of_one_moment(busy_client: TestClient, busy_database: Data
 
 
 def test_an_export_of_some_tasks_reads_row_by_row_where_postgresql_takes_the_tables_for_empty(
-    database: Database, get_counting: Callable[[str], tuple[Response, list[int]]]
+    fill_with_stale_statistics: Callable[[Callable[[Session], object]], None],
+    get_counting: Callable[[str], tuple[Response, list[int]]],
 ) -> None:
     def fill(session: Session) -> None:
         tags = TagFactory.build_batch(2_000)
@@ -289,7 +290,7 @@ def test_an_export_of_some_tasks_reads_row_by_row_where_postgresql_takes_the_tab
         ]
         session.execute(insert(task_tags), pairs)
 
-    fill_with_stale_statistics(database, fill)
+    fill_with_stale_statistics(fill)
     response, pages = get_counting("/transfer/export?priority=none")
     assert len(response.json()["tags"]) == 2_000
     assert max(pages) < 50_000
