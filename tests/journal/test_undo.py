@@ -122,3 +122,28 @@ def test_a_new_task_that_is_in_the_trash_stays_there(client: TestClient) -> None
     client.delete("/tasks/1")
     assert client.post("/changes/1/revert").status_code == 200
     assert client.get("/tasks/1").status_code == 410
+
+
+def test_a_new_comment_is_undone_when_its_task_is_in_the_trash(client: TestClient) -> None:
+    records = {"tasks": [{"id": 1, "title": "a"}], "comments": [{"task_id": 1, "body": "b"}]}
+    imported = client.post("/transfer/import?format=json", json=records)
+    client.delete("/tasks/1")
+    undo = {"request_id": imported.headers["X-Request-ID"]}
+    answer = client.post("/changes/revert", json=undo)
+    assert answer.status_code == 200, answer.text
+    client.post("/tasks/1/restore")
+    assert client.get("/comments").json()["items"] == []
+
+
+def test_a_task_that_went_with_its_project_does_not_come_back_without_it(
+    client: TestClient,
+) -> None:
+    create(client, "projects", name="a")
+    create(client, "tasks", title="a", project_id=1)
+    client.delete("/projects/1?tasks=trash")
+    (trashed,) = client.get("/changes?resource=tasks").json()["items"][1:]
+    assert trashed["changes"]["project_id"] == [1, None]
+    answer = client.post(f"/changes/{trashed['id']}/revert")
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "There is no project with this id"
+    assert client.get("/tasks/1").status_code == 410

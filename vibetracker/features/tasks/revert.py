@@ -35,6 +35,9 @@ def revert(session: Session, action: str, values: Mapping[int, Mapping[str, Any]
         before = values[row["id"]]
         if action == "trashed":
             _bring_back(changes, row)
+            if before.keys() & TaskUpdate.model_fields.keys():
+                read_again(session, [row])
+                _put_back(changes, row, before)
         elif action in {"created", "restored"}:
             at = before.get("deleted_at")
             # Perhaps it has gone with one above it.
