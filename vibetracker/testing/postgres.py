@@ -21,7 +21,7 @@ class PostgresServer:
 
     It listens on a free TCP port of the loopback address, keeps its data in a new temporary
     folder, and can be stopped, killed, frozen and started again. ``durable=False`` trades safety
-    against a crash of the machine for speed.
+    against a crash of the machine for speed, and leaves it to the tests when tables are vacuumed.
     """
 
     def __init__(self, *, durable: bool = True, data: Path | None = None) -> None:
@@ -30,7 +30,8 @@ class PostgresServer:
             raise RuntimeError("install the dev extra: its package pgserver carries PostgreSQL")
         self.binaries = Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
         self.port = free_port()
-        self._options = {} if durable else {"fsync": "off", "synchronous_commit": "off"}
+        quick = {"fsync": "off", "synchronous_commit": "off", "autovacuum": "off"}
+        self._options = {} if durable else quick
         # PostgreSQL refuses to run as root, so it becomes somebody without rights then.
         self.user = "nobody" if os.geteuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix="vibetracker-postgres-"))
