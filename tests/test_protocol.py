@@ -248,6 +248,11 @@ def test_a_trailer_field_is_no_header_field(client: socket.socket) -> None:
     assert answer.startswith(b"HTTP/1.1 201 "), answer
 
 
+def test_white_space_around_a_value_is_no_part_of_it(client: socket.socket) -> None:
+    client.sendall(GET + b"X-Request-ID: \t abc \t \r\nConnection: close\r\n\r\n")
+    assert b"\r\nx-request-id: abc\r\n" in rest_of(client).lower()
+
+
 def test_the_longest_idle_connection_is_closed_for_a_new_one(
     port: int, server: Server, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(_too_large())
 
     @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # The parser leaves the white space behind a value (RFC 9110 section 5.5).
+        super().on_header(name, value.rstrip(b" \t"))
+
+    @override
     def on_headers_complete(self) -> None:
         if max(self._held, self._came) > MAX_HEAD < self._head_size:
             self._refusal = _too_large()

@@ -26,7 +26,7 @@ from vibetracker.core.api.schema import Patch
 from vibetracker.core.db.changes import Reader, table_of
 from vibetracker.core.db.model import Resource
 from vibetracker.core.discovery import Feature, module_of
-from vibetracker.core.http.problems import Problem
+from vibetracker.core.http.problems import Gone, Problem
 
 from .feed import Json
 from .listener import LEFT_OUT
@@ -70,10 +70,18 @@ class Owner:
             elif hasattr(own, "delete"):
                 own.delete(session, row_id)
             else:
-                self._call("DELETE", session, row_id, members)
+                self._delete(session, row_id, members)
 
     def _own(self) -> Any:
         return module_of(self.feature.package, "revert")
+
+    def _delete(self, session: Session, row_id: int, members: Json) -> None:
+        try:
+            self._call("DELETE", session, row_id, members)
+        except Gone:
+            # It is in the trash already; without one of its own, with what it belongs to.
+            if not hasattr(self.resource, "deleted_at"):
+                session.delete(session.get_one(self.resource, row_id, populate_existing=True))
 
     def _call(self, verb: str, session: Session, row_id: int, members: Json) -> None:
         """Call the handler of the operation on one resource, as a request would.

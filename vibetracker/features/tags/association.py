@@ -6,6 +6,7 @@ every tagged row through the tables alone, without knowing any of those features
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import batched
 from typing import Any, NamedTuple, override
 
 from sqlalchemy import (
@@ -37,7 +38,7 @@ from vibetracker.core.api.names import key_of
 from vibetracker.core.api.text import sortable
 from vibetracker.core.db.changes import Values, write_versions
 from vibetracker.core.db.model import Base
-from vibetracker.core.db.portions import among, is_found
+from vibetracker.core.db.portions import AT_ONCE, among, is_found, lock_some
 from vibetracker.core.db.types import BigInt
 
 from .model import Tag
@@ -199,7 +200,7 @@ def rename(session: Session, tag_id: int, old_name: str, new_name: str) -> None:
     That is their cause, and comes behind them, so that it is the first to be undone.
     """
     for association, owner in _associations():
-        ids = _owners(session, association, [tag_id])
+        ids = _owners(session, association, owner, [tag_id])
         write_versions(session, owner, ids, {}, after=_renamed({old_name: new_name}))
 
 
@@ -225,7 +226,7 @@ def _replace(session: Session, tags: Sequence[Tag], target: Tag | None) -> None:
                 _put_on(session, association, those, tag_ids, target.id)
             session.execute(delete(association).where(those, _is_one(association, tag_ids)))
 
-        ids = _owners(session, association, tag_ids)
+        ids = _owners(session, association, owner, tag_ids)
         write_versions(session, owner, ids, {}, after=_renamed(names), along=write)
 
 
@@ -254,10 +255,15 @@ def _is_one(association: Table, tag_ids: Sequence[int]) -> ColumnElement[bool]:
     return association.c.tag_id.in_(tag_ids).is_(true())
 
 
-def _owners(session: Session, association: Table, tag_ids: Sequence[int]) -> Sequence[int]:
-    """Return the ids of all rows that have one of the tags."""
-    tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids))
-    return session.scalars(tagged.distinct()).all()
+def _owners(
+    session: Session, association: Table, owner: Table, tag_ids: Sequence[int]
+) -> Sequence[int]:
+    """Return the ids of all rows that have one of the tags, and lock these rows."""
+    tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids)).distinct()
+    for some in batched(sorted(session.scalars(tagged)), AT_ONCE):
+        lock_some(session.connection(), owner, some)
+    # Whoever has held one until now may have taken the tag off it.
+    return session.scalars(tagged).all()
 
 
 def _renamed(names: Mapping[str, str | None]) -> Callable[[Values], Values]:

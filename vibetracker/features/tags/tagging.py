@@ -171,16 +171,19 @@ def put_on(
 
 @cache
 def _putting_on(association: Table) -> ReturningInsert[str]:
-    by_key = (
-        select(bindparam("owner", type_=BigInt), _tags.c.id)
+    # Read once: for a tag that is being renamed, RETURNING would see another name than its lock.
+    found = (
+        select(_tags.c.id, _tags.c.name)
         .where(_tags.c.key.in_(bindparam("keys", expanding=True)))
-        .with_for_update(read=True, key_share=True, of=_tags)
+        .with_for_update(read=True, key_share=True)
+        .cte("found")
     )
     # By its text, since SQLAlchemy does not see that the subquery is inside of the INSERT.
     tag_id = literal_column(f"{association.name}.tag_id", BigInt)
-    name = select(_tags.c.name).where(_tags.c.id == tag_id)
+    name = select(found.c.name).where(found.c.id == tag_id)
     return (
         insert(association)
-        .from_select(["owner_id", "tag_id"], by_key)
+        .from_select(["owner_id", "tag_id"], select(bindparam("owner", type_=BigInt), found.c.id))
+        .add_cte(found)
         .returning(name.scalar_subquery())
     )

@@ -326,7 +326,8 @@ def check_times(row: TaskRow | Values, sent: Collection[str]) -> None:
     # A day is over where it ends last: a start may be of an evening west of the server.
     due = last_instant(due_on, LAST_ZONE) if due_on else due_at
     if start_at and due and start_at > due:
-        culprit = next(name for name in ("start_at", "due_at", "due_on") if name in sent)
+        names = (name for name in ("start_at", "due_at", "due_on") if name in sent)
+        culprit = min(names, key=lambda name: row[name] is None)
         raise invalid(
             "A task cannot start after it is due", code="start_after_due", pointer=f"/{culprit}"
         )

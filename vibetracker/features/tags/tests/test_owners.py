@@ -1,13 +1,14 @@
 """What becomes of those that have a tag, whatever feature they belong to."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pytest
 from httpx2 import Response
-from sqlalchemy import Column, Table, delete, insert, select
+from sqlalchemy import Column, Table, delete, insert, select, text, update
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
@@ -15,7 +16,8 @@ from vibetracker.core.db.model import Base
 from vibetracker.core.db.types import BigInt, UTCDateTime, utcnow
 from vibetracker.core.http.problems import ValidationFailed
 from vibetracker.features.tags.association import tag_association
-from vibetracker.features.tags.tagging import tags_named
+from vibetracker.features.tags.model import Tag
+from vibetracker.features.tags.tagging import put_on, tags_named
 
 from .factory import TagFactory
 
@@ -103,6 +105,53 @@ def test_a_new_name_is_a_new_version_of_every_owner(client: TestClient, tagged: 
     # Other case is another representation too.
     client.patch("/tags/1", json={"name": "RENAMED"})
     assert tagged.versions() == {10: 3, 11: 3, 12: 1, 13: 1, 14: 1}
+
+
+def wait_for_a_lock(database: Database, work: Future[Any]) -> None:
+    """Wait until work waits for a lock."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with database.engine.connect() as connection:
+        while not connection.scalar(waiting):
+            assert not work.done()
+
+
+def test_what_loses_a_tag_while_it_is_renamed_has_no_version_of_that(
+    client: TestClient, tagged: Owners
+) -> None:
+    database, owner, association = tagged.database, tagged.owner, tagged.association
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("nobody writes between the statements of a transaction on SQLite")
+    with database.session(write=True) as session, ThreadPoolExecutor(1) as pool:
+        session.execute(update(owner).where(owner.c.id == 10).values(version=2))
+        session.execute(delete(association).where(association.c.owner_id == 10))
+        renamed = pool.submit(client.patch, "/tags/1", json={"name": "renamed"})
+        wait_for_a_lock(database, renamed)
+        session.commit()
+        assert renamed.result().status_code == 200
+    assert tagged.versions() == {10: 2, 11: 2, 12: 1, 13: 1, 14: 1}
+
+
+def test_what_gets_a_tag_while_it_is_renamed_has_the_new_name(
+    client: TestClient, tagged: Owners
+) -> None:
+    database, association = tagged.database, tagged.association
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("nobody writes between the statements of a transaction on SQLite")
+
+    def put() -> list[str]:
+        with database.session(write=True) as session:
+            names = put_on(session, association, 14, ["home"])
+            session.commit()
+            return names
+
+    client.patch("/tags/1", json={"name": "home"})
+    with database.session(write=True) as session, ThreadPoolExecutor(1) as pool:
+        session.get_one(Tag, 1, with_for_update=True).name = "HOME"
+        session.flush()
+        names = pool.submit(put)
+        wait_for_a_lock(database, names)
+        session.commit()
+        assert names.result() == ["HOME"]
 
 
 @pytest.mark.parametrize(

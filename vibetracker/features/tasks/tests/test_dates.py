@@ -52,6 +52,11 @@ def test_a_start_up_to_the_due_is_accepted(client: TestClient, dates: Json) -> N
             {"due_on": None, "due_at": BEFORE_NOON},
             ("/due_at", "start_after_due"),
         ),
+        (
+            {"due_at": NOON, "start_at": NOON},
+            {"due_on": "2030-04-30", "due_at": None},
+            ("/due_on", "start_after_due"),
+        ),
     ],
 )
 def test_dates_that_contradict_each_other_break_a_rule(
