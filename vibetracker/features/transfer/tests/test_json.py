@@ -95,6 +95,23 @@ def test_filters_narrow_an_export_to_tasks_and_what_they_refer_to(client: TestCl
     ]
 
 
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_a_tree_of_the_trash_is_imported_again_where_a_filter_has_left_a_gap(
+    client: TestClient,
+    format: str,  # noqa: A002 - the parameter's name
+) -> None:
+    for parent_id, status in ((None, "todo"), (1, "done"), (2, "todo"), (3, "todo")):
+        task = {"title": "a", "parent_id": parent_id, "status": status}
+        assert client.post("/tasks", json=task).status_code == 201
+    client.delete("/tasks/1")
+    file = exported(client, f"?format={format}&is_open=true")
+    result = imported(client, file, f"?format={format}")
+    assert [it["code"] for it in result["skipped"]] == ["unknown_task"]
+    assert client.get("/tasks").json()["items"] == []
+    assert client.post("/tasks/6/restore").status_code == 200
+    assert [it["id"] for it in client.get("/tasks?sort=id").json()["items"]] == [6, 7]
+
+
 def test_a_dry_run_and_a_repeated_import(client: TestClient) -> None:
     file = {"tasks": [{"id": 7, "title": "a"}, {"title": "b", "parent_id": 7}]}
     assert imported(client, file, "?dry_run=true")["created"] == {"tasks": 2}
