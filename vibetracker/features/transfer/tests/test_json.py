@@ -15,6 +15,7 @@ from vibetracker.features.tasks.model import task_tags
 from vibetracker.features.tasks.tests.factory import TaskFactory
 from vibetracker.features.transfer.collection import collections
 from vibetracker.features.transfer.export import Export, read_snapshot
+from vibetracker.features.transfer.imports import PORTION
 from vibetracker.features.transfer.json_format import write
 from vibetracker.features.transfer.records import MOST_TOLD
 from vibetracker.testing import empty
@@ -268,6 +269,19 @@ def test_json_is_read_however_it_is_laid_out(client: TestClient) -> None:
     tasks = [{"title": "x" * 500, "description": "é" * 50_000} for _ in range(6)]
     result = imported(client, b"\xef\xbb\xbf" + json.dumps({"tasks": tasks}, indent=3).encode())
     assert result["created"] == {"tasks": 6}
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_tags_of_json_may_be_behind_the_tasks(client: TestClient, there: int) -> None:
+    for number in range(there):
+        client.post("/tasks", json={"title": str(number)})
+    tasks = [{"title": "a", "tags": ["A"]} for _ in range(PORTION + 1)]
+    result = imported(client, {"tasks": tasks, "tags": [{"name": "a", "color": "#00aa55"}]})
+    assert result == {"created": {"tags": 1, "tasks": len(tasks)}, "skipped": []}
+    (tag,) = client.get("/tags").json()["items"]
+    assert (tag["name"], tag["color"]) == ("a", "#00aa55")
+    found = client.get("/tasks?tag=a&include_total=true").json()
+    assert found["total"] == len(tasks)
 
 
 def test_the_media_type_has_to_be_that_of_the_format(client: TestClient) -> None:
