@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any, BinaryIO
 
 from icalendar import vDDDTypes
 from icalendar.parser import Contentline, unescape_backslash
+from icalendar.timezone import tzp
 
 from .lines import MAX_ZONE, lines_of
 from .records import LeftOut, Place, broken
@@ -46,15 +47,22 @@ class Todo:
             return None
         parameters, text = self.properties[name][0]
         moment: object = None
-        with suppress(ValueError, OverflowError, OSError):
-            zone = parameters.get("TZID")
-            zone = zone if len(zone or "") <= MAX_ZONE else None
-            moment = vDDDTypes.from_ical(text.strip(), timezone=zone)  # type: ignore[no-untyped-call] # it has no types
+        with suppress(ValueError, OverflowError):
+            moment = vDDDTypes.from_ical(text.strip())  # type: ignore[no-untyped-call] # it has no types
+            # A day has no zone, and an instant in UTC no other one.
             if isinstance(moment, datetime) and moment.tzinfo is None:
-                moment = moment.replace(tzinfo=self.zones.get(zone or ""))
+                moment = moment.replace(tzinfo=self._zone(str(parameters.get("TZID", ""))))
         if not isinstance(moment, timedelta if name == "DURATION" else date):
             raise broken(self.place, "time", "This is not when something is", name)
         return moment
+
+    def _zone(self, name: str) -> tzinfo | None:
+        """Return the zone of IANA with a name, or else the one that the calendar defines."""
+        # The name may be that of a folder.
+        with suppress(OSError):
+            if len(name) <= MAX_ZONE and (zone := tzp.timezone(name)):
+                return zone
+        return self.zones.get(name)
 
 
 class Calendars:

@@ -321,6 +321,29 @@ def test_a_zone_of_iana_is_not_what_a_calendar_defines(client: TestClient) -> No
     assert tasks(client)["a"]["due_at"] == "2026-01-01T09:00:00Z"
 
 
+@pytest.mark.parametrize(
+    ("time", "due"),
+    [
+        (";VALUE=DATE;TZID=Europe/Berlin:20300710", ("2030-07-10", None)),
+        (";TZID=Europe/Berlin:20300710", ("2030-07-10", None)),
+        (";TZID=Europe/Berlin:20300710T090000", (None, "2030-07-10T07:00:00Z")),
+        (";TZID=Europe/Berlin:20300710T090000Z", (None, "2030-07-10T09:00:00Z")),
+        (";TZID=Mine:20300710T090000Z", (None, "2030-07-10T09:00:00Z")),
+        # A folder of IANA's is no zone.
+        (";TZID=US:20300710T090000", (None, "2030-07-10T03:30:00Z")),
+    ],
+)
+def test_a_day_has_no_zone_and_an_instant_in_utc_no_other_one(
+    client: TestClient, time: str, due: tuple[str | None, str | None]
+) -> None:
+    todo = f"BEGIN:VTODO\nUID:1\nSUMMARY:a\nDTSTART{time}\nDUE{time}\nEND:VTODO\n"
+    file = calendar(INDIA.replace("TZID:Mine", "TZID:US"), INDIA, todo)
+    assert imported(client, file, "?format=ics")["skipped"] == []
+    task = tasks(client)["a"]
+    assert (task["due_on"], task["due_at"]) == due
+    assert task["start_at"] == (due[1] or "2030-07-10T00:00:00Z")
+
+
 def test_todotxt_is_read_by_its_rules(client: TestClient) -> None:
     text = """\
 (A) 2026-01-02 Call the plumber @phone due:2026-03-01
@@ -646,6 +669,18 @@ LEFT_OUT: dict[str, tuple[str, str, str, str]] = {
     "a zone that is none": (
         "csv",
         "TYPE,CONTENT,DATE,TIMEZONE\ntask,a,2026-01-01 10:00,Mars\n",
+        "zone",
+        "UTC",
+    ),
+    "a folder of zones": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=Europe:20260101T000000\nEND:VTODO\n"),
+        "zone",
+        "UTC",
+    ),
+    "several zones": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=UTC,UTC:20260101T000000\nEND:VTODO\n"),
         "zone",
         "UTC",
     ),
