@@ -11,12 +11,12 @@ from icalendar import vDDDTypes
 from icalendar.parser import Contentline, unescape_backslash
 from icalendar.timezone import tzp
 
-from .lines import MAX_ZONE, lines_of
+from .lines import MAX_ZONE, bytes_of, text_of
 from .records import LeftOut, Place, broken
 from .vtimezone import Zone, zone_of
 
 MAX_COMPONENT = 1024 * 1024
-"""Characters."""
+"""Characters, or bytes of a line."""
 MAX_DEPTH = 8
 MAX_ZONES = 1000
 """Of a calendar; there are some 600 in the world."""
@@ -134,22 +134,25 @@ class Calendars:
             raise broken(place, "too_long", detail)
 
     def _unfolded(self) -> Iterator[tuple[Place, str]]:
-        """Read the lines; those that begin with white space belong to the one before."""
-        parts: list[str] = []
+        """Read the lines; those that begin with white space belong to the one before.
+
+        They may part the bytes of a character (RFC 5545 section 3.1).
+        """
+        parts: list[bytes] = []
         size, first = 0, 1
-        for number, line in lines_of(self._file):
-            text = line.rstrip("\r\n")
-            if text[:1] in {" ", "\t"} and parts:
-                parts.append(text[1:])
-                size += len(text)
+        for number, line in bytes_of(self._file):
+            part = line.rstrip(b"\r\n")
+            if part[:1] in {b" ", b"\t"} and parts:
+                parts.append(part[1:])
+                size += len(part)
                 if size > MAX_COMPONENT:
                     raise broken(Place(first), "too_long", "The line goes on and on")
                 continue
             if parts:
-                yield Place(first), "".join(parts)
-            parts, size, first = ([text] if text else []), len(text), number
+                yield Place(first), text_of(b"".join(parts), first)
+            parts, size, first = ([part] if part else []), len(part), number
         if parts:
-            yield Place(first), "".join(parts)
+            yield Place(first), text_of(b"".join(parts), first)
 
 
 def _parts(line: str, place: Place) -> tuple[str, Any, str]:

@@ -216,6 +216,14 @@ def test_calendars_of_four_programs_are_read(client: TestClient) -> None:
     assert found["Cancelled"]["due_at"] == "2026-02-01T12:00:00Z"
 
 
+def test_a_line_of_a_calendar_may_be_folded_inside_of_a_character(client: TestClient) -> None:
+    title = "Ünï \N{BICYCLE}"
+    folded = b"\r\n ".join(bytes([byte]) for byte in title.encode())
+    file = calendar("BEGIN:VTODO\nUID:1\nSUMMARY:*\nEND:VTODO\n").encode()
+    imported(client, file.replace(b"*", folded), "?format=ics")
+    assert [*tasks(client)] == [title]
+
+
 def zone(*observances: str, name: str = "TZID:Mine") -> str:
     lines = [
         f"BEGIN:{kind}\nDTSTART:{onset}\nTZOFFSETFROM:{before}\nTZOFFSETTO:{offset}\n"
