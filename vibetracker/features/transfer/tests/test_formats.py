@@ -294,6 +294,29 @@ def test_a_calendar_defines_zones_that_iana_has_not(
     assert in_utc["due_at"] == f"{datetime.fromisoformat(due):%Y-%m-%dT%H:%M:%SZ}"
 
 
+@pytest.mark.parametrize("name", ["Mine", "Europe/Berlin"])
+@pytest.mark.parametrize(
+    ("start", "duration", "due"),
+    [
+        ("20300331T010000", "PT1H", "2030-03-31T01:00:00Z"),
+        ("20300331T010000", "PT3H", "2030-03-31T03:00:00Z"),
+        ("20300330T120000", "P1D", "2030-03-31T10:00:00Z"),
+        ("20300330T120000", "P1DT1H", "2030-03-31T11:00:00Z"),
+        ("20300330T120000", "PT24H", "2030-03-31T11:00:00Z"),
+        ("20301026T120000", "P1W", "2030-11-02T11:00:00Z"),
+        ("20301026T120000", "PT168H", "2030-11-02T10:00:00Z"),
+        ("20301027T000000", "PT4H", "2030-10-27T02:00:00Z"),
+    ],
+)
+def test_days_of_a_duration_are_those_of_the_calendar_and_hours_are_exact(
+    client: TestClient, name: str, start: str, duration: str, due: str
+) -> None:
+    lines = f"SUMMARY:a\nDTSTART;TZID={name}:{start}\nDURATION:{duration}\n"
+    file = calendar(OUTLOOK, f"BEGIN:VTODO\nUID:1\n{lines}END:VTODO\n")
+    assert imported(client, file, "?format=ics")["skipped"] == []
+    assert tasks(client)["a"]["due_at"] == due
+
+
 UNREAD = {
     "nothing": zone(),
     "an offset of days": zone("STANDARD 19700101T000000 +0530 +9900"),
