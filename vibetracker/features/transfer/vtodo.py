@@ -82,7 +82,7 @@ def task_of(todo: Todo, projects: Projects) -> Iterator[Found]:
     if "RRULE" in properties:
         yield from recurrence(todo.text("RRULE"), moments, values, place)
     for _, text in properties.get("COMMENT", []):
-        if text.strip():
+        if text:
             comment = {"task_id": uid, "body": unescape_backslash(text)}
             yield Record("comments", comment, place, is_foreign=True)
 
