@@ -23,6 +23,10 @@ MAX_ZONES = 1000
 VTODO, VTIMEZONE = ["VCALENDAR", "VTODO"], ["VCALENDAR", "VTIMEZONE"]
 WITHOUT_A_WORD = {"VCALENDAR", "VTIMEZONE", "STANDARD", "DAYLIGHT"}
 """Components that say nothing by themselves."""
+NAME = "X-WR-CALNAME:Tasks"
+"""The line with the name of the calendars of this service."""
+OF_THE_FORMAT = {"VERSION", "PRODID", "CALSCALE"}
+"""Properties of a calendar that say nothing of what is in it."""
 
 
 @dataclass
@@ -88,6 +92,9 @@ class Calendars:
                 raise broken(place, "calendar", "Expected BEGIN:VCALENDAR")
             elif name == "END":
                 yield from self._end(value.upper(), place)
+            elif len(self._inside) == 1 and line != NAME and name not in OF_THE_FORMAT:
+                detail = f"Nothing here stores {name} of a calendar"
+                yield LeftOut(place, "unknown_property", detail, ("VCALENDAR", name))
             elif self._inside == VTODO:
                 self._grow(line, place)
                 self._todo.properties[name].append((parameters, value))

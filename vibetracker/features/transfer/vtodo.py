@@ -32,7 +32,7 @@ ONCE = {
     *("UID", "SUMMARY", "DESCRIPTION", "STATUS", "PRIORITY", "PERCENT-COMPLETE", "RRULE"),
     *(PROJECT, *TIMES),
 }
-IGNORED = {"DTSTAMP", "SEQUENCE", "X-WR-CALNAME"}
+IGNORED = {"DTSTAMP", "SEQUENCE"}
 """Properties that follow from others, or say nothing of the task."""
 NAMES = {
     "id": "UID",

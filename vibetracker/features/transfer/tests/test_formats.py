@@ -703,6 +703,18 @@ LEFT_OUT: dict[str, tuple[str, str, str, str]] = {
         "zone",
         "UTC",
     ),
+    "the name of a calendar": (
+        "ics",
+        calendar("X-WR-CALNAME:Garden\nCALSCALE:GREGORIAN\nBEGIN:VTODO\nSUMMARY:a\nEND:VTODO\n"),
+        "unknown_property",
+        "X-WR-CALNAME",
+    ),
+    "the method of a calendar": (
+        "ics",
+        calendar("METHOD:CANCEL\nBEGIN:VTODO\nSUMMARY:a\nEND:VTODO\n"),
+        "unknown_property",
+        "METHOD",
+    ),
     "a folder of zones": (
         "ics",
         calendar("BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=Europe:20260101T000000\nEND:VTODO\n"),
