@@ -189,6 +189,13 @@ BROKEN_RECORDS: list[tuple[str, tuple[int, str, str]]] = [
     ),
     (
         ",\n".join(
+            json.dumps({"title": "a", "id": n, "deleted_at": "2026-01-01T00:00:00Z", **more})
+            for n, more in enumerate([{}, {}, {"parent_id": 1, "deleted_with": 2}], 1)
+        ),
+        (3, "/tasks/2/deleted_with", "deleted_with"),
+    ),
+    (
+        ",\n".join(
             json.dumps({"title": "a", "id": n, "parent_id": n - 1 or None}) for n in range(1, 10)
         ),
         (9, "/tasks/8/parent_id", "too_deep"),
