@@ -335,13 +335,18 @@ def test_an_error_of_a_comment_is_where_the_other_program_has_it(
     assert fault in f"{error.get('pointer')} {error['detail']}"
 
 
-def test_a_comment_without_a_word_is_no_annotation(client: TestClient) -> None:
+@pytest.mark.parametrize(("name", "bodies"), [("taskwarrior", ["b"]), ("ics", [" ", " \n ", "b"])])
+def test_a_comment_without_a_word_is_one_of_a_calendar_and_no_annotation(
+    client: TestClient, name: str, bodies: list[str]
+) -> None:
     task_id = create(client, "tasks", title="a")
-    for body in (" \n ", "b"):
+    for body in (" ", " \n ", "b"):
         create(client, "comments", task_id=task_id, body=body)
-    file = client.get("/transfer/export?format=taskwarrior").text
-    created = send(client, "taskwarrior", file).json()["created"]
-    assert created == {"tasks": 1, "comments": 1}
+    file = client.get(f"/transfer/export?format={name}").text
+    created = send(client, name, file).json()["created"]
+    assert created == {"tasks": 1, "comments": len(bodies)}
+    comments = client.get(f"/comments?task_id={task_id + 1}&sort=id").json()["items"]
+    assert [comment["body"] for comment in comments] == bodies
 
 
 def test_annotations_of_taskwarrior_are_comments_of_a_task_without_a_uuid_too(

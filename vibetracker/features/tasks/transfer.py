@@ -79,8 +79,8 @@ class TaskImport:
         self._projects: dict[int, int] = {}
         self._open_projects: set[int] = set()
         """Projects that were there before, and are locked."""
-        self._trash: dict[int, int] = {}
-        """Of tasks in the trash, with which they went there."""
+        self._trash: dict[int, tuple[int, int]] = {}
+        """Of tasks in the trash, with which they went there: as the file has it, and as it is."""
 
     def look(self, record: TaskRecord) -> None:
         """Check the times of a task, and find the first place."""
@@ -134,16 +134,18 @@ class TaskImport:
             values["project_id"] = project_id
         if values["project_id"] is not None:
             self._projects[row_id] = values["project_id"]
-        group = self._trash.get(parent_id or 0)
+        said, group = self._trash.get(parent_id or 0, (None, None))
         if values["deleted_at"] is None:
             if group is not None:
                 raise invalid(
                     "The parent is in the trash", code="parent_in_trash", pointer="/parent_id"
                 )
             return
-        values["deleted_with"] = values["deleted_with"] or group or row_id
-        self._trash[row_id] = values["deleted_with"]
-        if self._trash[row_id] not in {row_id, group}:
+        own = values["deleted_with"] or said or row_id
+        # What took it there may be in a file that does not have the parent, and is not above then.
+        values["deleted_with"] = group if own == said else row_id
+        self._trash[row_id] = (own, values["deleted_with"])
+        if parent_id is not None and own not in {row_id, said}:
             raise invalid(
                 "Neither the task itself nor what took its parent to the trash",
                 code="deleted_with",

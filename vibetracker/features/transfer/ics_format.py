@@ -15,7 +15,7 @@ from icalendar.parser import Contentline
 from .export import Export
 from .lines import Projects
 from .records import Found, LeftOut, Values
-from .vcalendar import Calendars
+from .vcalendar import NAME, Calendars
 from .vtodo import PROJECT, STATUSES, task_of
 
 MEDIA_TYPE = "text/calendar"
@@ -34,7 +34,7 @@ EXAMPLE = (
     "SUMMARY:Paint the shed\r\nDUE;VALUE=DATE:20260301\r\nEND:VTODO\r\nEND:VCALENDAR\r\n"
 )
 
-BEGINNING = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//vibetracker//EN\r\nX-WR-CALNAME:Tasks\r\n"
+BEGINNING = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//vibetracker//EN\r\n{NAME}\r\n"
 END = "END:VCALENDAR\r\n"
 SPELLED = {status: name for name, status in STATUSES.items()}
 NUMBERS = {"urgent": 1, "high": 3, "medium": 5, "low": 7}

@@ -21,6 +21,7 @@ from vibetracker.core.db.database import lock
 from vibetracker.core.db.model import noun
 from vibetracker.core.http.faults import Fault
 from vibetracker.core.http.problems import MAX_ERRORS, Problem, ValidationFailed
+from vibetracker.features.tags.model import Tag
 from vibetracker.features.tags.tagging import tags_named
 
 from .collection import Agreement, Collection
@@ -94,7 +95,8 @@ class Import:
             self._count(self._alive(read()))
         self._check(self._alive(read()))
         lock(self.session, "transfer import")
-        self._is_empty = not any(map(self._has_rows, self.collections.values()))
+        some = (select(it.table.c.id).limit(1) for it in self.collections.values())
+        self._is_empty = all(self.session.scalar(one) is None for one in some)
         for agreement in self._agreements.values():
             agreement.begin(self.session, is_empty=self._is_empty, stand_ins=self._twins.stand_ins)
         if self._is_empty:
@@ -115,9 +117,6 @@ class Import:
                 self.session.execute(select(1))
                 last = monotonic()
             yield record
-
-    def _has_rows(self, collection: Collection) -> bool:
-        return self.session.scalar(select(collection.table.c.id).limit(1)) is not None
 
     def _go_beyond(self) -> None:
         """Let no row get an id that is in the file, or was in the service that it comes from."""
@@ -191,15 +190,19 @@ class Import:
     def _write(self, records: Iterable[Found], only: set[int] | None) -> set[int]:
         """Write the records, or some of them by their numbers; return those that have to wait."""
         waiting = set()
+        # Tags that a record names are created for it, unless they are there already.
+        tags_ahead = self._counts[Tag.__tablename__] if only is None else 0
         for number, record in enumerate(records):
             if only is not None and number not in only:
                 continue
             if not isinstance(record, Record) or record.collection not in self.collections:
                 continue
             collection = self.collections[record.collection]
+            tags_ahead -= collection.name == Tag.__tablename__
             if len(self._pending[collection.name]) >= PORTION:
                 self._flush()
-            ids = self._resolved(record, collection)
+            waits = tags_ahead and collection.association is not None
+            ids = None if waits else self._resolved(record, collection)
             if ids is None:
                 waiting.add(number)
             elif ids:

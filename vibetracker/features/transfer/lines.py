@@ -26,6 +26,20 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[int, str]]:
 
     A problem where it is not UTF-8, or has a line that is longer than any record.
     """
+    for number, line in bytes_of(file):
+        yield number, text_of(line, number)
+
+
+def text_of(line: bytes, number: int) -> str:
+    """Return the text of a line; a problem where it is not UTF-8."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise broken(Place(number), "encoding", "The line is not UTF-8") from None
+
+
+def bytes_of(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Read the lines of a file before they are decoded."""
     file.seek(0)
     number = 0
     while line := file.readline(MAX_LINE):
@@ -36,10 +50,7 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[int, str]]:
             raise broken(Place(number), "too_long", f"A line has at most {MAX_LINE} bytes")
         if number == 1:
             line = line.removeprefix(BOM_UTF8)
-        try:
-            yield number, line.decode()
-        except UnicodeDecodeError:
-            raise broken(Place(number), "encoding", "The line is not UTF-8") from None
+        yield number, line
 
 
 def one_line(text: str) -> str:

@@ -134,6 +134,10 @@ def _task(line: str, place: Place, projects: Projects) -> Iterator[Found]:
             values["tags"].append(name)
             continue
         in_title.append(word)
+    if is_done and values["status"] == "in_progress":
+        values["status"] = "done"
+        detail = "A task behind an x is done; its status: is left out"
+        yield LeftOut(place, "does_not_fit", detail, ("status",))
     values["title"] = " ".join([*title, *reversed(in_title)]) or text
     yield from put_start(values, values.pop("start_at", None), place)
     if letter:

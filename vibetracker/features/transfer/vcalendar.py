@@ -4,24 +4,29 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any, BinaryIO
 
 from icalendar import vDDDTypes
 from icalendar.parser import Contentline, unescape_backslash
+from icalendar.timezone import tzp
 
-from .lines import MAX_ZONE, lines_of
+from .lines import MAX_ZONE, bytes_of, text_of
 from .records import LeftOut, Place, broken
 from .vtimezone import Zone, zone_of
 
 MAX_COMPONENT = 1024 * 1024
-"""Characters."""
+"""Characters, or bytes of a line."""
 MAX_DEPTH = 8
 MAX_ZONES = 1000
 """Of a calendar; there are some 600 in the world."""
 VTODO, VTIMEZONE = ["VCALENDAR", "VTODO"], ["VCALENDAR", "VTIMEZONE"]
 WITHOUT_A_WORD = {"VCALENDAR", "VTIMEZONE", "STANDARD", "DAYLIGHT"}
 """Components that say nothing by themselves."""
+NAME = "X-WR-CALNAME:Tasks"
+"""The line with the name of the calendars of this service."""
+OF_THE_FORMAT = {"VERSION", "PRODID", "CALSCALE"}
+"""Properties of a calendar that say nothing of what is in it."""
 
 
 @dataclass
@@ -46,15 +51,22 @@ class Todo:
             return None
         parameters, text = self.properties[name][0]
         moment: object = None
-        with suppress(ValueError, OverflowError, OSError):
-            zone = parameters.get("TZID")
-            zone = zone if len(zone or "") <= MAX_ZONE else None
-            moment = vDDDTypes.from_ical(text.strip(), timezone=zone)  # type: ignore[no-untyped-call] # it has no types
+        with suppress(ValueError, OverflowError):
+            moment = vDDDTypes.from_ical(text.strip())  # type: ignore[no-untyped-call] # it has no types
+            # A day has no zone, and an instant in UTC no other one.
             if isinstance(moment, datetime) and moment.tzinfo is None:
-                moment = moment.replace(tzinfo=self.zones.get(zone or ""))
+                moment = moment.replace(tzinfo=self._zone(str(parameters.get("TZID", ""))))
         if not isinstance(moment, timedelta if name == "DURATION" else date):
             raise broken(self.place, "time", "This is not when something is", name)
         return moment
+
+    def _zone(self, name: str) -> tzinfo | None:
+        """Return the zone of IANA with a name, or else the one that the calendar defines."""
+        # The name may be that of a folder.
+        with suppress(OSError):
+            if len(name) <= MAX_ZONE and (zone := tzp.timezone(name)):
+                return zone
+        return self.zones.get(name)
 
 
 class Calendars:
@@ -80,6 +92,9 @@ class Calendars:
                 raise broken(place, "calendar", "Expected BEGIN:VCALENDAR")
             elif name == "END":
                 yield from self._end(value.upper(), place)
+            elif len(self._inside) == 1 and line != NAME and name not in OF_THE_FORMAT:
+                detail = f"Nothing here stores {name} of a calendar"
+                yield LeftOut(place, "unknown_property", detail, ("VCALENDAR", name))
             elif self._inside == VTODO:
                 self._grow(line, place)
                 self._todo.properties[name].append((parameters, value))
@@ -126,22 +141,25 @@ class Calendars:
             raise broken(place, "too_long", detail)
 
     def _unfolded(self) -> Iterator[tuple[Place, str]]:
-        """Read the lines; those that begin with white space belong to the one before."""
-        parts: list[str] = []
+        """Read the lines; those that begin with white space belong to the one before.
+
+        They may part the bytes of a character (RFC 5545 section 3.1).
+        """
+        parts: list[bytes] = []
         size, first = 0, 1
-        for number, line in lines_of(self._file):
-            text = line.rstrip("\r\n")
-            if text[:1] in {" ", "\t"} and parts:
-                parts.append(text[1:])
-                size += len(text)
+        for number, line in bytes_of(self._file):
+            part = line.rstrip(b"\r\n")
+            if part[:1] in {b" ", b"\t"} and parts:
+                parts.append(part[1:])
+                size += len(part)
                 if size > MAX_COMPONENT:
                     raise broken(Place(first), "too_long", "The line goes on and on")
                 continue
             if parts:
-                yield Place(first), "".join(parts)
-            parts, size, first = ([text] if text else []), len(text), number
+                yield Place(first), text_of(b"".join(parts), first)
+            parts, size, first = ([part] if part else []), len(part), number
         if parts:
-            yield Place(first), "".join(parts)
+            yield Place(first), text_of(b"".join(parts), first)
 
 
 def _parts(line: str, place: Place) -> tuple[str, Any, str]:

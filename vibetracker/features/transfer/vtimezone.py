@@ -67,6 +67,11 @@ class Zone(tzinfo):
         begun = [(onset, it.offset) for it in self._observances if (onset := it.latest(local))]
         return max(begun)[1] if begun else min(self._observances, key=lambda it: it.onset).before
 
+    def fromutc(self, moment: datetime) -> datetime:
+        """Return a time in UTC as on these clocks."""
+        guess = moment + (self.utcoffset(moment) or timedelta())
+        return moment + (self.utcoffset(guess) or timedelta())
+
     def dst(self, _: datetime | None) -> None:
         """Return None for not known, as for the name."""
 

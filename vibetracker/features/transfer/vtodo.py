@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
+from icalendar import vDuration
 from icalendar.parser import split_on_unescaped_comma, unescape_backslash
 
 from vibetracker.core.api.text import trimmed
@@ -31,7 +32,7 @@ ONCE = {
     *("UID", "SUMMARY", "DESCRIPTION", "STATUS", "PRIORITY", "PERCENT-COMPLETE", "RRULE"),
     *(PROJECT, *TIMES),
 }
-IGNORED = {"DTSTAMP", "SEQUENCE", "X-WR-CALNAME"}
+IGNORED = {"DTSTAMP", "SEQUENCE"}
 """Properties that follow from others, or say nothing of the task."""
 NAMES = {
     "id": "UID",
@@ -75,13 +76,13 @@ def task_of(todo: Todo, projects: Projects) -> Iterator[Found]:
     yield from _put_title(todo, values)
     yield from _put_parent(todo, values)
     moments = {name: moment for name in TIMES if (moment := todo.time(name)) is not None}
-    yield from _put_times(moments, values, place)
+    yield from _put_times(todo, moments, values, place)
     yield from projects.put(values, one_line(todo.text(PROJECT)), place)
     yield Record("tasks", values, place, is_foreign=True)
     if "RRULE" in properties:
         yield from recurrence(todo.text("RRULE"), moments, values, place)
     for _, text in properties.get("COMMENT", []):
-        if text.strip():
+        if text:
             comment = {"task_id": uid, "body": unescape_backslash(text)}
             yield Record("comments", comment, place, is_foreign=True)
 
@@ -134,28 +135,36 @@ def _priority(todo: Todo) -> str:
     return PRIORITIES[int(number)]
 
 
-def _put_due(moments: Values, place: Place) -> Iterator[LeftOut]:
+def _put_due(todo: Todo, moments: Values, place: Place) -> Iterator[LeftOut]:
     """Let ``DUE`` be what follows from a ``DURATION``."""
     if "DURATION" not in moments:
         return
     if "DUE" in moments or "DTSTART" not in moments:
         yield LeftOut(place, "duration", "A DURATION means something with a DTSTART, without a DUE")
         return
+    start, duration = moments["DTSTART"], moments["DURATION"]
     try:
-        moments["DUE"] = moments["DTSTART"] + moments["DURATION"]
+        if isinstance(start, datetime):
+            # Days are those of the calendar, and hours are exact (RFC 5545 section 3.3.6).
+            text = todo.text("DURATION").strip().partition("T")[0]
+            days: timedelta = vDuration.from_ical(text)  # type: ignore[no-untyped-call] # it has no types
+            exact = (start + days).astimezone(UTC) + (duration - days)
+            moments["DUE"] = exact.astimezone(start.tzinfo)
+        else:
+            moments["DUE"] = start + duration
     except OverflowError:
         detail = "This is beyond the end of the calendar"
         raise broken(place, "time", detail, "DURATION") from None
 
 
-def _put_times(moments: Values, values: Values, place: Place) -> Iterator[LeftOut]:
+def _put_times(todo: Todo, moments: Values, values: Values, place: Place) -> Iterator[LeftOut]:
     """Put times into the values of a task; those without a zone get one."""
     for name, moment in moments.items():
         if isinstance(moment, datetime) and moment.tzinfo is None:
             moments[name] = moment.replace(tzinfo=UTC)
             detail = "A time without a zone that is known is taken for UTC"
             yield LeftOut(place, "zone", detail, ("zone",))
-    yield from _put_due(moments, place)
+    yield from _put_due(todo, moments, place)
     due, start = moments.get("DUE"), moments.get("DTSTART")
     if isinstance(due, datetime):
         values["due_at"] = instant(due)

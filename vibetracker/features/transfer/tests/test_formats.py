@@ -216,6 +216,14 @@ def test_calendars_of_four_programs_are_read(client: TestClient) -> None:
     assert found["Cancelled"]["due_at"] == "2026-02-01T12:00:00Z"
 
 
+def test_a_line_of_a_calendar_may_be_folded_inside_of_a_character(client: TestClient) -> None:
+    title = "Ünï \N{BICYCLE}"
+    folded = b"\r\n ".join(bytes([byte]) for byte in title.encode())
+    file = calendar("BEGIN:VTODO\nUID:1\nSUMMARY:*\nEND:VTODO\n").encode()
+    imported(client, file.replace(b"*", folded), "?format=ics")
+    assert [*tasks(client)] == [title]
+
+
 def zone(*observances: str, name: str = "TZID:Mine") -> str:
     lines = [
         f"BEGIN:{kind}\nDTSTART:{onset}\nTZOFFSETFROM:{before}\nTZOFFSETTO:{offset}\n"
@@ -286,6 +294,29 @@ def test_a_calendar_defines_zones_that_iana_has_not(
     assert in_utc["due_at"] == f"{datetime.fromisoformat(due):%Y-%m-%dT%H:%M:%SZ}"
 
 
+@pytest.mark.parametrize("name", ["Mine", "Europe/Berlin"])
+@pytest.mark.parametrize(
+    ("start", "duration", "due"),
+    [
+        ("20300331T010000", "PT1H", "2030-03-31T01:00:00Z"),
+        ("20300331T010000", "PT3H", "2030-03-31T03:00:00Z"),
+        ("20300330T120000", "P1D", "2030-03-31T10:00:00Z"),
+        ("20300330T120000", "P1DT1H", "2030-03-31T11:00:00Z"),
+        ("20300330T120000", "PT24H", "2030-03-31T11:00:00Z"),
+        ("20301026T120000", "P1W", "2030-11-02T11:00:00Z"),
+        ("20301026T120000", "PT168H", "2030-11-02T10:00:00Z"),
+        ("20301027T000000", "PT4H", "2030-10-27T02:00:00Z"),
+    ],
+)
+def test_days_of_a_duration_are_those_of_the_calendar_and_hours_are_exact(
+    client: TestClient, name: str, start: str, duration: str, due: str
+) -> None:
+    lines = f"SUMMARY:a\nDTSTART;TZID={name}:{start}\nDURATION:{duration}\n"
+    file = calendar(OUTLOOK, f"BEGIN:VTODO\nUID:1\n{lines}END:VTODO\n")
+    assert imported(client, file, "?format=ics")["skipped"] == []
+    assert tasks(client)["a"]["due_at"] == due
+
+
 UNREAD = {
     "nothing": zone(),
     "an offset of days": zone("STANDARD 19700101T000000 +0530 +9900"),
@@ -319,6 +350,29 @@ def test_a_zone_of_iana_is_not_what_a_calendar_defines(client: TestClient) -> No
         client, calendar(definition, due_in("Europe/Berlin", "20260101T100000")), "?format=ics"
     )
     assert tasks(client)["a"]["due_at"] == "2026-01-01T09:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("time", "due"),
+    [
+        (";VALUE=DATE;TZID=Europe/Berlin:20300710", ("2030-07-10", None)),
+        (";TZID=Europe/Berlin:20300710", ("2030-07-10", None)),
+        (";TZID=Europe/Berlin:20300710T090000", (None, "2030-07-10T07:00:00Z")),
+        (";TZID=Europe/Berlin:20300710T090000Z", (None, "2030-07-10T09:00:00Z")),
+        (";TZID=Mine:20300710T090000Z", (None, "2030-07-10T09:00:00Z")),
+        # A folder of IANA's is no zone.
+        (";TZID=US:20300710T090000", (None, "2030-07-10T03:30:00Z")),
+    ],
+)
+def test_a_day_has_no_zone_and_an_instant_in_utc_no_other_one(
+    client: TestClient, time: str, due: tuple[str | None, str | None]
+) -> None:
+    todo = f"BEGIN:VTODO\nUID:1\nSUMMARY:a\nDTSTART{time}\nDUE{time}\nEND:VTODO\n"
+    file = calendar(INDIA.replace("TZID:Mine", "TZID:US"), INDIA, todo)
+    assert imported(client, file, "?format=ics")["skipped"] == []
+    task = tasks(client)["a"]
+    assert (task["due_on"], task["due_at"]) == due
+    assert task["start_at"] == (due[1] or "2030-07-10T00:00:00Z")
 
 
 def test_todotxt_is_read_by_its_rules(client: TestClient) -> None:
@@ -414,7 +468,11 @@ def test_the_last_of_several_keys_counts(
 
 @pytest.mark.parametrize(
     ("line", "stamp"),
-    [("x 2026-01-03 a", "completed_at"), ("x 2026-01-03 a status:cancelled", "cancelled_at")],
+    [
+        ("x 2026-01-03 a", "completed_at"),
+        ("x 2026-01-03 a status:in_progress", "completed_at"),
+        ("x 2026-01-03 a status:cancelled", "cancelled_at"),
+    ],
 )
 def test_a_date_behind_the_x_of_todotxt_is_that_of_the_end(
     client: TestClient, line: str, stamp: str
@@ -490,11 +548,6 @@ HOSTILE: dict[str, tuple[str, bytes | str, tuple[int, str] | int]] = {
     "csv with a circle": ("csv", "id,title,parent_id\n1,a,2\n2,b,1\n", (2, "circle")),
     "todotxt with a control character": ("todotxt", "a\nb\x00\n", (2, "text_control_character")),
     "todotxt with no day": ("todotxt", "a due:2026-02-30", (1, "date_value")),
-    "todotxt with what is done and goes on": (
-        "todotxt",
-        "x 2026-01-02 2026-01-01 a status:in_progress",
-        (1, "does_not_fit"),
-    ),
     "todotxt with an endless line": ("todotxt", "a" * 2_000_000, (1, "too_long")),
     "ics cut off": ("ics", calendar(CALENDARS["apple"])[:-27], (17, "cut_off")),
     "ics of something else": ("ics", "hello\r\n", (1, "content_line")),
@@ -628,6 +681,7 @@ LEFT_OUT: dict[str, tuple[str, str, str, str]] = {
         "unknown_property",
         "how much",
     ),
+    "a status of what is done": ("todotxt", "x a status:in_progress", "does_not_fit", "status"),
     "a second due": ("todotxt", "a due:2026-01-01 due:2026-01-02", "repeated", "due:"),
     "a second priority": ("todotxt", "(A) a pri:B", "repeated", "pri:"),
     "a second summary": (
@@ -646,6 +700,30 @@ LEFT_OUT: dict[str, tuple[str, str, str, str]] = {
     "a zone that is none": (
         "csv",
         "TYPE,CONTENT,DATE,TIMEZONE\ntask,a,2026-01-01 10:00,Mars\n",
+        "zone",
+        "UTC",
+    ),
+    "the name of a calendar": (
+        "ics",
+        calendar("X-WR-CALNAME:Garden\nCALSCALE:GREGORIAN\nBEGIN:VTODO\nSUMMARY:a\nEND:VTODO\n"),
+        "unknown_property",
+        "X-WR-CALNAME",
+    ),
+    "the method of a calendar": (
+        "ics",
+        calendar("METHOD:CANCEL\nBEGIN:VTODO\nSUMMARY:a\nEND:VTODO\n"),
+        "unknown_property",
+        "METHOD",
+    ),
+    "a folder of zones": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=Europe:20260101T000000\nEND:VTODO\n"),
+        "zone",
+        "UTC",
+    ),
+    "several zones": (
+        "ics",
+        calendar("BEGIN:VTODO\nSUMMARY:a\nDUE;TZID=UTC,UTC:20260101T000000\nEND:VTODO\n"),
         "zone",
         "UTC",
     ),

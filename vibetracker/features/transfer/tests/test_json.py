@@ -15,6 +15,7 @@ from vibetracker.features.tasks.model import task_tags
 from vibetracker.features.tasks.tests.factory import TaskFactory
 from vibetracker.features.transfer.collection import collections
 from vibetracker.features.transfer.export import Export, read_snapshot
+from vibetracker.features.transfer.imports import PORTION
 from vibetracker.features.transfer.json_format import write
 from vibetracker.features.transfer.records import MOST_TOLD
 from vibetracker.testing import empty
@@ -95,6 +96,23 @@ def test_filters_narrow_an_export_to_tasks_and_what_they_refer_to(client: TestCl
     ]
 
 
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_a_tree_of_the_trash_is_imported_again_where_a_filter_has_left_a_gap(
+    client: TestClient,
+    format: str,  # noqa: A002 - the parameter's name
+) -> None:
+    for parent_id, status in ((None, "todo"), (1, "done"), (2, "todo"), (3, "todo")):
+        task = {"title": "a", "parent_id": parent_id, "status": status}
+        assert client.post("/tasks", json=task).status_code == 201
+    client.delete("/tasks/1")
+    file = exported(client, f"?format={format}&is_open=true")
+    result = imported(client, file, f"?format={format}")
+    assert [it["code"] for it in result["skipped"]] == ["unknown_task"]
+    assert client.get("/tasks").json()["items"] == []
+    assert client.post("/tasks/6/restore").status_code == 200
+    assert [it["id"] for it in client.get("/tasks?sort=id").json()["items"]] == [6, 7]
+
+
 def test_a_dry_run_and_a_repeated_import(client: TestClient) -> None:
     file = {"tasks": [{"id": 7, "title": "a"}, {"title": "b", "parent_id": 7}]}
     assert imported(client, file, "?dry_run=true")["created"] == {"tasks": 2}
@@ -168,6 +186,13 @@ BROKEN_RECORDS: list[tuple[str, tuple[int, str, str]]] = [
             '{"title": "b", "parent_id": 1}'
         ),
         (2, "/tasks/1/parent_id", "parent_in_trash"),
+    ),
+    (
+        ",\n".join(
+            json.dumps({"title": "a", "id": n, "deleted_at": "2026-01-01T00:00:00Z", **more})
+            for n, more in enumerate([{}, {}, {"parent_id": 1, "deleted_with": 2}], 1)
+        ),
+        (3, "/tasks/2/deleted_with", "deleted_with"),
     ),
     (
         ",\n".join(
@@ -251,6 +276,19 @@ def test_json_is_read_however_it_is_laid_out(client: TestClient) -> None:
     tasks = [{"title": "x" * 500, "description": "é" * 50_000} for _ in range(6)]
     result = imported(client, b"\xef\xbb\xbf" + json.dumps({"tasks": tasks}, indent=3).encode())
     assert result["created"] == {"tasks": 6}
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_tags_of_json_may_be_behind_the_tasks(client: TestClient, there: int) -> None:
+    for number in range(there):
+        client.post("/tasks", json={"title": str(number)})
+    tasks = [{"title": "a", "tags": ["A"]} for _ in range(PORTION + 1)]
+    result = imported(client, {"tasks": tasks, "tags": [{"name": "a", "color": "#00aa55"}]})
+    assert result == {"created": {"tags": 1, "tasks": len(tasks)}, "skipped": []}
+    (tag,) = client.get("/tags").json()["items"]
+    assert (tag["name"], tag["color"]) == ("a", "#00aa55")
+    found = client.get("/tasks?tag=a&include_total=true").json()
+    assert found["total"] == len(tasks)
 
 
 def test_the_media_type_has_to_be_that_of_the_format(client: TestClient) -> None:
