@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from inspect import getattr_static
 from itertools import groupby
 from typing import Any, get_type_hints
 
@@ -80,7 +81,7 @@ class Owner:
             self._call("DELETE", session, row_id, members)
         except Gone:
             # It is in the trash already; without one of its own, with what it belongs to.
-            if not hasattr(self.resource, "deleted_at"):
+            if getattr_static(self.resource, "live") is getattr_static(Resource, "live"):
                 session.delete(session.get_one(self.resource, row_id, populate_existing=True))
 
     def _call(self, verb: str, session: Session, row_id: int, members: Json) -> None:
