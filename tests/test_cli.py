@@ -249,6 +249,12 @@ REFUSALS = {
         "DATABASE_URL: 'mysql' is not supported; .*; POOL_SIZE: ",
     ),
     "memory": ("serve --workers 2", {"DATABASE_URL": "sqlite://"}, "in memory"),
+    "forgotten": (
+        "seed",
+        # Which it would set for the tests behind it.
+        {"DATABASE_URL": "sqlite://", "ALLOWED_HOSTS": "localhost"},
+        "in memory is empty",
+    ),
 }
 
 

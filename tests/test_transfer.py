@@ -505,10 +505,26 @@ def test_an_export_says_which_rows_it_leaves_out(
     made = create_app(Settings(database_url=f"sqlite:///{command}/a.db", _env_file=None))
     made.state.features = [*made.state.features, shelves]
     monkeypatch.setattr(transfer, "load_application", lambda: made)
+    made.state.database.prepare()
     assert main(["export", str(command / "all.json")]) == 0
     told = capsys.readouterr().err
     assert "left out: photos: schema.py has no PhotoCreate" in told
     assert "left out: tasks" not in told
+
+
+def test_an_export_needs_a_database_and_creates_none(
+    command: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, database = command / "all.json", command / "tracker.db"
+    file.write_text("an earlier export")
+    assert main(["export", str(file)]) == 2
+    assert list(command.iterdir()) == [file]
+    database.touch()
+    assert main(["export", str(file)]) == 2
+    assert capsys.readouterr().err == 2 * (
+        f"vibetracker: there is no database {database}, or it has no tables\n"
+    )
+    assert file.read_text() == "an earlier export"
 
 
 @pytest.mark.parametrize(

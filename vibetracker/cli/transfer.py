@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from .application import check_database, load_application, set_dev_defaults
+from .application import lasting_database, load_application, set_dev_defaults
 from .arguments import add_command
 from .refusals import UnusableError
 
@@ -158,7 +158,6 @@ def _at_work(
     app = load_application()
     from sqlalchemy.exc import SQLAlchemyError
 
-    from vibetracker.core.db.database import Database
     from vibetracker.core.db.failures import reason
 
     features: Sequence[Feature] = app.state.features
@@ -168,8 +167,7 @@ def _at_work(
         raise UnusableError(
             f"name the format of {options.file} with --format: {', '.join(files.FORMAT_NAMES)}"
         )
-    check_database(app)
-    database: Database = app.state.database
+    database = lasting_database(app, create=write)
     try:
         with database.session(write=write) as session:
             yield files, name, session, features
