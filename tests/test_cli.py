@@ -240,6 +240,11 @@ REFUSALS = {
         {"DATABASE_URL": "sqlite://"},
         r"127\.0\.0\.1 port \d+: Address already in use",
     ),
+    "host": (
+        "serve --host= --port {taken}",
+        {"DATABASE_URL": "sqlite://"},
+        r"--host is empty; 0\.0\.0\.0 stands for every address",
+    ),
     "folder": ("serve", {"DATABASE_URL": "sqlite:///file/x.db"}, "unable to open database file"),
     "schema": ("serve", {"DATABASE_URL": "sqlite:///old.db"}, r"lacks tags\.\w+, tags\.\w+, "),
     "feature": ("serve", {"DATABASE_URL": "sqlite://"}, "feature 'Notes': .*; rename the folder"),
@@ -249,6 +254,12 @@ REFUSALS = {
         "DATABASE_URL: 'mysql' is not supported; .*; POOL_SIZE: ",
     ),
     "memory": ("serve --workers 2", {"DATABASE_URL": "sqlite://"}, "in memory"),
+    "forgotten": (
+        "seed",
+        # Which it would set for the tests behind it.
+        {"DATABASE_URL": "sqlite://", "ALLOWED_HOSTS": "localhost"},
+        "in memory is empty",
+    ),
 }
 
 
@@ -276,6 +287,19 @@ def test_what_an_operator_can_mend_is_reported_in_one_line(
     assert re.fullmatch(f"vibetracker: .*{line}.*\n", said.err), said.err
     assert "secret" not in said.err
     assert said.out == ""
+
+
+@pytest.mark.parametrize("command", ["openapi", "features"])
+def test_a_reader_may_end_before_a_command_has_printed_all(
+    command: str, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (cli.openapi, cli.develop):
+        monkeypatch.setattr(module, "load_application", lambda: app)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert cli.main([command]) == 128 + signal.SIGPIPE
 
 
 ROUTER = """\

@@ -2,11 +2,13 @@
 
 import gc
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from random import Random
+from stat import S_IFREG
 from typing import Any
 
 import pytest
@@ -494,13 +496,24 @@ def test_the_command_line_exports_and_imports(
     command: Path, capsys: pytest.CaptureFixture[str], client: TestClient
 ) -> None:
     fill(client, 3, 20)
-    file, again = command / "all.json", command / "again.json"
+    file, again, kept = (command / name for name in ("all.json", "again.json", "kept.json"))
+    kept.touch(0o600)
+    again.symlink_to(kept)
     file.write_bytes(client.get("/transfer/export").content)
     assert main(["import", str(file)]) == 0
     assert "tasks: " in capsys.readouterr().out
     assert main(["export", str(again)]) == 0
-    assert again.read_bytes() == file.read_bytes()
-    assert sorted(path.suffix for path in command.glob("a*")) == [".json", ".json"]
+    assert kept.read_bytes() == file.read_bytes()
+    assert again.is_symlink()
+    assert kept.stat().st_mode == S_IFREG | 0o600
+    assert sorted(command.glob("*.*")) == sorted([file, again, kept, *command.glob("tracker.db*")])
+    pipe = command / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)
+    assert main(["export", "--format", "todotxt", str(pipe)]) == 0
+    assert pipe.is_fifo()
+    assert os.read(reader, 9) != b""
+    os.close(reader)
 
 
 def test_an_export_says_which_rows_it_leaves_out(
@@ -510,10 +523,37 @@ def test_an_export_says_which_rows_it_leaves_out(
     made = create_app(Settings(database_url=f"sqlite:///{command}/a.db", _env_file=None))
     made.state.features = [*made.state.features, shelves]
     monkeypatch.setattr(transfer, "load_application", lambda: made)
+    made.state.database.prepare()
     assert main(["export", str(command / "all.json")]) == 0
     told = capsys.readouterr().err
     assert "left out: photos: schema.py has no PhotoCreate" in told
     assert "left out: tasks" not in told
+
+
+def test_an_export_needs_a_database_and_creates_none(
+    command: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, database = command / "all.json", command / "tracker.db"
+    file.write_text("an earlier export")
+    assert main(["export", str(file)]) == 2
+    assert list(command.iterdir()) == [file]
+    database.touch()
+    assert main(["export", str(file)]) == 2
+    assert capsys.readouterr().err == 2 * (
+        f"vibetracker: there is no database {database}, or it has no tables\n"
+    )
+    assert file.read_text() == "an earlier export"
+
+
+@pytest.mark.usefixtures("command")
+def test_a_pipe_cannot_be_imported(capsys: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(writer)
+    assert main(["import", "--format", "json", f"/dev/fd/{reader}"]) == 2
+    os.close(reader)
+    assert capsys.readouterr().err == (
+        f"vibetracker: /dev/fd/{reader} is a pipe, and can be read only once; import a file\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ What a command needs is imported when it runs: ``--help`` answers at once, and t
 watches over ``dev`` loads no application of its own.
 """
 
+import os
 import signal
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
@@ -35,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         status: int = options.run(options)
+        print(end="", flush=True)
+    except BrokenPipeError:
+        # A reader such as head has seen enough; what is buffered still goes somewhere at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:

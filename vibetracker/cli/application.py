@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from vibetracker.core.config import Settings
+    from vibetracker.core.db.database import Database
 
 DEV_DEFAULTS = {
     "database_url": "sqlite:///vibetracker.db",
@@ -54,20 +55,34 @@ def load_application() -> "FastAPI":
     return app
 
 
-def check_database(app: "FastAPI") -> None:
+def lasting_database(app: "FastAPI", *, create: bool = True) -> "Database":
+    """Return the database of a command that ends; without ``create`` it has to be there."""
+    database: Database = app.state.database
+    if database.in_memory:
+        raise UnusableError(
+            "a database in memory is empty, and ends with the command; name another one in "
+            "DATABASE_URL"
+        )
+    check_database(app, create=create)
+    return database
+
+
+def check_database(app: "FastAPI", *, create: bool = True) -> None:
     """Raise ``UnusableError`` unless waiting may help; a server may still be starting."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from vibetracker.core.db.database import Database, OutdatedSchemaError
+    from vibetracker.core.db.database import OutdatedSchemaError
     from vibetracker.core.db.failures import is_outage, is_refused, reason
 
     database: Database = app.state.database
+    url = database.engine.url
     try:
+        if not (create or database.exists()):
+            raise UnusableError(f"there is no database {url.database}, or it has no tables")
         database.prepare()
     except OutdatedSchemaError as error:
         raise UnusableError(error) from None
     except SQLAlchemyError as error:
-        url = database.engine.url
         waits = is_outage(error) and not is_refused(error)
         if url.get_backend_name() == "sqlite" or not waits:
             raise UnusableError(f"the database {url.database}: {reason(error)}") from None

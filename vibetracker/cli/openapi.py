@@ -1,7 +1,6 @@
 """The command ``openapi``."""
 
 import json
-import signal
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,5 @@ def add_to(commands: "Commands") -> None:
 
 
 def _openapi(_: Namespace) -> int:
-    document = json.dumps(load_application().openapi(), indent=2, sort_keys=True)
-    # Let a reader such as head end it in silence.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    print(document)
+    print(json.dumps(load_application().openapi(), indent=2, sort_keys=True))
     return 0

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from .application import check_database, load_application, set_dev_defaults
+from .application import lasting_database, load_application, set_dev_defaults
 from .arguments import add_command, count
 from .refusals import UnusableError
 
@@ -45,13 +45,11 @@ def _seed(options: Namespace) -> int:
     app = load_application()
     from sqlalchemy.exc import SQLAlchemyError
 
-    from vibetracker.core.db.database import Database
     from vibetracker.core.db.failures import reason
 
     from . import demo
 
-    check_database(app)
-    database: Database = app.state.database
+    database = lasting_database(app)
     name = database.engine.url.database
     try:
         demos = demo.demos(app.state.features)

@@ -171,6 +171,8 @@ def server_config(
 
 
 def _listen(host: str, number: int) -> socket.socket:
+    if not host:
+        raise UnusableError("--host is empty; 0.0.0.0 stands for every address of this machine")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,13 +1,15 @@
 """The commands ``export`` and ``import``, for the feature that has files: a module ``files``."""
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copymode
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from .application import check_database, load_application, set_dev_defaults
+from .application import lasting_database, load_application, set_dev_defaults
 from .arguments import add_command
 from .refusals import UnusableError
 
@@ -107,17 +109,33 @@ def _export(options: Namespace) -> int:
     path: Path = options.file
     with _at_work(options, write=False) as (files, name, session, features):
         progress = _progress("rows", files.count(session, features))
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with part.open("wb") as file:
-                files.write(session, features, name, file, progress.advance)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        print(progress.end())
+        with _written(path) as file:
+            files.write(session, features, name, file, progress.advance)
+        # The file may be the standard output.
+        print(progress.end(), file=sys.stderr)
         for line in files.left_out(features):
             print(f"left out: {line}", file=sys.stderr)
     return 0
+
+
+@contextmanager
+def _written(path: Path) -> "Iterator[BinaryIO]":
+    """Open a file that is replaced once all of it is written; a pipe or a device is written to."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    # Where it is a link, that stays one.
+    path = Path(os.path.realpath(path))
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            if path.exists():
+                copymode(path, part)
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _import(options: Namespace) -> int:
@@ -126,6 +144,8 @@ def _import(options: Namespace) -> int:
         _at_work(options, write=True) as (files, name, session, features),
         path.open("rb") as file,
     ):
+        if not file.seekable():
+            raise UnusableError(f"{path} is a pipe, and can be read only once; import a file")
         size = path.stat().st_size
         progress = _progress(path.name, files.CHECKED_AND_WRITTEN * size)
         try:
@@ -158,7 +178,6 @@ def _at_work(
     app = load_application()
     from sqlalchemy.exc import SQLAlchemyError
 
-    from vibetracker.core.db.database import Database
     from vibetracker.core.db.failures import reason
 
     features: Sequence[Feature] = app.state.features
@@ -168,8 +187,7 @@ def _at_work(
         raise UnusableError(
             f"name the format of {options.file} with --format: {', '.join(files.FORMAT_NAMES)}"
         )
-    check_database(app)
-    database: Database = app.state.database
+    database = lasting_database(app, create=write)
     try:
         with database.session(write=write) as session:
             yield files, name, session, features

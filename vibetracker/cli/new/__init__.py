@@ -25,7 +25,7 @@ from vibetracker.core.discovery import RESERVED, discover, sources
 from .fields import Field, field_of, kinds_of
 from .names import TEMPLATES, names_of
 
-OWN_PARAMETERS = (*PageQuery.model_fields, "sort", "dry_run", "updated_after")
+OWN_PARAMETERS = (*PageQuery.model_fields, "sort", "fields", "dry_run", "updated_after")
 """The query parameters that the list of every new feature has."""
 
 
@@ -47,7 +47,8 @@ def write(plural: str, asked: Sequence[str], *, singular: str | None, about: str
     fields = [field_of(it, names, kinds) for it in asked or ("title:str", "description:text?")]
     filters = "\n".join(field["filters"] for field in fields)
     parameters = re.findall(r"^(\w+):", filters, re.MULTILINE)
-    for group in ([field["name"] for field in fields], [*OWN_PARAMETERS, *parameters]):
+    keys = ["default", *(field["name"] for field in fields if field["key"])]
+    for group in ([field["name"] for field in fields], [*OWN_PARAMETERS, *parameters], keys):
         for name, count in Counter(group).items():
             if count > 1:
                 raise UnusableError(f"the field or filter {name!r}: there are two of this name")

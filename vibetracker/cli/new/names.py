@@ -47,8 +47,8 @@ def names_of(plural: str, singular: str | None) -> dict[str, str]:
 def check_field(name: str) -> None:
     """Refuse the name of a field that would hide something else."""
     check_name(name, "the field")
-    is_type = name in {"bool", "date", "datetime", "float", "int", "list", "str"}
-    if is_type or name.startswith("model_") or any(hasattr(base, name) for base in BASES):
+    is_used = name in {"bool", "date", "datetime", "float", "int", "list", "self", "str"}
+    if is_used or name.startswith("model_") or any(hasattr(base, name) for base in BASES):
         raise UnusableError(
             f"the field {name!r}: every resource has an attribute of this name, or a type is "
             "called so; say what it is, as in due_on"
