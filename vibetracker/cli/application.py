@@ -1,6 +1,7 @@
 """The application that a command works on, created from the settings of the environment."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .refusals import UnusableError
@@ -77,7 +78,7 @@ def check_database(app: "FastAPI", *, create: bool = True) -> None:
     database: Database = app.state.database
     url = database.engine.url
     try:
-        if not (create or database.exists()):
+        if not (create or _exists(database)):
             raise UnusableError(f"there is no database {url.database}, or it has no tables")
         database.prepare()
     except OutdatedSchemaError as error:
@@ -88,3 +89,17 @@ def check_database(app: "FastAPI", *, create: bool = True) -> None:
             raise UnusableError(f"the database {url.database}: {reason(error)}") from None
     finally:
         database.dispose()
+
+
+def _exists(database: "Database") -> bool:
+    """Return whether there are tables of ours; looking creates no file, as connecting would."""
+    from sqlalchemy import inspect
+
+    from vibetracker.core.db.model import Base
+
+    url = database.engine.url
+    # That a URI names one SQLite alone can tell.
+    is_file = url.get_backend_name() == "sqlite" and "uri" not in url.query
+    if is_file and not Path(url.database or "").exists():
+        return False
+    return not Base.metadata.tables.keys().isdisjoint(inspect(database.engine).get_table_names())

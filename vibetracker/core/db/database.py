@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from anyio import Semaphore
@@ -104,15 +103,6 @@ class Database:
         reservation = ExitStack()
         reservation.callback(self._connections.release)
         return reservation.close
-
-    def exists(self) -> bool:
-        """Return whether there are tables of ours; looking creates no file, as connecting would."""
-        url = self.engine.url
-        # That a URI names one SQLite alone can tell.
-        is_file = url.get_backend_name() == "sqlite" and "uri" not in url.query
-        if is_file and not Path(url.database or "").exists():
-            return False
-        return not Base.metadata.tables.keys().isdisjoint(inspect(self.engine).get_table_names())
 
     def prepare(self) -> None:
         """Create the tables that are missing; safe when several processes do it at once.
