@@ -248,6 +248,21 @@ REFUSALS = {
         {"DATABASE_URL": "mysql://me:secret@db/x", "POOL_SIZE": "0"},
         "DATABASE_URL: 'mysql' is not supported; .*; POOL_SIZE: ",
     ),
+    "parameter": (
+        "serve",
+        {"DATABASE_URL": "sqlite:///q.db?timeout=abc"},
+        "DATABASE_URL: has a parameter that cannot be read: .*'abc'",
+    ),
+    "ports": (
+        "serve",
+        {"DATABASE_URL": "postgresql://me:secret@/db?host=a,b&port=5432"},
+        "DATABASE_URL: has a parameter that cannot be read: number of hosts and ports don't match",
+    ),
+    "hosts": (
+        "serve",
+        {"DATABASE_URL": "postgresql://me:secret@a:1,b:2/db"},
+        "DATABASE_URL: cannot be read; .* name several hosts as in .*",
+    ),
     "memory": ("serve --workers 2", {"DATABASE_URL": "sqlite://"}, "in memory"),
 }
 
