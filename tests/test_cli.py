@@ -402,8 +402,15 @@ def test_a_port_in_use_and_a_file_that_is_no_database_are_reported_in_one_line(
         assert (result.returncode, result.stdout) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("options", "change", "line"),
+    [
+        ("", "DROP SCHEMA public", "no schema"),
+        ("ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'", "", "encoding SQL_ASCII"),
+    ],
+)
 def test_postgresql_that_cannot_have_the_tables_is_reported_in_one_line(
-    request: pytest.FixtureRequest, tmp_path: Path
+    request: pytest.FixtureRequest, tmp_path: Path, options: str, change: str, line: str
 ) -> None:
     if not request.config.getoption("postgres"):
         pytest.skip("on PostgreSQL only")
@@ -411,15 +418,15 @@ def test_postgresql_that_cannot_have_the_tables_is_reported_in_one_line(
     bare = server.set(database="vibetracker_bare")
     for url, statement in [
         (server, "DROP DATABASE IF EXISTS vibetracker_bare"),
-        (server, "CREATE DATABASE vibetracker_bare"),
-        (bare, "DROP SCHEMA public"),
+        (server, f"CREATE DATABASE vibetracker_bare {options}"),
+        (bare, change or "SELECT"),
     ]:
         with closing(psycopg2.connect(url.render_as_string(hide_password=False))) as connection:
             connection.autocommit = True
             connection.cursor().execute(statement)
     bare_url = bare.render_as_string(hide_password=False)
     result = run("serve", folder=tmp_path, DATABASE_URL=bare_url)
-    assert re.fullmatch("vibetracker: the database .*no schema.*\n", result.stderr), result.stderr
+    assert re.fullmatch(f"vibetracker: the database .*{line}.*\n", result.stderr), result.stderr
     assert result.returncode == 2
 
 
