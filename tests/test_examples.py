@@ -18,11 +18,12 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.api.routing import Router
 from vibetracker.core.api.schema import FROM_DIGITS, Input, Output
+from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature
-from vibetracker.testing import Factory, empty
+from vibetracker.testing import Client, Factory, empty
 
 from .operations import Documented, Schema, operations
 
@@ -239,6 +240,17 @@ def test_every_example_of_a_request_works(
             send(client, operation)
             if operation.method != "GET":
                 populate(app, database)
+
+
+def test_every_example_of_a_request_works_without_a_feature_that_others_need(
+    database: Database, subtests: pytest.Subtests
+) -> None:
+    app = create_app(
+        Settings(database_url="sqlite://", disabled_features=["tasks"], _env_file=None)
+    )
+    app.dependency_overrides[get_database] = lambda: database
+    with Client(app) as client:
+        test_every_example_of_a_request_works(client, app, database, subtests)
 
 
 @pytest.mark.slow
