@@ -206,10 +206,21 @@ PLANTED: Planted = {
         "router.py": ROUTER.format(name="documented")
         + dedent('''
             from collections.abc import Iterator
+            from decimal import Decimal
             from typing import Annotated
 
             from fastapi import Depends, HTTPException, Query
             from fastapi.responses import FileResponse, Response, StreamingResponse
+            from pydantic import Field
+
+            from vibetracker.core.api.schema import Input
+
+
+            class Rates(Input):
+                """Numbers that JSON does not have."""
+
+                rate: Annotated[Decimal, Field(strict=False)]
+                share: Annotated[Decimal, Field(strict=False, max_digits=3)] | None
 
 
             def guard(key: Annotated[str, Query(description="Opens the door.")] = "") -> None:
@@ -249,6 +260,11 @@ PLANTED: Planted = {
             @router.put("/whole", dependencies=[Depends(guard)], status_code=204)
             def replace_it() -> None:
                 """Replace it."""
+
+
+            @router.put("/rates", status_code=204)
+            def replace_rates(data: Rates) -> None:
+                """Replace them."""
         '''),
         "tests/test_things.py": """
             def test_all(client):
@@ -258,6 +274,7 @@ PLANTED: Planted = {
                 client.get("/documented/file")
                 client.get("/documented/whatever")
                 client.put("/documented/whole")
+                client.put("/documented/rates")
         """,
     },
     "receiving": {

@@ -253,6 +253,21 @@ REFUSALS = {
         {"DATABASE_URL": "mysql://me:secret@db/x", "POOL_SIZE": "0"},
         "DATABASE_URL: 'mysql' is not supported; .*; POOL_SIZE: ",
     ),
+    "parameter": (
+        "serve",
+        {"DATABASE_URL": "sqlite:///q.db?timeout=abc"},
+        "DATABASE_URL: has a parameter that cannot be read: .*'abc'",
+    ),
+    "ports": (
+        "serve",
+        {"DATABASE_URL": "postgresql://me:secret@/db?host=a,b&port=5432"},
+        "DATABASE_URL: has a parameter that cannot be read: number of hosts and ports don't match",
+    ),
+    "hosts": (
+        "serve",
+        {"DATABASE_URL": "postgresql://me:secret@a:1,b:2/db"},
+        "DATABASE_URL: cannot be read; .* name several hosts as in .*",
+    ),
     "memory": ("serve --workers 2", {"DATABASE_URL": "sqlite://"}, "in memory"),
     "forgotten": (
         "seed",
@@ -411,8 +426,15 @@ def test_a_port_in_use_and_a_file_that_is_no_database_are_reported_in_one_line(
         assert (result.returncode, result.stdout) == (2, "")
 
 
+@pytest.mark.parametrize(
+    ("options", "change", "line"),
+    [
+        ("", "DROP SCHEMA public", "no schema"),
+        ("ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'", "", "encoding SQL_ASCII"),
+    ],
+)
 def test_postgresql_that_cannot_have_the_tables_is_reported_in_one_line(
-    request: pytest.FixtureRequest, tmp_path: Path
+    request: pytest.FixtureRequest, tmp_path: Path, options: str, change: str, line: str
 ) -> None:
     if not request.config.getoption("postgres"):
         pytest.skip("on PostgreSQL only")
@@ -420,15 +442,15 @@ def test_postgresql_that_cannot_have_the_tables_is_reported_in_one_line(
     bare = server.set(database="vibetracker_bare")
     for url, statement in [
         (server, "DROP DATABASE IF EXISTS vibetracker_bare"),
-        (server, "CREATE DATABASE vibetracker_bare"),
-        (bare, "DROP SCHEMA public"),
+        (server, f"CREATE DATABASE vibetracker_bare {options}"),
+        (bare, change or "SELECT"),
     ]:
         with closing(psycopg2.connect(url.render_as_string(hide_password=False))) as connection:
             connection.autocommit = True
             connection.cursor().execute(statement)
     bare_url = bare.render_as_string(hide_password=False)
     result = run("serve", folder=tmp_path, DATABASE_URL=bare_url)
-    assert re.fullmatch("vibetracker: the database .*no schema.*\n", result.stderr), result.stderr
+    assert re.fullmatch(f"vibetracker: the database .*{line}.*\n", result.stderr), result.stderr
     assert result.returncode == 2
 
 

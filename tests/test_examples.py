@@ -3,9 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import time, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from importlib import import_module
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
@@ -14,12 +17,13 @@ from pydantic import MISSING, ConfigDict, Field
 from starlette.testclient import TestClient
 
 from vibetracker.core.api.routing import Router
-from vibetracker.core.api.schema import FROM_DIGITS, Input
+from vibetracker.core.api.schema import FROM_DIGITS, Input, Output
+from vibetracker.core.api.session import get_database
 from vibetracker.core.app import create_app
 from vibetracker.core.config import Settings
 from vibetracker.core.db.database import Database
 from vibetracker.core.discovery import Feature
-from vibetracker.testing import Factory, empty
+from vibetracker.testing import Client, Factory, empty
 
 from .operations import Documented, Schema, operations
 
@@ -131,6 +135,16 @@ class Branch(Input):
     branches: list["Branch"]
     rule: Rule
     trunk: Trunk
+    code: UUID = Field(strict=False)
+    felled_at: time = Field(strict=False)
+    took: timedelta = Field(strict=False)
+    price: Decimal = Field(strict=False, ge=2, max_digits=8, decimal_places=2)
+
+
+class Sold(Output):
+    """What a tree was sold for."""
+
+    price: Decimal
 
 
 def test_generated_examples_fit_their_schemas() -> None:
@@ -142,8 +156,8 @@ def test_generated_examples_fit_their_schemas() -> None:
         data: Branch,
         shade: Shade = Shade.DARK,
         least: Annotated[int, Field(ge=2), FROM_DIGITS] = 2,
-    ) -> dict[str, int]:
-        return {data.name: height, shade: least}
+    ) -> Sold:
+        return Sold(price=data.price * height * least if shade else Decimal())
 
     settings = Settings(database_url="sqlite://", _env_file=None)
     app = create_app(settings, features=[Feature("trees", __name__, router)])
@@ -226,6 +240,17 @@ def test_every_example_of_a_request_works(
             send(client, operation)
             if operation.method != "GET":
                 populate(app, database)
+
+
+def test_every_example_of_a_request_works_without_a_feature_that_others_need(
+    database: Database, subtests: pytest.Subtests
+) -> None:
+    app = create_app(
+        Settings(database_url="sqlite://", disabled_features=["tasks"], _env_file=None)
+    )
+    app.dependency_overrides[get_database] = lambda: database
+    with Client(app) as client:
+        test_every_example_of_a_request_works(client, app, database, subtests)
 
 
 @pytest.mark.slow

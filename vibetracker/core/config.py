@@ -90,10 +90,15 @@ def connection_url(database_url: str) -> URL:
     # Behind an @ of the password its rest is taken for the host, whose name is logged.
     if url is None or (scheme.startswith("postgres") and "@" in f"{url.host} {url.database}"):
         raise ValueError(
-            "cannot be read; quote special characters in user and password as in %40 for @"
+            "cannot be read; quote special characters in user and password as in %40 for @, and "
+            "name several hosts as in postgresql://user:password@/name?host=a,b&port=5432,5432"
         )
     if scheme.startswith("sqlite") and url.host:
         raise ValueError("has two slashes; use sqlite:///file.db, or four for an absolute path")
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(f"has a parameter that cannot be read: {error}") from None
     return url
 
 

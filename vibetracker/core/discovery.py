@@ -315,8 +315,11 @@ def addition_faults(features: Sequence[Feature]) -> Iterator[FeatureError]:
     """Iterate over additions to no list, and over those whose name is taken."""
     routes = [operation for feature in features for operation in feature.operations]
     added = {feature.name: feature.additions for feature in features}
+    absent = tuple(f"{it.package}." for name, it in sources().items() if name not in added)
     for name, class_, problem, mend in faults(added, routes):
-        yield FeatureError(name, problem, mend, *place_of(class_))
+        # What is added to a feature that is disabled is not there, as its lists are not.
+        if not class_.__mro__[1].__module__.startswith(absent):
+            yield FeatureError(name, problem, mend, *place_of(class_))
 
 
 def place_of(defined: Callable[..., Any]) -> tuple[Path, int]:

@@ -84,8 +84,8 @@ def _allowed_methods(scope: Scope) -> list[str]:
     return sorted(methods)
 
 
-def problem_of(error: SQLAlchemyError) -> Problem:
-    """Return what a database error means for the client; the cause goes to the log alone.
+def problem_of(error: SQLAlchemyError | OSError) -> Problem:
+    """Return what a database or a disk that fails means for the client; the log has the cause.
 
     A constraint can bring its own problem type: ``info={"problem": TypeOfProblem}``.
     """
@@ -102,9 +102,10 @@ def problem_of(error: SQLAlchemyError) -> Problem:
     if isinstance(error, DBAPIError) and not is_outage(error):
         logger.error("the database refused a statement: %s", reason(error), exc_info=error)
         return InternalError()
-    if isinstance(error, (DBAPIError, PoolTimeoutError)):
-        log_outage(logger, "the database is not available", error)
-        return Unavailable("The database did not answer, or not in time; try again")
+    if isinstance(error, (DBAPIError, PoolTimeoutError, OSError)):
+        place = "temporary folder" if isinstance(error, OSError) else "database"
+        log_outage(logger, f"the {place} is not available", error)
+        return Unavailable(f"The {place} did not answer, or not in time; try again")
     logger.error("unexpected database error", exc_info=error)
     return InternalError()
 

@@ -5,7 +5,13 @@ from typing import Any
 
 type Schema = dict[str, Any]
 
-STRINGS = {"date": "2026-03-01", "date-time": "2026-03-01T09:00:00Z"}
+STRINGS = {
+    "date": "2026-03-01",
+    "date-time": "2026-03-01T09:00:00Z",
+    "time": "09:00:00Z",
+    "duration": "PT1H30M",
+    "uuid": "0198f2a4-6c1e-7b3d-9a58-2f4e6d8c0b1a",
+}
 """What stands for a string with a format."""
 
 
@@ -50,7 +56,10 @@ class Examples:
         if alternatives := schema.get("anyOf") or schema.get("oneOf"):
             finite = [it for it in alternatives if self._resolve(it) not in self._inside]
             nullable = {"type": "null"} in alternatives or not finite
-            return None if nullable else self.of(finite[0], name)
+            value = None if nullable else self.of(finite[0], name)
+            # A Decimal, which a response has as a text.
+            is_decimal = [it.get("type") for it in finite] == ["number", "string"]
+            return str(value) if is_decimal else value
         return self._plainest(schema, name)
 
     def _plainest(self, schema: Schema, name: str) -> Any:

@@ -5,6 +5,7 @@ import functools
 import itertools
 import random
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from http import HTTPStatus
 from operator import attrgetter
@@ -137,7 +138,13 @@ class Operation(APIRoute):
         if self.takes_file:
             request.state.file = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - see handle
             write = request.state.file.write
-        if await state.uploads.receive(request, max_size, write):
+        try:
+            size = await state.uploads.receive(request, max_size, write)
+            if self.takes_file:
+                request.state.file.flush()
+        except OSError as error:
+            raise problem_of(error) from error
+        if size:
             is_read = self.takes_file or self.body_field is not None
             check_kind(is_required=is_read)
             # An empty object counts as none.
@@ -234,7 +241,8 @@ class Operation(APIRoute):
             raise problem_of(error) from error
         finally:
             if self.takes_file and hasattr(request.state, "file"):
-                request.state.file.close()
+                with suppress(OSError):  # what was not written is not written now either
+                    request.state.file.close()
 
     async def _handle_transaction(self, request: Request, send: Send) -> None:
         database = database_of(request)

@@ -107,11 +107,17 @@ class Database:
     def prepare(self) -> None:
         """Create the tables that are missing; safe when several processes do it at once.
 
-        Raises ``OutdatedSchemaError`` when an existing table lacks columns.
+        Raises ``OutdatedSchemaError`` when an existing table lacks columns, and
+        ``SQLAlchemyError`` when the database can have no tables, or not every text.
         """
         with self._writers.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
+                if (encoding := connection.scalar(text("SHOW server_encoding"))) != "UTF8":
+                    raise SQLAlchemyError(
+                        f"its encoding {encoding} has no place for every text; create it with "
+                        "ENCODING 'UTF8' TEMPLATE template0"
+                    )
             lock(connection, "vibetracker schema")
             self.tables = Base.metadata.sorted_tables
             Base.metadata.create_all(connection, self.tables)

@@ -158,7 +158,7 @@ def get_calendar(
     check(session, etag)
     # What is not of the tasks themselves would change without their versions.
     found = collections(request.app.state.features)
-    export = Export(session, {tasks.name: found[tasks.name]}, narrowed)
+    export = Export(session, {name: found[name] for name in found.keys() & {tasks.name}}, narrowed)
     write = ics_format.write_events if show == "events" else ics_format.write
     headers = {"ETag": f'"{etag}"', "Cache-Control": REVALIDATED}
     return StreamingResponse(write(export), media_type=ics_format.MEDIA_TYPE, headers=headers)

@@ -1,7 +1,10 @@
 """Exports and imports of everything, as JSON."""
 
 import json
+import tempfile
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 from httpx2 import Response
@@ -343,3 +346,17 @@ def test_an_import_reads_little_where_postgresql_has_seen_the_tables_empty(
     made = imported(client, {"vibetracker": 1, "tasks": tasks})["created"]
     assert made == {"tasks": len(tasks)}
     assert 0 < sum(rows_read) < 300 * len(tasks)
+
+
+@pytest.mark.parametrize("lacks", ["room", "folder"])
+def test_a_file_that_the_temporary_folder_cannot_have_is_unavailable(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    if lacks == "room":
+        full = partial(Path.open, Path("/dev/full"), "r+b")
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    headers = {"Content-Type": "application/json"}
+    response = client.post("/transfer/import", content=b" " * 2**21, headers=headers)
+    assert (response.status_code, response.headers.get("Retry-After")) == (503, "1")
+    assert response.json()["detail"].startswith("The temporary folder did not answer")
