@@ -187,7 +187,6 @@ def fill_with_stale_statistics(
 
     def run(statement: str) -> None:
         with database.engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.exec_driver_sql(statement)
 
     def write(fill: Callable[[Session], object]) -> None:

@@ -98,7 +98,7 @@ def _exists(database: "Database") -> bool:
     from vibetracker.core.db.model import Base
 
     url = database.engine.url
-    # That a URI names one SQLite alone can tell.
+    # Only SQLite knows whether a URI names one.
     is_file = url.get_backend_name() == "sqlite" and "uri" not in url.query
     if is_file and not Path(url.database or "").exists():
         return False

@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateTable
 
 from vibetracker.cli.needs import Import, imports_of, missing, modules_of
 from vibetracker.core import discovery
+from vibetracker.core.api.examples import is_decimal
 from vibetracker.core.api.fields import item_of
 from vibetracker.core.api.routing import Operation
 from vibetracker.core.db.model import Base
@@ -183,8 +184,8 @@ def _schemas_in(schema: Any, document: Schema, seen: set[str]) -> Iterator[Schem
     """Yield a schema and all that it refers to or is made of."""
     if isinstance(schema, dict):
         yield schema
-        if [it.get("type") for it in schema.get("anyOf", ())][:2] == ["number", "string"]:
-            return  # a Decimal, whose schema never says how long its text may be
+        if is_decimal(schema):
+            return  # its schema never says how long the text may be
         place, _, name = str(schema.get("$ref", "")).rpartition("/")
         if place == "#/components/schemas" and name not in seen:
             seen.add(name)

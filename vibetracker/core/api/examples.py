@@ -15,6 +15,11 @@ STRINGS = {
 """What stands for a string with a format."""
 
 
+def is_decimal(schema: Schema) -> bool:
+    """Return whether a schema is that of a ``Decimal``, a number or a text, or null perhaps."""
+    return [it.get("type") for it in schema.get("anyOf", ())][:2] == ["number", "string"]
+
+
 class Examples:
     """Makes examples of the schemas of a document.
 
@@ -57,9 +62,8 @@ class Examples:
             finite = [it for it in alternatives if self._resolve(it) not in self._inside]
             nullable = {"type": "null"} in alternatives or not finite
             value = None if nullable else self.of(finite[0], name)
-            # A Decimal, which a response has as a text.
-            is_decimal = [it.get("type") for it in finite] == ["number", "string"]
-            return str(value) if is_decimal else value
+            # As a response has it.
+            return str(value) if is_decimal(schema) and not nullable else value
         return self._plainest(schema, name)
 
     def _plainest(self, schema: Schema, name: str) -> Any:

@@ -94,7 +94,7 @@ class Resource(Base):
 @cache
 def _live_with_owners(model: type[Resource], *within: type[Resource]) -> ColumnElement[bool]:
     """Return the condition; ``within`` are models that belong to this one, perhaps in a circle."""
-    if within and getattr_static(model, "live") is not getattr_static(Resource, "live"):
+    if within and has_own_trash(model):
         return model.live()
     table: Any = inspect(model).local_table
     owners = [
@@ -117,6 +117,11 @@ def resources() -> list[type[Resource]]:
 def has_trash(model: Any) -> bool:
     """Return whether rows of a model can be in the trash."""
     return issubclass(model, Resource) and model.live() is not true()
+
+
+def has_own_trash(model: type[Resource]) -> bool:
+    """Return whether rows of a model can be in the trash without what they belong to."""
+    return getattr_static(model, "live") is not getattr_static(Resource, "live")
 
 
 @event.listens_for(Resource, "before_insert", propagate=True)

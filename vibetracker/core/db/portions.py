@@ -3,7 +3,8 @@
 The ids are in the statement itself, where as values they would take three times as long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import batched
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, select, true
@@ -37,7 +38,8 @@ def is_found(rows: Select[*tuple[Any, ...]]) -> ColumnElement[bool]:
     return rows.exists().is_(true())
 
 
-def lock_some(connection: Connection, table: Table, ids: Sequence[int]) -> None:
+def lock_some(connection: Connection, table: Table, ids: Iterable[int]) -> None:
     """Lock rows, in one order for everybody, so that two transactions do not wait in a circle."""
-    rows = select(table.c.id).where(among(table.c.id, ids)).order_by(table.c.id)
-    connection.execute(rows.with_for_update())
+    for some in batched(sorted(ids), AT_ONCE):
+        rows = select(table.c.id).where(among(table.c.id, some)).order_by(table.c.id)
+        connection.execute(rows.with_for_update())

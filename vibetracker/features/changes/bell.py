@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 CHANNEL = "vibetracker_changes"
 DELAY = 0.02
-"""Seconds in which others are told once, however much is committed."""
+"""Seconds in which others are notified once, however much is committed."""
 
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
@@ -26,7 +26,7 @@ class Bell:
         self._engine = engine
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._lock = Lock()
-        self._is_telling = False
+        self._is_notifying = False
 
     @classmethod
     def of(cls, engine: Engine) -> "Bell":
@@ -53,16 +53,16 @@ class Bell:
             return
         # Not in the transaction: those that notify are committed one after the other.
         with self._lock:
-            if self._is_telling:
+            if self._is_notifying:
                 return
-            self._is_telling = True
-        timer = Timer(DELAY, self._tell)
+            self._is_notifying = True
+        timer = Timer(DELAY, self._notify_others)
         timer.daemon = True
         timer.start()
 
-    def _tell(self) -> None:
+    def _notify_others(self) -> None:
         with self._lock:
-            self._is_telling = False
+            self._is_notifying = False
         # Those who miss it look by the clock.
         with suppress(SQLAlchemyError):
             notify(self._engine)

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from inspect import getattr_static
 from itertools import groupby
 from typing import Any, get_type_hints
 
@@ -25,7 +24,7 @@ from vibetracker.core.api.preconditions import Preconditions, check, lock_rows
 from vibetracker.core.api.representations import reader
 from vibetracker.core.api.schema import Patch
 from vibetracker.core.db.changes import Reader, table_of
-from vibetracker.core.db.model import Resource
+from vibetracker.core.db.model import Resource, has_own_trash
 from vibetracker.core.discovery import Feature, module_of
 from vibetracker.core.http.problems import Gone, Problem
 
@@ -81,7 +80,7 @@ class Owner:
             self._call("DELETE", session, row_id, members)
         except Gone:
             # It is in the trash already; without one of its own, with what it belongs to.
-            if getattr_static(self.resource, "live") is getattr_static(Resource, "live"):
+            if not has_own_trash(self.resource):
                 session.delete(session.get_one(self.resource, row_id, populate_existing=True))
 
     def _call(self, verb: str, session: Session, row_id: int, members: Json) -> None:
@@ -191,7 +190,7 @@ def _revert_group(session: Session, owner: Owner, action: Action, changes: Seque
             continue
         after = {name: it for name, (_, it) in change["changes"].items()}
         if action is Action.CREATED:
-            # What was null then is not told; what has gone to the trash is where it is to go.
+            # What was null then is left out; what has gone to the trash is where it is to go.
             after = dict.fromkeys(members.keys() - LEFT_OUT - {"deleted_at"}) | after
         overtaken = sorted(name for name in after if members.get(name) != after[name])
         if overtaken:

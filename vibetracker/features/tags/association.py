@@ -6,7 +6,6 @@ every tagged row through the tables alone, without knowing any of those features
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import batched
 from typing import Any, NamedTuple, override
 
 from sqlalchemy import (
@@ -38,7 +37,7 @@ from vibetracker.core.api.names import key_of
 from vibetracker.core.api.text import sortable
 from vibetracker.core.db.changes import Values, write_versions
 from vibetracker.core.db.model import Base
-from vibetracker.core.db.portions import AT_ONCE, among, is_found, lock_some
+from vibetracker.core.db.portions import among, is_found, lock_some
 from vibetracker.core.db.types import BigInt
 
 from .model import Tag
@@ -260,8 +259,7 @@ def _owners(
 ) -> Sequence[int]:
     """Return the ids of all rows that have one of the tags, and lock these rows."""
     tagged = select(association.c.owner_id).where(association.c.tag_id.in_(tag_ids)).distinct()
-    for some in batched(sorted(session.scalars(tagged)), AT_ONCE):
-        lock_some(session.connection(), owner, some)
+    lock_some(session.connection(), owner, session.scalars(tagged))
     # Whoever has held one until now may have taken the tag off it.
     return session.scalars(tagged).all()
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
@@ -90,6 +91,12 @@ FILL = """
 """
 
 
+def fill(database: Connection | Session, script: str, tasks: int) -> None:
+    """Execute the statements of a script, each within the time for one."""
+    for statement in script.strip().removesuffix(";").split(";"):
+        database.execute(text(statement), {"tasks": tasks})
+
+
 @pytest.fixture
 def database(database: Database) -> Database:
     """Fill the database with some thousand tasks, and analyze it."""
@@ -101,8 +108,7 @@ def database(database: Database) -> Database:
     with transactional.begin() as connection:
         # PostgreSQL takes the table for empty, and would read it all for each foreign key.
         connection.execute(text("SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = 0"))
-        for statement in FILL.strip().removesuffix(";").split(";"):
-            connection.execute(text(statement), {"tasks": TASKS})
+        fill(connection, FILL, TASKS)
     return database
 
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from vibetracker.core.db.database import Database
 
-from .test_plans import FILL, FILTERS
+from .test_plans import FILL, FILTERS, fill
 
 TASKS = 4_000
 MOST_READ = 40 * TASKS
@@ -32,12 +32,8 @@ def database(
     fill_with_stale_statistics: Callable[[Callable[[Session], object]], None],
 ) -> Database:
     """Fill the database, which PostgreSQL takes for empty."""
-
-    def fill(session: Session) -> None:
-        for statement in FILL.replace("ANALYZE;", COMMON).strip().split(";"):
-            session.execute(text(statement), {"tasks": TASKS})
-
-    fill_with_stale_statistics(fill)
+    script = FILL.replace("ANALYZE;", COMMON)
+    fill_with_stale_statistics(lambda session: fill(session, script, TASKS))
     return database
 
 
